@@ -1,0 +1,1 @@
+"""Sound bounds on model scores over regions of inputs."""
