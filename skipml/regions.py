@@ -1,10 +1,11 @@
 """Regions: what metadata knows about the model inputs of N blocks of rows, as a struct of arrays.
 
-Unknown is a value, never a guess: a block whose metadata is missing, inexact or not understood has `unknown` set, and nothing may be concluded about it.
+Unknown is a value, never a guess: an input whose metadata is missing, inexact or not understood is `unknown` for that block, and nothing may be concluded from it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +14,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, slots=True)
 class Regions:
-    """N blocks, each covered by the union of its parts (axis-parallel boxes of model inputs).
+    """N blocks, each covered by the union of its parts (axis-parallel boxes over d model inputs).
 
-    Shapes: `lower`, `upper` float64 [M, d], model inputs rounded outward, infinite where a side is unbounded; `block` int64 [M], ascending, the block of each part;
-    `n_rows` int64 [N]; the flags bool [N]. Every block that is neither `unknown` nor `never_scored` has at least one part.
+    Shapes: `lower`, `upper` float64 [M, d], model inputs rounded outward, infinite where a side is unbounded or unknown; `block` int64 [M], ascending, the block of each part,
+    every block having at least one; `n_rows` int64 [N]; the flags bool [N, d], one per block and input.
     """
 
     columns: tuple[str, ...]
@@ -25,13 +26,29 @@ class Regions:
     block: NDArray[np.int64]
     n_rows: NDArray[np.int64]
     unknown: NDArray[np.bool_]
-    """Nothing may be concluded about the block."""
-    never_scored: NDArray[np.bool_]
-    """Every row has a NULL input (or the block is empty), so no row has a score."""
+    """Nothing may be concluded from this input of the block."""
+    all_null: NDArray[np.bool_]
+    """Every row is NULL here, so no row has a score."""
     may_be_null: NDArray[np.bool_]
-    """Some row may have a NULL input, hence a NULL score."""
+    """Some row may be NULL here, hence has a NULL score."""
     may_be_nan: NDArray[np.bool_]
-    """Some row may have a NaN input, hence a NaN score."""
+    """Some row may be NaN here, hence has a NaN score."""
 
     def __len__(self) -> int:
         return len(self.n_rows)
+
+    def project(self, columns: Sequence[str]) -> Regions:
+        """The same blocks seen through some of the inputs, in the order given; a repeated input is allowed, an absent one is a KeyError."""
+        position = {name: i for i, name in enumerate(self.columns)}
+        chosen = [position[name] for name in columns]
+        return Regions(
+            columns=tuple(columns),
+            lower=self.lower[:, chosen],
+            upper=self.upper[:, chosen],
+            block=self.block,
+            n_rows=self.n_rows,
+            unknown=self.unknown[:, chosen],
+            all_null=self.all_null[:, chosen],
+            may_be_null=self.may_be_null[:, chosen],
+            may_be_nan=self.may_be_nan[:, chosen],
+        )
