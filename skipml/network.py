@@ -1,13 +1,21 @@
-"""The op graph of a feed-forward network, in the order it is executed."""
+"""The op graph of a feed-forward network, in the order it is executed, and its forward pass."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+import hashlib
+from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
+
+from skipml.errors import ModelError
 
 Array = NDArray[np.floating]
+
+_SLAB_BYTES = 128 * 1024  # activations of one layer in one pass: they stay in the cache
+_LANES = 16  # columns of every matrix product: one kernel tile; wider products sum their columns in different orders
+_MIN_OUTPUTS = 2  # narrower layers are padded: a vector product takes another, threaded, code path
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -51,9 +59,157 @@ Op = Affine | Scale | Divide | Shift | LeakyRelu
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Network:
-    """A chain of ops executed one after the other in `dtype` (float32 or float64); weights are stored in that dtype and are finite."""
+    """A chain of ops executed one after the other in `dtype` (float32 or float64), the finite weights stored in it too.
+
+    Raises ModelError, with the index of the op, where shapes do not chain or a constant is not usable.
+    """
 
     n_inputs: int
     n_outputs: int
     dtype: np.dtype[np.floating]
     ops: tuple[Op, ...]
+    _steps: tuple[tuple[Op, tuple[Array, ...]], ...] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+            raise ModelError(f"a network computes in float32 or float64, not {self.dtype}; convert its weights")
+        if self.n_inputs < 1:
+            raise ModelError(f"a network needs at least one input, not {self.n_inputs}")
+        width, steps = self.n_inputs, []
+        for index, op in enumerate(self.ops):
+            width = _checked_width(index, op, width, self.dtype)
+            steps.append((op, _tiled(op, width, self.dtype)))
+        if width != self.n_outputs:
+            raise ModelError(f"the last op gives {width} outputs, but the network declares {self.n_outputs}")
+        object.__setattr__(self, "_steps", tuple(steps))
+
+    def forward(self, x: ArrayLike) -> Array:
+        """The outputs for each row: x [n, n_inputs] -> [n, n_outputs] in `dtype`.
+
+        A row's outputs depend on nothing but the row, bit for bit, whatever the batch around it: rows are the columns
+        of matrix products whose shape is fixed by the layer alone. NaN and infinity propagate as in IEEE arithmetic.
+        """
+        rows = np.asarray(x)
+        if rows.ndim != 2 or rows.shape[1] != self.n_inputs:
+            raise ValueError(f"expected rows of {self.n_inputs} inputs, got an array of shape {rows.shape}")
+        shapes = tuple(op.weight.shape for op in self.ops if isinstance(op, Affine))
+        used = _usable_lanes(self.dtype, shapes)
+        widest = max(self.n_inputs, *(n_out for n_out, _ in shapes), _MIN_OUTPUTS)
+        slab = used * max(1, _SLAB_BYTES // (widest * self.dtype.itemsize * _LANES))
+        out = np.empty((len(rows), self.n_outputs), self.dtype)
+        with np.errstate(all="ignore"):
+            for start in range(0, len(rows), slab):
+                part = rows[start : start + slab]
+                h = _to_lanes(part, used, self.dtype)
+                for op, constants in self._steps:
+                    h = _apply(op, constants, h)
+                y = h[:, :, :used].transpose(0, 2, 1).reshape(-1, self.n_outputs)
+                out[start : start + len(part)] = y[: len(part)]
+            out += self.dtype.type(0)  # -0.0 becomes 0.0: which of the two max() returns may depend on the position
+        return out
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates per row."""
+        return sum(op.weight.size if isinstance(op, Affine) else 0 for op in self.ops)
+
+    @property
+    def hash(self) -> str:
+        """sha256 (hex) of everything the outputs depend on: dtype, ops in order, shapes, constants."""
+        digest = hashlib.sha256(f"network {self.dtype.name} {self.n_inputs} {self.n_outputs}".encode())
+        for op in self.ops:
+            for constant in _constants(op):
+                digest.update(f";{type(op).__name__}{constant.shape}".encode())
+                digest.update(constant.astype(constant.dtype.newbyteorder("<")).tobytes())
+        return digest.hexdigest()
+
+
+def _constants(op: Op) -> tuple[Array, ...]:
+    match op:
+        case Affine(weight, bias):
+            return weight, bias
+        case Scale(constant) | Divide(constant) | Shift(constant):
+            return (constant,)
+        case LeakyRelu(slope):
+            return (np.asarray(slope, np.float64),)
+
+
+def _checked_width(index: int, op: Op, width: int, dtype: np.dtype[np.floating]) -> int:
+    """The width after `op`, given the width before it."""
+    where = f"op {index} ({type(op).__name__})"
+    if isinstance(op, LeakyRelu):
+        if not 0 <= op.slope <= 1:
+            raise ModelError(f"{where}: the slope must be between 0 and 1, not {op.slope}")
+        return width
+    for constant in _constants(op):
+        if constant.dtype != dtype:
+            raise ModelError(f"{where}: constants are {constant.dtype}, the network computes in {dtype}")
+        if not np.isfinite(constant).all():
+            raise ModelError(f"{where}: a weight is NaN or infinite; train or export the model again")
+    if isinstance(op, Affine):
+        fits = op.weight.ndim == 2 and op.weight.shape[1] == width and op.bias.shape == op.weight.shape[:1]
+        if not fits or not op.weight.size:
+            raise ModelError(f"{where}: weight {op.weight.shape} and bias {op.bias.shape} do not fit {width} inputs")
+        return int(op.weight.shape[0])
+    (constant,) = _constants(op)
+    if constant.shape != (width,):
+        raise ModelError(f"{where}: a constant of shape {constant.shape} does not fit {width} values")
+    if isinstance(op, Divide) and not constant.all():
+        raise ModelError(f"{where}: a divisor is zero")
+    return width
+
+
+def _to_lanes(rows: Array, used: int, dtype: np.dtype[np.floating]) -> Array:
+    """Rows [n, d] as blocks [ceil(n / used), d, _LANES], `used` rows side by side, zeros in what is left."""
+    n, d = rows.shape
+    blocks = np.zeros((-(-n // used), d, _LANES), dtype)
+    whole = n // used
+    blocks[:whole, :, :used] = rows[: whole * used].reshape(whole, used, d).transpose(0, 2, 1)
+    if whole < len(blocks):
+        blocks[whole, :, : n - whole * used] = rows[whole * used :].T
+    return blocks
+
+
+def _tiled(op: Op, width: int, dtype: np.dtype[np.floating]) -> tuple[Array, ...]:
+    """The constants of an op as `_apply` takes them: a weight padded to _MIN_OUTPUTS rows, vectors repeated over the lanes."""
+    if isinstance(op, LeakyRelu):
+        return (np.full(width * _LANES, op.slope, dtype),)  # numpy's maximum with a scalar is three times slower
+    *weights, vector = _constants(op)
+    if not weights:
+        return (np.repeat(vector, _LANES),)
+    missing = max(0, _MIN_OUTPUTS - width)
+    return np.pad(weights[0], ((0, missing), (0, 0))), np.repeat(np.pad(vector, (0, missing)), _LANES)
+
+
+def _apply(op: Op, constants: tuple[Array, ...], h: Array) -> Array:
+    """One op on blocks h [blocks, n_in, _LANES], which it may overwrite."""
+    flat: Array = h.reshape(len(h), -1)
+    match op:
+        case Affine(bias=bias):
+            weight, offsets = constants
+            y: Array = np.matmul(weight, h)
+            flat = y.reshape(len(h), -1)
+            flat += offsets
+            return np.ascontiguousarray(y[:, : len(bias)])
+        case Scale():
+            flat *= constants[0]
+        case Divide():
+            flat /= constants[0]
+        case Shift():
+            flat += constants[0]
+        case LeakyRelu(slope):
+            np.maximum(flat, flat * constants[0] if slope else constants[0], out=flat)
+    return h
+
+
+@functools.cache
+def _usable_lanes(dtype: np.dtype[np.floating], shapes: tuple[tuple[int, ...], ...]) -> int:
+    """How many rows may share a product here: _LANES, or 1 if this BLAS gives equal columns unequal results."""
+    rng = np.random.default_rng(0)
+    for n_out, n_in in set(shapes):
+        weight = rng.standard_normal((max(n_out, _MIN_OUTPUTS), n_in)).astype(dtype)
+        rows = rng.standard_normal((32, n_in, 1)).astype(dtype)
+        alone: Array = np.matmul(weight, np.pad(rows, ((0, 0), (0, 0), (0, _LANES - 1))))[:, :, :1]
+        if (np.matmul(weight, np.repeat(rows, _LANES, axis=2)) != alone).any():
+            return 1
+    return _LANES
