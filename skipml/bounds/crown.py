@@ -1,0 +1,134 @@
+"""CROWN: linear bounds of the functionals in the inputs, for many boxes at once.
+
+Zhang et al., Efficient Neural Network Robustness Certification with General Activation Functions, arXiv:1811.00866. Bounds of the values before
+the second and later activations come from linear relations carried forward in the inputs (for the second activation that is CROWN itself, deeper
+it is the forward mode of Xu et al., Automatic Perturbation Analysis, arXiv:2002.12920), the final ones from a backward pass.
+
+A relation holds upper and lower coefficients as P + Q and P - Q. Through a relaxation with slopes s_u >= s_l and the weights W behind it the upper
+relation takes s_u where W >= 0 and s_l where W < 0. As W+ = (W + |W|) / 2 and W- = (W - |W|) / 2, both relations come from two products:
+P' = mid W and Q' = dev |W|, where mid and dev are half the sum and half the difference of the relaxed upper and lower relations.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skipml.bounds.interval import Span, Trace
+from skipml.bounds.stages import Stage, Stages
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LinearBounds:
+    """Bounds of m functionals over M boxes: `lower`, `upper` [M, m], and the slopes [M, m, d] of linear bounds behind them."""
+
+    lower: Floats
+    upper: Floats
+    slope_lower: Floats
+    slope_upper: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Relaxation:
+    """The upper line is (mid + dev) z + intercept, the lower line (mid - dev) z; all [M, n]."""
+
+    mid: Floats
+    dev: Floats
+    intercept: Floats
+
+
+def crown(stages: Stages, trace: Trace, lower: Floats, upper: Floats) -> LinearBounds:
+    """CROWN bounds over boxes `lower`, `upper` [M, d], margin included; nothing holds where the trace is not finite.
+
+    Sound because each activation is replaced by lines above and below it on a range that contains its input, linear functions take their
+    extremes over a box at corners, and the trace's error covers execution and verification (rounding.py).
+    """
+    centre, radius = (lower + upper) * 0.5, (upper - lower) * 0.5
+    bound, slope = _backward(stages, _relaxations(stages, trace, centre, radius), centre, radius)
+    m = bound.shape[1] // 2
+    error = trace.outputs.error
+    return LinearBounds(-bound[:, m:] - error, bound[:, :m] + error, -slope[:, m:], slope[:, :m])
+
+
+def _relaxations(stages: Stages, trace: Trace, centre: Floats, radius: Floats) -> list[_Relaxation]:
+    """The relaxation of every activation, first to last.
+
+    Sound because each range is the intersection of two that contain the values, computed or exact.
+    """
+    if not stages.slopes:
+        return []
+    first = stages.linear[0]
+    at_centre = centre @ first.weight.T + first.bias
+    spread = radius @ first.absolute.T
+    relaxations = [_relax(at_centre - spread, at_centre + spread, trace.before[0], stages.slopes[0])]
+    if len(stages.slopes) == 1:
+        return relaxations
+    # coefficients per unit of radius, the value at the centre behind them: [d + 1, M, n]
+    p = np.empty((centre.shape[1] + 1, *at_centre.shape))
+    np.multiply(radius.T[:, :, None], first.weight.T[:, None, :], out=p[:-1])
+    p[-1] = at_centre
+    q: Floats | None = None
+    for stage, slope, span in zip(stages.linear[1:-1], stages.slopes[1:], trace.before[1:], strict=True):
+        p, q = _forward(stage, relaxations[-1], p, q)
+        high, low = p + q, p - q
+        low_sum, high_sum = np.abs(low[:-1]).sum(axis=0), np.abs(high[:-1]).sum(axis=0)
+        relaxations.append(_relax(low[-1] - low_sum, high[-1] + high_sum, span, slope))
+    return relaxations
+
+
+def _relax(lower: Floats, upper: Floats, span: Span, slope: float) -> _Relaxation:
+    """Lines around a (leaky) ReLU on [lower, upper], widened by the error, within the interval bounds.
+
+    Sound because the chord lies above the convex function between its ends, and a line through the origin with one of its two slopes below it.
+    """
+    lower = np.maximum(lower - span.error, span.lower)
+    upper = np.minimum(upper + span.error, span.upper)
+    low, high = np.minimum(lower, 0.0), np.maximum(upper, 0.0)
+    width = high - low
+    chord = (high - slope * low) / np.where(width > 0, width, 1.0)
+    steep = np.where(upper > -lower, 1.0, slope)
+    return _Relaxation((chord + steep) * 0.5, (chord - steep) * 0.5, (slope - chord) * low)
+
+
+def _forward(stage: Stage, relaxation: _Relaxation, p: Floats, q: Floats | None) -> tuple[Floats, Floats]:
+    """The relation behind an activation and the stage after it; without `q` both relations are `p`.
+
+    Sound because upper lines have slopes >= 0, so they keep upper relations upper, and the weights choose the relation by their sign.
+    """
+    mid, dev = relaxation.mid * p, relaxation.dev * p
+    if q is not None:
+        mid += relaxation.dev * q
+        dev += relaxation.mid * q
+    half = relaxation.intercept * 0.5
+    mid[-1] += half
+    dev[-1] += half
+    shape = (*p.shape[:2], len(stage.bias))
+    flat = (-1, p.shape[2])
+    p = (mid.reshape(flat) @ stage.weight.T).reshape(shape)
+    q = (dev.reshape(flat) @ stage.absolute.T).reshape(shape)
+    p[-1] += stage.bias
+    return p, q
+
+
+def _backward(stages: Stages, relaxations: list[_Relaxation], centre: Floats, radius: Floats) -> tuple[Floats, Floats]:
+    """Upper bounds [M, 2m] of the functionals and of their negatives, and their slopes [M, 2m, d].
+
+    Sound because a positive coefficient takes the upper line of the value it multiplies and a negative one the lower line.
+    """
+    last = stages.linear[-1]
+    a = np.concatenate([last.weight, -last.weight])[:, None, :]
+    constant = np.concatenate([last.bias, -last.bias])[:, None]
+    for stage, relaxation in zip(reversed(stages.linear[:-1]), reversed(relaxations), strict=True):
+        absolute = np.abs(a)
+        rising = np.broadcast_to(a + absolute, (len(a), *relaxation.mid.shape))
+        constant = constant + 0.5 * np.einsum("fmn,mn->fm", rising, relaxation.intercept)
+        a = a * relaxation.mid + absolute * relaxation.dev
+        constant += a @ stage.bias
+        a = (a.reshape(-1, a.shape[2]) @ stage.weight).reshape(*a.shape[:2], -1)
+    bound = constant + (a * centre).sum(axis=2) + (np.abs(a) * radius).sum(axis=2)
+    slope = np.broadcast_to(a, (len(a), *centre.shape))
+    return bound.T, slope.transpose(1, 0, 2)

@@ -1,0 +1,89 @@
+"""A network and linear functionals of its outputs, prepared once for bounding over many boxes."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skipml.bounds import stages
+from skipml.bounds.crown import LinearBounds, crown
+from skipml.bounds.interval import IntervalPass
+from skipml.bounds.rounding import arithmetic, coefficients_fit
+from skipml.errors import ModelError
+from skipml.network import Network
+
+Floats = NDArray[np.float64]
+
+_CHUNK_VALUES = 1 << 16  # float64 values of one layer's relations per chunk, so that a handful of them stay in the cache
+_CHUNK_LIMITS = (16, 1024)
+
+
+class BoundProgram:
+    """Bounds of `functionals` [m, n_outputs] of a network's outputs; by default the outputs themselves.
+
+    Every bound contains the functional of the outputs as computed in the network's dtype by any order of summation. A functional is compared, not
+    computed: use coefficients -1, 0 and 1. Raises ModelError if the functionals do not fit the network.
+    """
+
+    def __init__(self, network: Network, functionals: ArrayLike | None = None) -> None:
+        rows = np.eye(network.n_outputs) if functionals is None else np.asarray(functionals, np.float64)
+        if rows.ndim != 2 or rows.shape[1] != network.n_outputs or not len(rows):
+            raise ModelError(f"functionals of shape {rows.shape} do not fit a network of {network.n_outputs} outputs")
+        self.network = network
+        self.functionals = rows
+        self._stages = stages.fuse(network, rows)
+        with np.errstate(all="ignore"):
+            self._intervals = IntervalPass(network, rows, arithmetic(network, len(rows)))
+        self._bounded = coefficients_fit([stage.weight for stage in self._stages.linear])
+        widest = max(stage.weight.shape[0] for stage in self._stages.linear)
+        self._chunk = int(np.clip(_CHUNK_VALUES // ((network.n_inputs + 1) * widest), *_CHUNK_LIMITS))
+
+    def interval(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+        """Interval bounds over boxes `lower`, `upper` [M, d] -> lower, upper [M, m]; infinite where a score might overflow.
+
+        Sound because casting is monotone, so the cast box contains the cast inputs, and interval.py is sound on it.
+        """
+        low, high = np.empty((len(lower), len(self.functionals))), np.empty((len(lower), len(self.functionals)))
+        with np.errstate(all="ignore"):
+            for part in self._parts(len(lower)):
+                trace = self._intervals.trace(self._cast(lower[part]), self._cast(upper[part]))
+                bounded = (trace.finite & self._bounded)[:, None]
+                low[part] = np.where(bounded, trace.outputs.lower, -np.inf)
+                high[part] = np.where(bounded, trace.outputs.upper, np.inf)
+        return low, high
+
+    def crown(self, lower: Floats, upper: Floats) -> LinearBounds:
+        """CROWN bounds over boxes `lower`, `upper` [M, d], nowhere looser than interval bounds; infinite where a score might overflow.
+
+        Sound because casting is monotone, and crown.py and interval.py are sound on the cast box.
+        """
+        shape = (len(lower), len(self.functionals))
+        low, high = np.empty(shape), np.empty(shape)
+        slope_low, slope_high = np.empty((*shape, lower.shape[1])), np.empty((*shape, lower.shape[1]))
+        with np.errstate(all="ignore"):
+            for part in self._parts(len(lower)):
+                box = self._cast(lower[part]), self._cast(upper[part])
+                trace = self._intervals.trace(*box)
+                bounds = crown(self._stages, trace, *box)
+                bounded = (trace.finite & self._bounded)[:, None]
+                low[part] = np.where(bounded, np.maximum(bounds.lower, trace.outputs.lower), -np.inf)
+                high[part] = np.where(bounded, np.minimum(bounds.upper, trace.outputs.upper), np.inf)
+                slope_low[part] = np.where(bounded[:, :, None], bounds.slope_lower, 0.0)
+                slope_high[part] = np.where(bounded[:, :, None], bounds.slope_upper, 0.0)
+        return LinearBounds(low, high, slope_low, slope_high)
+
+    def values(self, x: Floats) -> Floats:
+        """The functionals at concrete points, in float64 and without a margin: x [K, d] -> [K, m]."""
+        with np.errstate(all="ignore"):
+            return stages.values(self._stages, self._cast(x))
+
+    def gradients(self, x: Floats, direction: Floats) -> Floats:
+        """The gradient at x [K, d] of the sum of `direction` [K, m] times the functionals -> [K, d]."""
+        with np.errstate(all="ignore"):
+            return stages.gradients(self._stages, self._cast(x), direction)
+
+    def _parts(self, n: int) -> list[slice]:
+        return [slice(start, start + self._chunk) for start in range(0, n, self._chunk)]
+
+    def _cast(self, x: Floats) -> Floats:
+        return x.astype(self.network.dtype).astype(np.float64)
