@@ -18,7 +18,7 @@ _CHUNK_VALUES = 1 << 16  # float64 values of one layer's relations per chunk, so
 _CHUNK_LIMITS = (16, 1024)
 
 
-class BoundProgram:
+class Verifier:
     """Bounds of `functionals` [m, n_outputs] of a network's outputs; by default the outputs themselves.
 
     Every bound contains the functional of the outputs as computed in the network's dtype by any order of summation. A functional is compared, not
