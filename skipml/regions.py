@@ -1,22 +1,29 @@
 """Regions: what metadata knows about the model inputs of N blocks of rows, as a struct of arrays.
 
-Unknown is a value, never a guess: an input whose metadata is missing, inexact or not understood is `unknown` for that block, and nothing may be concluded from it.
+Unknown is a value, never a guess: an input whose metadata is missing, inexact or not understood is `unknown` for that
+block, and nothing may be concluded from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from skipml.footers import Footers
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
 class Regions:
     """N blocks, each covered by the union of its parts (axis-parallel boxes over d model inputs).
 
-    Shapes: `lower`, `upper` float64 [M, d], model inputs rounded outward, infinite where a side is unbounded or unknown; `block` int64 [M], ascending, the block of each part,
+    Shapes: `lower`, `upper` float64 [M, d], model inputs rounded outward, infinite where a side is unbounded or
+    unknown; `block` int64 [M], ascending, the block of each part,
     every block having at least one; `n_rows` int64 [N]; the flags bool [N, d], one per block and input.
     """
 
@@ -38,7 +45,9 @@ class Regions:
         return len(self.n_rows)
 
     def project(self, columns: Sequence[str]) -> Regions:
-        """The same blocks seen through some of the inputs, in the order given; a repeated input is allowed, an absent one is a KeyError."""
+        """The same blocks seen through some of the inputs, in the order given; a repeated input is allowed, an absent
+        one is a KeyError.
+        """
         position = {name: i for i, name in enumerate(self.columns)}
         chosen = [position[name] for name in columns]
         return Regions(
@@ -52,3 +61,29 @@ class Regions:
             may_be_null=self.may_be_null[:, chosen],
             may_be_nan=self.may_be_nan[:, chosen],
         )
+
+
+def from_footers(footers: Footers, columns: Sequence[str]) -> Regions:
+    """One box per row group over the columns, which must be among those the footers were read for (KeyError otherwise);
+    a column given twice is two inputs.
+    """
+    stats = [footers.columns[name] for name in columns]
+    shape = (len(footers), len(stats))
+
+    def stack(arrays: Iterable[NDArray[Scalar]], dtype: type[Scalar]) -> NDArray[Scalar]:
+        stacked = np.empty(shape, dtype=dtype)
+        for i, array in enumerate(arrays):
+            stacked[:, i] = array
+        return stacked
+
+    return Regions(
+        columns=tuple(columns),
+        lower=stack((column.lower for column in stats), np.float64),
+        upper=stack((column.upper for column in stats), np.float64),
+        block=np.arange(len(footers)),
+        n_rows=footers.n_rows,
+        unknown=~stack((column.known for column in stats), np.bool_),
+        all_null=stack((column.all_null for column in stats), np.bool_),
+        may_be_null=stack((column.null_count != 0 for column in stats), np.bool_),
+        may_be_nan=stack((column.may_be_nan for column in stats), np.bool_),
+    )

@@ -1,0 +1,198 @@
+"""Zone maps: what the footers of many Parquet files say about the model inputs of each row group.
+
+Unknown is a value: a statistic that is missing, deprecated, out of order or not a value of its type is not used, and
+`reason` says so. No file can make `read_footers` raise unless `strict` is set.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skipml.errors import FooterError
+from skipml.identity import FileIdentity, identity
+from skipml.parquet.footer import FileColumn, Footer, read_files
+from skipml.parquet.types import INTEGER_TYPES
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+_BATCH_FILES = 1000
+_CACHED_ROW_GROUPS = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnStats:
+    """One column over N row groups, arrays [N].
+
+    `sql_type` is the type DuckDB gives the column in the first file that has it ('' if none has). A reader that gives
+    the column another type may change its values: compare before use.
+    """
+
+    sql_type: str
+    lower: NDArray[np.float64]
+    """Model inputs rounded outward; -inf where unknown or all NULL."""
+    upper: NDArray[np.float64]
+    """Model inputs rounded outward; inf where unknown or all NULL."""
+    known: NDArray[np.bool_]
+    """Every value that is neither NULL nor NaN lies in [lower, upper]."""
+    all_null: NDArray[np.bool_]
+    """Every row is NULL here (also where there are no rows)."""
+    null_count: NDArray[np.int64]
+    """-1 where it is not known."""
+    may_be_nan: NDArray[np.bool_]
+    missing: NDArray[np.bool_]
+    """The file has no such column; with union_by_name every row is NULL, otherwise the query fails."""
+    reason: NDArray[np.object_]
+    """Why the column is unknown or may be NaN, in a few words; '' where nothing is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Footers:
+    """The row groups of the files, in order: arrays [N] and one ColumnStats per wanted column, by the name it was asked
+    for.
+    """
+
+    files: tuple[str, ...]
+    identities: tuple[FileIdentity | None, ...]
+    """None for a file that could not be opened or read."""
+    errors: tuple[str, ...]
+    """Per file why it has no row groups here, '' if it was read."""
+    file_index: NDArray[np.int64]
+    row_group: NDArray[np.int64]
+    """Number within its file."""
+    first_row: NDArray[np.int64]
+    """Number within its file of the first row."""
+    n_rows: NDArray[np.int64]
+    n_bytes: NDArray[np.int64]
+    """Compressed size of all columns."""
+    columns: Mapping[str, ColumnStats]
+
+    def __len__(self) -> int:
+        return len(self.n_rows)
+
+
+def read_footers(files: Sequence[str], columns: Sequence[str], *, strict: bool = False) -> Footers:
+    """Read the zone maps of the columns from the files' footers, many files at once.
+
+    Column names are resolved as DuckDB does it; one that is missing or cannot be a model input is unknown. A file that
+    cannot be read is recorded in `errors`; with `strict` it raises FooterError. Footers of files that did not change
+    are remembered.
+    """
+    wanted = tuple(dict.fromkeys(columns))
+    footers = _load(files, wanted)
+    ordered = [footers[file] for file in files]
+    if strict and (message := next((footer.error for footer in ordered if footer.error), "")):
+        raise FooterError(message)
+    sizes = np.array([len(footer.n_rows) for footer in ordered], dtype=np.int64)
+    return Footers(
+        files=tuple(files),
+        identities=tuple(footer.identity for footer in ordered),
+        errors=tuple(footer.error for footer in ordered),
+        file_index=np.repeat(np.arange(len(ordered)), sizes),
+        row_group=_concatenate((np.arange(size) for size in sizes), np.int64),
+        first_row=_concatenate((np.cumsum(footer.n_rows) - footer.n_rows for footer in ordered), np.int64),
+        n_rows=_concatenate((footer.n_rows for footer in ordered), np.int64),
+        n_bytes=_concatenate((footer.n_bytes for footer in ordered), np.int64),
+        columns={name: _join([footer.columns[name] for footer in ordered if not footer.error]) for name in wanted},
+    )
+
+
+def _join(parts: Sequence[FileColumn]) -> ColumnStats:
+    """One column over all files; where the files give it types that a reader may have to reconcile by rounding, nothing
+    is known.
+    """
+    types = list(dict.fromkeys(part.sql_type for part in parts if not part.missing))
+    sizes = [len(part.known) for part in parts]
+    n = sum(sizes)
+    agree = len(types) < 2 or INTEGER_TYPES.issuperset(types)
+    reason = _concatenate((part.reason for part in parts), np.object_)
+    missing = np.repeat(np.array([part.missing for part in parts], dtype=bool), sizes)
+    if not agree:
+        reason = np.where(missing, reason, f"files disagree on the type: {', '.join(filter(None, types))}").astype(
+            object
+        )
+    return ColumnStats(
+        sql_type=types[0] if types else "",
+        lower=_concatenate((part.lower for part in parts), np.float64) if agree else np.full(n, -np.inf),
+        upper=_concatenate((part.upper for part in parts), np.float64) if agree else np.full(n, np.inf),
+        known=_concatenate((part.known for part in parts), np.bool_) if agree else np.zeros(n, dtype=bool),
+        all_null=_concatenate((part.all_null for part in parts), np.bool_),
+        null_count=_concatenate((part.null_count for part in parts), np.int64),
+        may_be_nan=_concatenate((part.may_be_nan for part in parts), np.bool_) if agree else np.ones(n, dtype=bool),
+        missing=missing,
+        reason=reason,
+    )
+
+
+def _concatenate(arrays: Iterable[NDArray[Scalar]], dtype: type[Scalar]) -> NDArray[Scalar]:
+    return np.concatenate([np.zeros(0, dtype=dtype), *arrays])
+
+
+class _Cache:
+    """Footers by absolute path, valid while the file's identity stays; the longest unused go first."""
+
+    def __init__(self, capacity: int) -> None:
+        self._lock = threading.Lock()
+        self._footers: OrderedDict[str, Footer] = OrderedDict()
+        self._capacity = capacity
+        self._held = 0
+
+    def get(self, path: str, state: FileIdentity, columns: Sequence[str]) -> Footer | None:
+        with self._lock:
+            footer = self._footers.get(path)
+            if footer is None or footer.identity != state or not footer.columns.keys() >= set(columns):
+                return None
+            self._footers.move_to_end(path)
+            return footer
+
+    def put(self, path: str, footer: Footer) -> None:
+        """Keep a footer, together with what is held of other columns in the same state of the file."""
+        with self._lock:
+            old = self._footers.pop(path, None)
+            if old is not None:
+                self._held -= _size(old)
+                if old.identity == footer.identity:
+                    footer = Footer(footer.identity, footer.n_rows, footer.n_bytes, {**old.columns, **footer.columns})
+            self._footers[path] = footer
+            self._held += _size(footer)
+            while self._held > self._capacity:
+                self._held -= _size(self._footers.popitem(last=False)[1])
+
+
+def _size(footer: Footer) -> int:
+    return 1 + len(footer.n_rows) * (1 + len(footer.columns))
+
+
+_cache = _Cache(_CACHED_ROW_GROUPS)
+
+
+def _load(files: Sequence[str], columns: Sequence[str]) -> dict[str, Footer]:
+    footers: dict[str, Footer] = {}
+    for file in dict.fromkeys(files):
+        if (footer := _remembered(file, columns)) is not None:
+            footers[file] = footer
+    for batch in _batches([file for file in dict.fromkeys(files) if file not in footers]):
+        for file, footer in zip(batch, read_files(batch, columns), strict=True):
+            footers[file] = footer
+            if not footer.error:
+                _cache.put(os.path.abspath(file), footer)
+    return footers
+
+
+def _remembered(file: str, columns: Sequence[str]) -> Footer | None:
+    try:
+        return _cache.get(os.path.abspath(file), identity(file), columns)
+    except (OSError, ValueError):
+        return None
+
+
+def _batches(files: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(files), _BATCH_FILES):
+        yield files[start : start + _BATCH_FILES]

@@ -1,0 +1,70 @@
+"""Which files a path means, and what tells one state of a file from another."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from skipml.errors import FooterError
+
+Path = str | os.PathLike[str]
+
+_GLOB_CHARACTERS = frozenset("*?[")
+_OFFLINE = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
+_local = threading.local()
+
+
+@dataclass(frozen=True, slots=True)
+class FileIdentity:
+    """A state of a file: size in bytes, modification time in ns, inode. Two states that differ have different
+    identities unless the clock is turned back.
+    """
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+
+def identity(path: Path | int) -> FileIdentity:
+    """The identity of a file, given by path or open descriptor; raises OSError."""
+    status = os.stat(path)
+    return FileIdentity(status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def expand(paths: Path | Sequence[Path]) -> tuple[str, ...]:
+    """The files that paths and globs (`**` too) stand for: a list stays in its order, the matches of one glob come in
+    DuckDB's. Raises FooterError naming the pattern that matches nothing.
+    """
+    patterns = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    if not patterns:
+        raise FooterError("no files: the list of paths is empty; pass at least one path or glob")
+    return tuple(file for pattern in patterns for file in _matches(os.fspath(pattern)))
+
+
+def private_connection() -> duckdb.DuckDBPyConnection:
+    """This thread's own in-memory DuckDB, which loads no extensions; made on first use."""
+    connection: duckdb.DuckDBPyConnection | None = getattr(_local, "connection", None)
+    if connection is None or _local.process != os.getpid():
+        connection = duckdb.connect(":memory:", config={**_OFFLINE, "threads": 1})
+        _local.connection, _local.process = connection, os.getpid()
+    return connection
+
+
+def _matches(pattern: str) -> list[str]:
+    if os.path.isfile(pattern):
+        return [pattern]
+    if os.path.isdir(pattern):
+        pattern = os.path.join(pattern, "**", "*.parquet")
+    files = []
+    if _GLOB_CHARACTERS & set(pattern):
+        try:
+            files = [row[0] for row in private_connection().execute("SELECT file FROM glob(?)", [pattern]).fetchall()]
+        except duckdb.Error as error:
+            raise FooterError(f"cannot list '{pattern}': {error}") from error
+    if not files:
+        raise FooterError(f"no file matches '{pattern}'; check that it exists (paths are relative to {os.getcwd()})")
+    return files
