@@ -46,7 +46,7 @@ def expand(paths: Path | Sequence[Path]) -> tuple[str, ...]:
 
 
 def private_connection() -> duckdb.DuckDBPyConnection:
-    """This thread's own in-memory DuckDB, which loads no extensions; made on first use."""
+    """The calling thread's own in-memory DuckDB, which loads no extensions; made on first use."""
     connection: duckdb.DuckDBPyConnection | None = getattr(_local, "connection", None)
     if connection is None or _local.process != os.getpid():
         connection = duckdb.connect(":memory:", config={**_OFFLINE, "threads": 1})

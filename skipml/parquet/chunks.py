@@ -95,12 +95,12 @@ def _read_candidates(buffer: Buffer) -> _Candidates:
     head, size = buffer[:-1], buffer[1:]
     path = np.flatnonzero((head == (1 << 4 | LIST)) & ((size & 15) == BINARY) & (size >= 1 << 4) & (size < 15 << 4))
     found = {field: np.full(len(path), -1) for field in (_NUM_VALUES, _COMPRESSED_SIZE, _STATISTICS)}
-    behind_meta = scan(buffer, path, _PATH_FIELD - 1, found)
+    behind_meta = scan(buffer, path, _PATH_FIELD - 1, found=found)
     behind_chunk = scan(buffer, behind_meta, _META_DATA[0])
     ends_group = buffer[behind_chunk] == _GROUP_BEHIND_COLUMNS
     last = np.flatnonzero(ends_group)
     rows = {_GROUP_ROWS: np.full(len(last), -1)}
-    behind_group = scan(buffer, behind_chunk[last], 1, rows)
+    behind_group = scan(buffer, behind_chunk[last], 1, found=rows)
     n_rows, end, next_columns = (np.full(len(path), -1) for _ in range(3))
     n_rows[last], end[last] = _integers(buffer, rows[_GROUP_ROWS]), behind_group
     following = behind_chunk

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -33,8 +34,8 @@ _OLD_MAX, _OLD_MIN, _NULL_COUNT, _MAX, _MIN, _NAN_COUNT = (
 )  # fields of Statistics
 _TRAILER = 8
 _GUESS = 1 << 16
-_NAN_FREE_WRITERS = re.compile(rb"DuckDB version v(1\.[5-9]|1\.[1-9]\d|[2-9])\.")
-"""These leave min and max out where a value is NaN."""
+_NAN_FREE_WRITERS = re.compile(rb"DuckDB version v(1\.([1-9]|\d\d+)|2\.\d+)\.")
+"""These leave min and max out where a value is NaN (tried with 1.1 to 1.5 and 2.0); 1.0 does, but gives no version."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,8 +275,8 @@ def _decode_column(buffer: Buffer, kind: ColumnType, files: Sequence[tuple[_Pars
     ordered = np.repeat([leaf < len(file.tail.ordered) and file.tail.ordered[leaf] for file, leaf in files], sizes)
     at = _statistics(buffer, np.concatenate([file.chunks.statistics[:, leaf] for file, leaf in files]))
     whole = _decode_statistics(buffer, kind, at, (n_rows, num_values, nan_free, ordered))
-    bounds = np.cumsum([0, *sizes])
-    return [_slice(whole, int(start), int(stop)) for start, stop in zip(bounds[:-1], bounds[1:], strict=True)]
+    bounds = np.cumsum([0, *sizes]).tolist()
+    return [_slice(whole, start, stop) for start, stop in pairwise(bounds)]
 
 
 def _statistics(buffer: Buffer, at: Positions) -> dict[tuple[int, int], Positions]:
@@ -306,27 +307,17 @@ def _decode_statistics(
         null_count = np.zeros_like(null_count)
     no_nan = (_count(buffer, at[_NAN_COUNT], n_rows, flat) == 0) | (nan_free & has_both) | all_null
     may_be_nan = ~no_nan if kind.is_float else np.zeros(len(n_rows), dtype=bool)
-    reason = np.select(
-        [
-            all_null,
-            ~flat,
-            ~has_both & ((at[_OLD_MIN] >= 0) | (at[_OLD_MAX] >= 0)),
-            ~has_both,
-            ~ordered,
-            ~limits.valid,
-            ~limits.ordered,
-            may_be_nan,
-        ],
-        [
-            "",
-            "number of values is not that of rows",
-            "only the deprecated min and max",
-            "no min and max",
-            "unknown column order",
-        ]
-        + [f"min or max is no {kind.sql_type}", "min is above max", "no NaN count"],
-        "",
-    ).astype(object)
+    obstacles = {
+        "": all_null,
+        "number of values is not that of rows": ~flat,
+        "only the deprecated min and max": ~has_both & ((at[_OLD_MIN] >= 0) | (at[_OLD_MAX] >= 0)),
+        "no min and max": ~has_both,
+        "unknown column order": ~ordered,
+        f"min or max is no {kind.sql_type}": ~limits.valid,
+        "min is above max": ~limits.ordered,
+        "no NaN count": may_be_nan,
+    }
+    reason = np.select(list(obstacles.values()), list(obstacles), "").astype(object)
     known |= all_null
     lower = np.where(known & ~all_null, limits.lower, -np.inf)
     upper = np.where(known & ~all_null, limits.upper, np.inf)

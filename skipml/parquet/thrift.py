@@ -142,6 +142,7 @@ def scan(
     buffer: Buffer,
     at: Positions,
     field: int = 0,
+    *,
     found: Mapping[Field, Positions] | None = None,
     until: Field | None = None,
     depth: int = 0,

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,6 +48,7 @@ _CONVERTED_INTEGERS = {
     18: ("BIGINT", 64, True),
 }
 INTEGER_TYPES = frozenset(name for name, _, _ in _CONVERTED_INTEGERS.values())
+_NANOSECOND_TYPES = int(duckdb.__version__.partition(".")[0]) >= 2  # before, they were read as microseconds
 _MICROSECOND = 1e-6
 _MAX_DECIMAL_DIGITS = 38
 
@@ -203,10 +205,10 @@ def _unit(logical: Mapping[int, Any]) -> tuple[str, int]:
 
 def _timestamp(physical: int, utc: bool, unit: tuple[str, int]) -> ColumnType:
     name, per_second = unit
-    if name == "NANOS":
-        sql_type = "TIMESTAMPTZ_NS" if utc else "TIMESTAMP_NS"
+    if utc:
+        sql_type = "TIMESTAMPTZ_NS" if name == "NANOS" and _NANOSECOND_TYPES else "TIMESTAMP WITH TIME ZONE"
     else:
-        sql_type = "TIMESTAMP WITH TIME ZONE" if utc else "TIMESTAMP"
+        sql_type = "TIMESTAMP_NS" if name == "NANOS" else "TIMESTAMP"
     if physical != INT64 or not name:
         return _mismatch(sql_type)
     # DuckDB counts microseconds in 64 bits, the largest is 'infinity'
@@ -223,7 +225,7 @@ def _timestamp(physical: int, utc: bool, unit: tuple[str, int]) -> ColumnType:
 
 def _time(physical: int, utc: bool, unit: tuple[str, int]) -> ColumnType:
     name, per_second = unit
-    sql_type = "TIME WITH TIME ZONE" if utc else "TIME_NS" if name == "NANOS" else "TIME"
+    sql_type = "TIME WITH TIME ZONE" if utc else "TIME_NS" if name == "NANOS" and _NANOSECOND_TYPES else "TIME"
     if physical != (INT32 if name == "MILLIS" else INT64) or not name:
         return _mismatch(sql_type)
     codec = "<i4" if physical == INT32 else "<i8"
