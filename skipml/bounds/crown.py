@@ -31,6 +31,10 @@ class LinearBounds:
     slope_lower: Floats
     slope_upper: Floats
 
+    def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> LinearBounds:
+        """Those of some of the boxes. Sound because boxes do not depend on each other."""
+        return LinearBounds(self.lower[chosen], self.upper[chosen], self.slope_lower[chosen], self.slope_upper[chosen])
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Relaxation:

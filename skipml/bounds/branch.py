@@ -1,0 +1,286 @@
+"""Branch and bound on the inputs: decides a test for all undecided blocks at once.
+
+The ladder is interval bounds, CROWN, concrete points, then splitting boxes along the input that moves the linear bound most, with CROWN in each half
+(Bunel et al., Branch and Bound for Piecewise Linear Neural Network Verification, arXiv:1909.06588; input splitting as in Wang et al., Formal
+Security Analysis of Neural Networks using Symbolic Intervals, arXiv:1804.10829). A block is SKIP when every leaf is proved to pass never, KEEP
+when every leaf is proved to pass always. The blocks nearest to a proof come first, and the clock is read between waves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skipml.bounds.budget import Budget, Meter
+from skipml.bounds.crown import LinearBounds
+from skipml.bounds.falsify import Opposite, Points, Test, try_points
+from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Outcome, Reason
+from skipml.bounds.verifier import Verifier
+
+__all__ = ["EVALUATE", "KEEP", "SKIP", "Blocks", "Budget", "Method", "Outcome", "Reason", "Test", "branch_and_bound"]
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+_BISECTIONS = 5
+
+
+class Blocks(Protocol):
+    """N blocks of rows, each covered by one or more boxes of model inputs; Regions are."""
+
+    @property
+    def lower(self) -> Floats:
+        """[M, d]"""
+
+    @property
+    def upper(self) -> Floats:
+        """[M, d]"""
+
+    @property
+    def block(self) -> NDArray[np.int64]:
+        """[M], the block of each box."""
+
+    @property
+    def n_rows(self) -> NDArray[np.int64]:
+        """[N]"""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Leaves:
+    """Boxes not decided yet [L, d], their blocks [L], bounds [L, m], the slope [L, d] to split by and how near to a proof they are [L]."""
+
+    lower: Floats
+    upper: Floats
+    block: Indices
+    low: Floats
+    high: Floats
+    slope: Floats
+    promise: Floats
+
+    def take(self, chosen: Bools | Indices | slice) -> _Leaves:
+        return replace(self, **{name: array[chosen] for name, array in self._arrays().items()})
+
+    def joined(self, other: _Leaves) -> _Leaves:
+        theirs = other._arrays()
+        return replace(self, **{name: np.concatenate([array, theirs[name]]) for name, array in self._arrays().items()})
+
+    def _arrays(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def __len__(self) -> int:
+        return len(self.block)
+
+
+def branch_and_bound(verifier: Verifier, blocks: Blocks, test: Test, budget: Budget) -> Outcome:
+    """Decide `test` on the verifier's m values for N blocks, given as boxes; a block without a box is EVALUATE.
+
+    Sound because the leaves of a block cover its boxes, every decision rests on bounds of all its leaves, and bounds contain the computed values.
+    """
+    search = _Search(verifier, blocks, test, budget)
+    search.bound_roots(blocks)
+    search.split_leaves()
+    return search.outcome()
+
+
+class _Search:
+    """The state of one run: what is known of each block, and the leaves that are still open."""
+
+    def __init__(self, verifier: Verifier, blocks: Blocks, test: Test, budget: Budget) -> None:
+        n, m, d = len(blocks.n_rows), len(verifier.functionals), blocks.lower.shape[1]
+        self._verifier, self._test, self._budget = verifier, test, budget
+        self._meter = Meter(budget, blocks.n_rows)
+        self._n_rows = blocks.n_rows
+        self._decision = np.full(n, EVALUATE, np.int8)
+        self._reason = np.full(n, Reason.BUDGET, np.int8)
+        self._method = np.full(n, Method.NONE, np.int8)
+        self._boxes, self._splits = np.zeros((2, n), np.int64)
+        self._low, self._high = np.full((n, m), np.inf), np.full((n, m), -np.inf)
+        self._open = np.bincount(blocks.block, minlength=n)
+        self._passed, self._failed = np.zeros((2, n), np.bool_)
+        self._finished = self._open == 0
+        self._reason[self._finished] = Reason.NOT_TRIED
+        none, box, value = np.zeros(0), np.zeros((0, d)), np.zeros((0, m))
+        self._leaves = _Leaves(box, box, np.zeros(0, np.int64), value, value, box, none)
+
+    def bound_roots(self, blocks: Blocks) -> None:
+        """Bound the boxes of the blocks as they are, in random order, so that the clock judges the table by a sample."""
+        lower, upper, block = self._cast(blocks.lower), self._cast(blocks.upper), blocks.block
+        order = np.argsort(np.random.default_rng(0).permutation(len(self._n_rows))[block], kind="stable")
+        while len(order) and (wave := self._meter.next_wave()):
+            now, order = order[:wave], order[wave:]
+            futile = self._finished[block[now]]
+            self._widen(block[now[futile]], -np.inf, np.inf)
+            now = now[~futile]
+            low, high = self._verifier.interval(lower[now], upper[now])
+            self._count(block[now], Method.INTERVAL)
+            left = self._close(block[now], low, high)
+            now = now[left]
+            self._bound(lower[now], upper[now], block[now], (low[left], high[left]), Method.CROWN)
+        self._widen(block[order], -np.inf, np.inf)
+
+    def split_leaves(self) -> None:
+        """Split open leaves, those of the blocks nearest to a proof first, until all are decided or the budget is used up."""
+        while len(self._leaves) and (wave := self._meter.next_wave() // 2):
+            now = np.ones(len(self._leaves), np.bool_)
+            if wave < len(now):
+                effort = (1.0 - self._leaves.promise) * (1 + self._splits[self._leaves.block])
+                hardest = np.zeros(len(self._n_rows))
+                np.maximum.at(hardest, self._leaves.block, effort)
+                now[np.argpartition(hardest[self._leaves.block], wave)[wave:]] = False
+            leaves, self._leaves = self._leaves.take(now), self._leaves.take(~now)
+            self._split(leaves)
+            self._leaves = self._leaves.take(self._unfinished(self._leaves.block, self._leaves.low, self._leaves.high))
+
+    def outcome(self) -> Outcome:
+        """What is known at the end."""
+        self._widen(self._leaves.block, self._leaves.low, self._leaves.high)
+        nothing = np.all(self._low > self._high, axis=1, keepdims=True)
+        return Outcome(
+            decision=self._decision,
+            lower=np.where(nothing, -np.inf, self._low),
+            upper=np.where(nothing, np.inf, self._high),
+            boxes=self._boxes,
+            method=self._method,
+            reason=self._reason,
+            seconds=self._meter.seconds,
+        )
+
+    def _split(self, leaves: _Leaves) -> None:
+        """Halve leaves and bound the halves.
+
+        Sound because the two halves together hold every number of the network's dtype that the leaf holds.
+        """
+        splits = 2 * np.bincount(leaves.block, minlength=len(self._n_rows))
+        self._finish(np.flatnonzero((splits > 0) & (self._splits + splits > self._budget.boxes_per_block)), Reason.BUDGET)
+        leaves = leaves.take(self._unfinished(leaves.block, leaves.low, leaves.high))
+        row, side = np.arange(len(leaves)), _widest(leaves)
+        lower, upper = leaves.lower[row, side], leaves.upper[row, side]
+        middle = self._cast((lower + upper) * 0.5)
+        middle = np.where(middle < upper, middle, self._next(upper, -np.inf))
+        left, right = leaves.upper.copy(), leaves.lower.copy()
+        left[row, side], right[row, side] = middle, self._next(middle, np.inf)
+        np.add.at(self._open, leaves.block, 1)
+        np.add.at(self._splits, leaves.block, 2)
+        both = leaves.joined(leaves)
+        self._bound(np.vstack([leaves.lower, right]), np.vstack([left, leaves.upper]), both.block, (both.low, both.high), Method.BRANCH)
+
+    def _bound(self, lower: Floats, upper: Floats, block: Indices, known: tuple[Floats, Floats], method: Method) -> None:
+        """Bound boxes [L, d] by CROWN and close what is decided; what is not becomes leaves. `known` are bounds [L, m] of boxes around them.
+
+        Sound because bounds of a larger box hold for a smaller one, so the tighter of two may be taken.
+        """
+        bounds = self._verifier.crown(lower, upper)
+        np.maximum(bounds.lower, known[0], out=bounds.lower)
+        np.minimum(bounds.upper, known[1], out=bounds.upper)
+        self._count(block, method)
+        left = self._close(block, bounds.lower, bounds.upper)
+        lower, upper, block, bounds = lower[left], upper[left], block[left], bounds.take(left)
+        self._finish(block[np.isinf(bounds.lower).any(axis=1) | np.isinf(bounds.upper).any(axis=1)], Reason.OVERFLOW)
+        self._finish(block[(lower == upper).all(axis=1)], Reason.DEGENERATE)
+        left = self._unfinished(block, bounds.lower, bounds.upper)
+        lower, upper, block, bounds = lower[left], upper[left], block[left], bounds.take(left)
+        slope, promise = self._probe((lower, upper), block, bounds, climb=method is Method.CROWN)
+        leaves = _Leaves(lower, upper, block, bounds.lower, bounds.upper, slope, promise)
+        self._give_up_falsified(block)
+        self._leaves = self._leaves.joined(leaves.take(self._unfinished(block, bounds.lower, bounds.upper)))
+
+    def _close(self, block: Indices, low: Floats, high: Floats) -> Bools:
+        """Close the leaves whose bounds [L, m] decide the test, and their blocks with the last leaf -> which leaves are left [L].
+
+        Sound because a block is decided only once all its leaves are closed, SKIP if none of them can pass, KEEP if none can fail.
+        """
+        never = self._test.never(low, high)
+        always = self._test.always(low, high) & ~never
+        closed = never | always
+        self._failed[block[never]] = True
+        self._passed[block[always]] = True
+        self._widen(block[closed], low[closed], high[closed])
+        np.subtract.at(self._open, block[closed], 1)
+        whole = np.unique(block[closed])
+        whole = whole[(self._open[whole] == 0) & ~self._finished[whole]]
+        skipped, kept = whole[~self._passed[whole]], whole[~self._failed[whole]]
+        self._decision[skipped] = SKIP
+        self._decision[kept] = KEEP
+        self._finish(np.concatenate([skipped, kept]), Reason.PROVED)
+        self._meter.saved(int(self._n_rows[skipped].sum()))
+        self._give_up_falsified(block)
+        left = ~closed
+        left[left] = self._unfinished(block[left], low[left], high[left])
+        return left
+
+    def _probe(self, box: tuple[Floats, Floats], block: Indices, bounds: LinearBounds, climb: bool) -> tuple[Floats, Floats]:
+        """Try points of the boxes [L, d] -> the slope [L, d] to split by and how near the boxes are to a proof [L]."""
+        slope, promise = np.zeros_like(box[0]), np.zeros(len(block))
+        aims: list[tuple[Test, Bools]] = [(self._test, self._passed)]
+        if self._budget.prove_keep:
+            aims.append((Opposite(self._test), self._failed))
+        for test, reached in aims:
+            todo = np.flatnonzero(~reached[block])
+            if not len(todo):
+                continue
+            points = try_points(self._verifier, test, (box[0][todo], box[1][todo]), bounds.take(todo), climb)
+            reached[block[todo[points.passed]]] = True
+            near = _nearness(test, bounds.take(todo), points)
+            better = near >= promise[todo]
+            slope[todo[better]], promise[todo[better]] = points.slope[better], near[better]
+        return slope, promise
+
+    def _give_up_falsified(self, block: Indices) -> None:
+        """Finish blocks that can be neither SKIP nor, if that is wanted, KEEP."""
+        hopeless = self._passed[block] & (self._failed[block] | (not self._budget.prove_keep))
+        self._finish(block[hopeless], Reason.FALSIFIED)
+
+    def _finish(self, block: Indices, reason: Reason) -> None:
+        block = block[~self._finished[block]]
+        self._finished[block] = True
+        self._reason[block] = reason
+
+    def _unfinished(self, block: Indices, low: Floats, high: Floats) -> Bools:
+        """Which leaves [L] belong to blocks still worked on; the bounds [L, m] of the others are noted."""
+        done: Bools = self._finished[block]
+        self._widen(block[done], low[done], high[done])
+        return ~done
+
+    def _widen(self, block: Indices, low: Floats | float, high: Floats | float) -> None:
+        """Extend the known bounds of blocks by those of a leaf. Sound because the leaves of a block cover it."""
+        np.minimum.at(self._low, block, low)
+        np.maximum.at(self._high, block, high)
+
+    def _count(self, block: Indices, method: Method) -> None:
+        self._method[block] = method
+        np.add.at(self._boxes, block, 1)
+        self._meter.bounded(len(block))
+
+    def _cast(self, x: Floats) -> Floats:
+        with np.errstate(over="ignore"):
+            return x.astype(self._verifier.network.dtype).astype(np.float64)
+
+    def _next(self, x: Floats, towards: float) -> Floats:
+        dtype = self._verifier.network.dtype
+        return np.nextafter(x.astype(dtype), dtype.type(towards)).astype(np.float64)
+
+
+def _widest(leaves: _Leaves) -> Indices:
+    """The side of each leaf that moves its linear bound most [L]; a side that moves nothing counts a little, so that sides get split in turn."""
+    steep = np.abs(leaves.slope)
+    steepest = steep.max(axis=1, keepdims=True)
+    width = leaves.upper - leaves.lower
+    weight = np.where(steepest > 0, steep + 1e-3 * steepest, 1.0)
+    return np.asarray(np.argmax(np.where(width > 0, weight * width, -1.0), axis=1), np.int64)
+
+
+def _nearness(test: Test, bounds: LinearBounds, points: Points) -> Floats:
+    """How much of the gap between the values seen and the bounds may stay for the test to pass never [L], from 0 to 1."""
+    enough, too_much = np.zeros(len(points.passed)), np.ones(len(points.passed))
+    for _ in range(_BISECTIONS):
+        share = (enough + too_much) * 0.5
+        gap = share[:, None]
+        low = points.lowest + gap * (bounds.lower - points.lowest)
+        high = points.highest + gap * (bounds.upper - points.highest)
+        proved = test.never(low, high)
+        enough, too_much = np.where(proved, share, enough), np.where(proved, too_much, share)
+    return enough

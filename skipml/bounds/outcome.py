@@ -1,0 +1,107 @@
+"""What bounding found out about N blocks of rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+SKIP = 0
+"""Proved TRUE for no row."""
+EVALUATE = 1
+"""Not proved either way."""
+KEEP = 2
+"""Proved TRUE for every row."""
+
+
+class Method(IntEnum):
+    """The last rung of the ladder that worked on a block."""
+
+    NONE = 0
+    INTERVAL = 1
+    CROWN = 2
+    BRANCH = 3
+
+
+class Reason(IntEnum):
+    """Why a block has its decision."""
+
+    PROVED = 0
+    FALSIFIED = 1
+    """A point of the region passes the test (and, where KEEP is wanted, another one does not)."""
+    BUDGET = 2
+    """The work was worth no more."""
+    DEGENERATE = 3
+    """A single point that the margin does not decide."""
+    OVERFLOW = 4
+    """Unbounded inputs, or values that may pass the largest float."""
+    NOT_TRIED = 5
+    NULL_OR_NAN = 6
+    """The bounds decide the rows that have a score, but NULL, NaN or unknown inputs forbid the conclusion."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Outcome:
+    """Per block: `decision` int8 [N]; `lower`, `upper` float64 [N, m], the best bounds known of the tested values; `boxes` int64 [N], how many were
+    bounded; `method` and `reason` int8 [N]. `seconds` is the time spent on all of them."""
+
+    decision: NDArray[np.int8]
+    lower: Floats
+    upper: Floats
+    boxes: NDArray[np.int64]
+    method: NDArray[np.int8]
+    reason: NDArray[np.int8]
+    seconds: float
+
+    @classmethod
+    def evaluate_all(cls, n: int, m: int = 0) -> Outcome:
+        """Nothing was tried on n blocks and m values. Sound because nothing is concluded."""
+        return cls(
+            decision=np.full(n, EVALUATE, np.int8),
+            lower=np.full((n, m), -np.inf),
+            upper=np.full((n, m), np.inf),
+            boxes=np.zeros(n, np.int64),
+            method=np.full(n, Method.NONE, np.int8),
+            reason=np.full(n, Reason.NOT_TRIED, np.int8),
+            seconds=0.0,
+        )
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many blocks have which reason, by its name in lower case."""
+        return {reason.name.lower(): int((self.reason == reason).sum()) for reason in Reason}
+
+    def spread(self, chosen: Bools) -> Outcome:
+        """The same for more blocks: these are the `chosen` [N] ones, nothing was tried on the rest. Sound because the rest is EVALUATE."""
+        full = Outcome.evaluate_all(len(chosen), self.lower.shape[1])
+        for wide, narrow in zip(full._arrays(), self._arrays(), strict=True):
+            wide[chosen] = narrow
+        return replace(full, seconds=self.seconds)
+
+    def replace_decision(self, decision: NDArray[np.int8]) -> Outcome:
+        """The same bounds with other decisions, which the caller answers for."""
+        reason = np.where((self.reason == Reason.PROVED) & (decision == EVALUATE), Reason.NULL_OR_NAN, self.reason)
+        reason = np.where(decision == EVALUATE, reason, Reason.PROVED)
+        return replace(self, decision=decision.astype(np.int8), reason=reason.astype(np.int8))
+
+    def combined(self, other: Outcome, decision: NDArray[np.int8]) -> Outcome:
+        """Two outcomes on the same blocks with the decision the caller takes from both; the values are those of the one, then those of the other."""
+        reason = np.where(self.reason == Reason.PROVED, other.reason, self.reason)
+        both = Outcome(
+            decision=self.decision,
+            lower=np.hstack([self.lower, other.lower]),
+            upper=np.hstack([self.upper, other.upper]),
+            boxes=self.boxes + other.boxes,
+            method=np.maximum(self.method, other.method),
+            reason=reason,
+            seconds=self.seconds + other.seconds,
+        )
+        return both.replace_decision(decision)
+
+    def _arrays(self) -> tuple[NDArray[np.generic], ...]:
+        return self.decision, self.lower, self.upper, self.boxes, self.method, self.reason
