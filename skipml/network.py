@@ -171,7 +171,9 @@ def _to_lanes(rows: Array, used: int, dtype: np.dtype[np.floating]) -> Array:
 
 
 def _tiled(op: Op, width: int, dtype: np.dtype[np.floating]) -> tuple[Array, ...]:
-    """The constants of an op as `_apply` takes them: a weight of at least _MIN_OUTPUTS rows, vectors repeated over the lanes."""
+    """The constants of an op as `_apply` takes them: a weight of at least _MIN_OUTPUTS rows, vectors repeated over the
+    lanes.
+    """
     if isinstance(op, LeakyRelu):
         return (np.full(width * _LANES, op.slope, dtype),)  # numpy's maximum with a scalar is three times slower
     *weights, vector = _constants(op)

@@ -1,9 +1,10 @@
 """Branch and bound on the inputs: decides a test for all undecided blocks at once.
 
-The ladder is interval bounds, CROWN, concrete points, then splitting boxes along the input that moves the linear bound most, with CROWN in each half
-(Bunel et al., Branch and Bound for Piecewise Linear Neural Network Verification, arXiv:1909.06588; input splitting as in Wang et al., Formal
-Security Analysis of Neural Networks using Symbolic Intervals, arXiv:1804.10829). A block is SKIP when every leaf is proved to pass never, KEEP
-when every leaf is proved to pass always. The blocks nearest to a proof come first, and the clock is read between waves.
+The ladder is interval bounds, CROWN, concrete points, then splitting boxes along the input that moves the linear bound
+most, with CROWN in each half (Bunel et al., Branch and Bound for Piecewise Linear Neural Network Verification,
+arXiv:1909.06588; input splitting as in Wang et al., Formal Security Analysis of Neural Networks using Symbolic
+Intervals, arXiv:1804.10829). A block is SKIP when every leaf is proved to pass never, KEEP when every leaf is proved to
+pass always. The blocks nearest to a proof come first, and the clock is read between waves.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ class Blocks(Protocol):
 
     @property
     def lower(self) -> Floats:
-        """[M, d]"""
+        """[M, d]."""
 
     @property
     def upper(self) -> Floats:
-        """[M, d]"""
+        """[M, d]."""
 
     @property
     def block(self) -> NDArray[np.int64]:
@@ -46,12 +47,14 @@ class Blocks(Protocol):
 
     @property
     def n_rows(self) -> NDArray[np.int64]:
-        """[N]"""
+        """[N]."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Leaves:
-    """Boxes not decided yet [L, d], their blocks [L], bounds [L, m], the slope [L, d] to split by and how near to a proof they are [L]."""
+    """Boxes not decided yet [L, d], their blocks [L], bounds [L, m], the slope [L, d] to split by and how near to a
+    proof they are [L].
+    """
 
     lower: Floats
     upper: Floats
@@ -78,7 +81,8 @@ class _Leaves:
 def branch_and_bound(verifier: Verifier, blocks: Blocks, test: Test, budget: Budget) -> Outcome:
     """Decide `test` on the verifier's m values for N blocks, given as boxes; a block without a box is EVALUATE.
 
-    Sound because the leaves of a block cover its boxes, every decision rests on bounds of all its leaves, and bounds contain the computed values.
+    Sound because the leaves of a block cover its boxes, every decision rests on bounds of all its leaves, and bounds
+    contain the computed values.
     """
     search = _Search(verifier, blocks, test, budget)
     search.bound_roots(blocks)
@@ -107,7 +111,9 @@ class _Search:
         self._leaves = _Leaves(box, box, np.zeros(0, np.int64), value, value, box, none)
 
     def bound_roots(self, blocks: Blocks) -> None:
-        """Bound the boxes of the blocks as they are, in random order, so that the clock judges the table by a sample."""
+        """Bound the boxes of the blocks as they are, in random order, so that the clock judges the table by a
+        sample.
+        """
         lower, upper, block = self._cast(blocks.lower), self._cast(blocks.upper), blocks.block
         order = np.argsort(np.random.default_rng(0).permutation(len(self._n_rows))[block], kind="stable")
         while len(order) and (wave := self._meter.next_wave()):
@@ -123,7 +129,9 @@ class _Search:
         self._widen(block[order], -np.inf, np.inf)
 
     def split_leaves(self) -> None:
-        """Split open leaves, those of the blocks nearest to a proof first, until all are decided or the budget is used up."""
+        """Split open leaves, those of the blocks nearest to a proof first, until all are decided or the budget is used
+        up.
+        """
         while len(self._leaves) and (wave := self._meter.next_wave() // 2):
             now = np.ones(len(self._leaves), np.bool_)
             if wave < len(now):
@@ -155,7 +163,9 @@ class _Search:
         Sound because the two halves together hold every number of the network's dtype that the leaf holds.
         """
         splits = 2 * np.bincount(leaves.block, minlength=len(self._n_rows))
-        self._finish(np.flatnonzero((splits > 0) & (self._splits + splits > self._budget.boxes_per_block)), Reason.BUDGET)
+        self._finish(
+            np.flatnonzero((splits > 0) & (self._splits + splits > self._budget.boxes_per_block)), Reason.BUDGET
+        )
         leaves = leaves.take(self._unfinished(leaves.block, leaves.low, leaves.high))
         row, side = np.arange(len(leaves)), _widest(leaves)
         lower, upper = leaves.lower[row, side], leaves.upper[row, side]
@@ -166,10 +176,19 @@ class _Search:
         np.add.at(self._open, leaves.block, 1)
         np.add.at(self._splits, leaves.block, 2)
         both = leaves.joined(leaves)
-        self._bound(np.vstack([leaves.lower, right]), np.vstack([left, leaves.upper]), both.block, (both.low, both.high), Method.BRANCH)
+        self._bound(
+            np.vstack([leaves.lower, right]),
+            np.vstack([left, leaves.upper]),
+            both.block,
+            (both.low, both.high),
+            Method.BRANCH,
+        )
 
-    def _bound(self, lower: Floats, upper: Floats, block: Indices, known: tuple[Floats, Floats], method: Method) -> None:
-        """Bound boxes [L, d] by CROWN and close what is decided; what is not becomes leaves. `known` are bounds [L, m] of boxes around them.
+    def _bound(
+        self, lower: Floats, upper: Floats, block: Indices, known: tuple[Floats, Floats], method: Method
+    ) -> None:
+        """Bound boxes [L, d] by CROWN and close what is decided; what is not becomes leaves. `known` are bounds [L, m]
+        of boxes around them.
 
         Sound because bounds of a larger box hold for a smaller one, so the tighter of two may be taken.
         """
@@ -189,9 +208,11 @@ class _Search:
         self._leaves = self._leaves.joined(leaves.take(self._unfinished(block, bounds.lower, bounds.upper)))
 
     def _close(self, block: Indices, low: Floats, high: Floats) -> Bools:
-        """Close the leaves whose bounds [L, m] decide the test, and their blocks with the last leaf -> which leaves are left [L].
+        """Close the leaves whose bounds [L, m] decide the test, and their blocks with the last leaf -> which leaves are
+        left [L].
 
-        Sound because a block is decided only once all its leaves are closed, SKIP if none of them can pass, KEEP if none can fail.
+        Sound because a block is decided only once all its leaves are closed, SKIP if none of them can pass, KEEP if
+        none can fail.
         """
         never = self._test.never(low, high)
         always = self._test.always(low, high) & ~never
@@ -212,7 +233,9 @@ class _Search:
         left[left] = self._unfinished(block[left], low[left], high[left])
         return left
 
-    def _probe(self, box: tuple[Floats, Floats], block: Indices, bounds: LinearBounds, climb: bool) -> tuple[Floats, Floats]:
+    def _probe(
+        self, box: tuple[Floats, Floats], block: Indices, bounds: LinearBounds, climb: bool
+    ) -> tuple[Floats, Floats]:
         """Try points of the boxes [L, d] -> the slope [L, d] to split by and how near the boxes are to a proof [L]."""
         slope, promise = np.zeros_like(box[0]), np.zeros(len(block))
         aims: list[tuple[Test, Bools]] = [(self._test, self._passed)]
@@ -265,7 +288,9 @@ class _Search:
 
 
 def _widest(leaves: _Leaves) -> Indices:
-    """The side of each leaf that moves its linear bound most [L]; a side that moves nothing counts a little, so that sides get split in turn."""
+    """The side of each leaf that moves its linear bound most [L]; a side that moves nothing counts a little, so that
+    sides get split in turn.
+    """
     steep = np.abs(leaves.slope)
     steepest = steep.max(axis=1, keepdims=True)
     width = leaves.upper - leaves.lower
@@ -274,7 +299,9 @@ def _widest(leaves: _Leaves) -> Indices:
 
 
 def _nearness(test: Test, bounds: LinearBounds, points: Points) -> Floats:
-    """How much of the gap between the values seen and the bounds may stay for the test to pass never [L], from 0 to 1."""
+    """How much of the gap between the values seen and the bounds may stay for the test to pass never [L], from 0 to
+    1.
+    """
     enough, too_much = np.zeros(len(points.passed)), np.ones(len(points.passed))
     for _ in range(_BISECTIONS):
         share = (enough + too_much) * 0.5

@@ -17,10 +17,10 @@ _LARGEST_WAVE = 1024
 class Budget:
     """The limits of one run of branch and bound.
 
-    `cost_per_row`: seconds that scoring one row costs. `share`: how much of the cost of scoring all blocks may be spent without success.
-    `gain_share`: how much of the cost already saved by blocks proved SKIP may be spent on top. `free`: seconds that are always granted, below what
-    any query takes. `boxes_per_block`: splits stop there. `prove_keep`: whether KEEP is worth any work; if not, a block is finished as soon as a
-    point of it passes.
+    `cost_per_row`: seconds that scoring one row costs. `share`: how much of the cost of scoring all blocks may be spent
+    without success. `gain_share`: how much of the cost already saved by blocks proved SKIP may be spent on top. `free`:
+    seconds that are always granted, below what any query takes. `boxes_per_block`: splits stop there. `prove_keep`:
+    whether KEEP is worth any work; if not, a block is finished as soon as a point of it passes.
     """
 
     cost_per_row: float
@@ -63,7 +63,8 @@ class Meter:
     def next_wave(self) -> int:
         """How many boxes the next wave may have; 0 when the budget is used up.
 
-        Waves grow from small ones, so that the cost of a box is known before much is spent, and shrink again near the end.
+        Waves grow from small ones, so that the cost of a box is known before much is spent, and shrink again near the
+        end.
         """
         spent = self.seconds
         left = self._granted - spent

@@ -1,12 +1,14 @@
 """CROWN: linear bounds of the functionals in the inputs, for many boxes at once.
 
-Zhang et al., Efficient Neural Network Robustness Certification with General Activation Functions, arXiv:1811.00866. Bounds of the values before
-the second and later activations come from linear relations carried forward in the inputs (for the second activation that is CROWN itself, deeper
-it is the forward mode of Xu et al., Automatic Perturbation Analysis, arXiv:2002.12920), the final ones from a backward pass.
+Zhang et al., Efficient Neural Network Robustness Certification with General Activation Functions, arXiv:1811.00866.
+Bounds of the values before the second and later activations come from linear relations carried forward in the inputs
+(for the second activation that is CROWN itself, deeper it is the forward mode of Xu et al., Automatic Perturbation
+Analysis, arXiv:2002.12920), the final ones from a backward pass.
 
-A relation holds upper and lower coefficients as P + Q and P - Q. Through a relaxation with slopes s_u >= s_l and the weights W behind it the upper
-relation takes s_u where W >= 0 and s_l where W < 0. As W+ = (W + |W|) / 2 and W- = (W - |W|) / 2, both relations come from two products:
-P' = mid W and Q' = dev |W|, where mid and dev are half the sum and half the difference of the relaxed upper and lower relations.
+A relation holds upper and lower coefficients as P + Q and P - Q. Through a relaxation with slopes s_u >= s_l and the
+weights W behind it the upper relation takes s_u where W >= 0 and s_l where W < 0. As W+ = (W + |W|) / 2 and W- = (W -
+|W|) / 2, both relations come from two products: P' = mid W and Q' = dev |W|, where mid and dev are half the sum and
+half the difference of the relaxed upper and lower relations.
 """
 
 from __future__ import annotations
@@ -24,7 +26,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearBounds:
-    """Bounds of m functionals over M boxes: `lower`, `upper` [M, m], and the slopes [M, m, d] of linear bounds behind them."""
+    """Bounds of m functionals over M boxes: `lower`, `upper` [M, m], and the slopes [M, m, d] of linear bounds behind
+    them.
+    """
 
     lower: Floats
     upper: Floats
@@ -48,8 +52,9 @@ class _Relaxation:
 def crown(stages: Stages, trace: Trace, lower: Floats, upper: Floats) -> LinearBounds:
     """CROWN bounds over boxes `lower`, `upper` [M, d], margin included; nothing holds where the trace is not finite.
 
-    Sound because each activation is replaced by lines above and below it on a range that contains its input, linear functions take their
-    extremes over a box at corners, and the trace's error covers execution and verification (rounding.py).
+    Sound because each activation is replaced by lines above and below it on a range that contains its input, linear
+    functions take their extremes over a box at corners, and the trace's error covers execution and verification
+    (rounding.py).
     """
     centre, radius = (lower + upper) * 0.5, (upper - lower) * 0.5
     bound, slope = _backward(stages, _relaxations(stages, trace, centre, radius), centre, radius)
@@ -87,7 +92,8 @@ def _relaxations(stages: Stages, trace: Trace, centre: Floats, radius: Floats) -
 def _relax(lower: Floats, upper: Floats, span: Span, slope: float) -> _Relaxation:
     """Lines around a (leaky) ReLU on [lower, upper], widened by the error, within the interval bounds.
 
-    Sound because the chord lies above the convex function between its ends, and a line through the origin with one of its two slopes below it.
+    Sound because the chord lies above the convex function between its ends, and a line through the origin with one of
+    its two slopes below it.
     """
     lower = np.maximum(lower - span.error, span.lower)
     upper = np.minimum(upper + span.error, span.upper)
@@ -101,7 +107,8 @@ def _relax(lower: Floats, upper: Floats, span: Span, slope: float) -> _Relaxatio
 def _forward(stage: Stage, relaxation: _Relaxation, p: Floats, q: Floats | None) -> tuple[Floats, Floats]:
     """The relation behind an activation and the stage after it; without `q` both relations are `p`.
 
-    Sound because upper lines have slopes >= 0, so they keep upper relations upper, and the weights choose the relation by their sign.
+    Sound because upper lines have slopes >= 0, so they keep upper relations upper, and the weights choose the relation
+    by their sign.
     """
     mid, dev = relaxation.mid * p, relaxation.dev * p
     if q is not None:
@@ -121,7 +128,8 @@ def _forward(stage: Stage, relaxation: _Relaxation, p: Floats, q: Floats | None)
 def _backward(stages: Stages, relaxations: list[_Relaxation], centre: Floats, radius: Floats) -> tuple[Floats, Floats]:
     """Upper bounds [M, 2m] of the functionals and of their negatives, and their slopes [M, 2m, d].
 
-    Sound because a positive coefficient takes the upper line of the value it multiplies and a negative one the lower line.
+    Sound because a positive coefficient takes the upper line of the value it multiplies and a negative one the lower
+    line.
     """
     last = stages.linear[-1]
     a = np.concatenate([last.weight, -last.weight])[:, None, :]

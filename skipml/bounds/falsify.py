@@ -56,8 +56,8 @@ class Opposite:
 class Points:
     """What concrete points showed of M boxes.
 
-    `passed` [M]: one passes the test; `lowest`, `highest` [M, m]: the range of the values seen; `slope` [M, d]: the linear bound that stands
-    between the box and a proof that nothing passes.
+    `passed` [M]: one passes the test; `lowest`, `highest` [M, m]: the range of the values seen; `slope` [M, d]: the
+    linear bound that stands between the box and a proof that nothing passes.
     """
 
     passed: Bools
@@ -67,7 +67,9 @@ class Points:
 
 
 def try_points(verifier: Verifier, test: Test, box: tuple[Floats, Floats], bounds: LinearBounds, climb: bool) -> Points:
-    """Try the centre of each box [M, d] and the best corner of its linear bound, then, if told to climb, go up the gradient from the centre."""
+    """Try the centre of each box [M, d] and the best corner of its linear bound, then, if told to climb, go up the
+    gradient from the centre.
+    """
     lower, upper = box
     x = (lower + upper) * 0.5
     values = verifier.values(x)
@@ -95,7 +97,9 @@ def try_points(verifier: Verifier, test: Test, box: tuple[Floats, Floats], bound
 
 
 def _towards(test: Test, values: Floats, lower: Floats, upper: Floats) -> Floats:
-    """In which direction each value [M, m] has to move for the test to pass: 1 up, -1 down, 0 where both or neither may help."""
+    """In which direction each value [M, m] has to move for the test to pass: 1 up, -1 down, 0 where both or neither may
+    help.
+    """
     towards = np.zeros_like(values)
     for i in range(values.shape[1]):
         above, below = lower.copy(), upper.copy()

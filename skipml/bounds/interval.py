@@ -1,6 +1,7 @@
 """Interval propagation: the range of every op's output over a box, together with its rounding error.
 
-Gowal et al., On the Effectiveness of Interval Bound Propagation for Training Verifiably Robust Models, arXiv:1810.12715, in centre and radius form.
+Gowal et al., On the Effectiveness of Interval Bound Propagation for Training Verifiably Robust Models,
+arXiv:1810.12715, in centre and radius form.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Span:
-    """What M boxes do to one layer of n values, all [M, n]: exact values lie within `radius` of `centre`, computed ones `error` further out."""
+    """What M boxes do to one layer of n values, all [M, n]: exact values lie within `radius` of `centre`, computed ones
+    `error` further out.
+    """
 
     centre: Floats
     radius: Floats
@@ -37,7 +40,9 @@ class Span:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trace:
-    """`before[k]` is what goes into the k-th activation, `outputs` what comes out of the functionals; where not `finite` [M], nothing holds."""
+    """`before[k]` is what goes into the k-th activation, `outputs` what comes out of the functionals; where not
+    `finite` [M], nothing holds.
+    """
 
     before: tuple[Span, ...]
     outputs: Span
@@ -62,7 +67,9 @@ class _Linear:
 
 
 class IntervalPass:
-    """Interval propagation through one network and functionals [m, n_outputs] of its outputs, for many boxes at once."""
+    """Interval propagation through one network and functionals [m, n_outputs] of its outputs, for many boxes at
+    once.
+    """
 
     def __init__(self, network: Network, functionals: Floats, arithmetic: Arithmetic) -> None:
         self._arithmetic = arithmetic
@@ -110,7 +117,9 @@ class IntervalPass:
                 return float(network.dtype.type(slope))
 
     def _through_activation(self, slope: float, span: Span) -> Span:
-        """Sound because the activation is monotone and 1-Lipschitz; where the sign is certain and negative a ReLU is exactly 0."""
+        """Sound because the activation is monotone and 1-Lipschitz; where the sign is certain and negative a ReLU is
+        exactly 0.
+        """
         upper = span.centre + span.radius
         error = span.error * (upper > -span.error) if slope == 0 else span.error
         lower = span.centre - span.radius
@@ -127,13 +136,16 @@ def _linear(weight: Array, bias: Array, relative: float, underflow: float) -> _L
     absolute = np.abs(wide)
     growth = float((absolute.sum(axis=0) if wide.ndim == 2 else absolute).max())
     constant = relative * np.abs(offsets) + underflow
-    return _Linear(wide, absolute, offsets, relative, 0.0, constant, growth * (1 + 2.0**-20), float(np.abs(offsets).max()))
+    return _Linear(
+        wide, absolute, offsets, relative, 0.0, constant, growth * (1 + 2.0**-20), float(np.abs(offsets).max())
+    )
 
 
 def _through_linear(step: _Linear, span: Span, magnitude: Floats) -> Span:
     """`magnitude` [M, n_in] bounds the computed inputs.
 
-    Sound because a linear map takes the centre to the centre and the radius through absolute weights; for the error see rounding.py.
+    Sound because a linear map takes the centre to the centre and the radius through absolute weights; for the error see
+    rounding.py.
     """
     entering = magnitude
     entering *= step.relative

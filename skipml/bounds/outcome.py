@@ -47,8 +47,10 @@ class Reason(IntEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
-    """Per block: `decision` int8 [N]; `lower`, `upper` float64 [N, m], the best bounds known of the tested values; `boxes` int64 [N], how many were
-    bounded; `method` and `reason` int8 [N]. `seconds` is the time spent on all of them."""
+    """Per block: `decision` int8 [N]; `lower`, `upper` float64 [N, m], the best bounds known of the tested values;
+    `boxes` int64 [N], how many were bounded; `method` and `reason` int8 [N]. `seconds` is the time spent on all of
+    them.
+    """
 
     decision: NDArray[np.int8]
     lower: Floats
@@ -77,7 +79,9 @@ class Outcome:
         return {reason.name.lower(): int((self.reason == reason).sum()) for reason in Reason}
 
     def spread(self, chosen: Bools) -> Outcome:
-        """The same for more blocks: these are the `chosen` [N] ones, nothing was tried on the rest. Sound because the rest is EVALUATE."""
+        """The same for more blocks: these are the `chosen` [N] ones, nothing was tried on the rest. Sound because the
+        rest is EVALUATE.
+        """
         full = Outcome.evaluate_all(len(chosen), self.lower.shape[1])
         for wide, narrow in zip(full._arrays(), self._arrays(), strict=True):
             wide[chosen] = narrow
@@ -90,7 +94,9 @@ class Outcome:
         return replace(self, decision=decision.astype(np.int8), reason=reason.astype(np.int8))
 
     def combined(self, other: Outcome, decision: NDArray[np.int8]) -> Outcome:
-        """Two outcomes on the same blocks with the decision the caller takes from both; the values are those of the one, then those of the other."""
+        """Two outcomes on the same blocks with the decision the caller takes from both; the values are those of the
+        one, then those of the other.
+        """
         reason = np.where(self.reason == Reason.PROVED, other.reason, self.reason)
         both = Outcome(
             decision=self.decision,

@@ -23,7 +23,9 @@ class Stage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Stages:
-    """Consecutive linear ops fused, the functionals folded into the last stage; `slopes` are those of the activations between the stages."""
+    """Consecutive linear ops fused, the functionals folded into the last stage; `slopes` are those of the activations
+    between the stages.
+    """
 
     linear: tuple[Stage, ...]
     slopes: tuple[float, ...]
@@ -32,7 +34,8 @@ class Stages:
 def fuse(network: Network, functionals: Floats) -> Stages:
     """The stages of `functionals` [m, n_outputs] of a network.
 
-    Sound because the composition of linear maps is linear; the roundings of the fusion are counted in the margin (rounding.py).
+    Sound because the composition of linear maps is linear; the roundings of the fusion are counted in the margin
+    (rounding.py).
     """
     linear: list[Stage] = []
     slopes: list[float] = []

@@ -14,15 +14,18 @@ from skipml.network import Network
 
 Floats = NDArray[np.float64]
 
-_CHUNK_VALUES = 1 << 16  # float64 values of one layer's relations per chunk, so that a handful of them stay in the cache
+_CHUNK_VALUES = (
+    1 << 16
+)  # float64 values of one layer's relations per chunk, so that a handful of them stay in the cache
 _CHUNK_LIMITS = (16, 1024)
 
 
 class Verifier:
     """Bounds of `functionals` [m, n_outputs] of a network's outputs; by default the outputs themselves.
 
-    Every bound contains the functional of the outputs as computed in the network's dtype by any order of summation. A functional is compared, not
-    computed: use coefficients -1, 0 and 1. Raises ModelError if the functionals do not fit the network.
+    Every bound contains the functional of the outputs as computed in the network's dtype by any order of summation. A
+    functional is compared, not computed: use coefficients -1, 0 and 1. Raises ModelError if the functionals do not fit
+    the network.
     """
 
     def __init__(self, network: Network, functionals: ArrayLike | None = None) -> None:
@@ -39,7 +42,8 @@ class Verifier:
         self._chunk = int(np.clip(_CHUNK_VALUES // ((network.n_inputs + 1) * widest), *_CHUNK_LIMITS))
 
     def interval(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
-        """Interval bounds over boxes `lower`, `upper` [M, d] -> lower, upper [M, m]; infinite where a score might overflow.
+        """Interval bounds over boxes `lower`, `upper` [M, d] -> lower, upper [M, m]; infinite where a score might
+        overflow.
 
         Sound because casting is monotone, so the cast box contains the cast inputs, and interval.py is sound on it.
         """
@@ -53,7 +57,8 @@ class Verifier:
         return low, high
 
     def crown(self, lower: Floats, upper: Floats) -> LinearBounds:
-        """CROWN bounds over boxes `lower`, `upper` [M, d], nowhere looser than interval bounds; infinite where a score might overflow.
+        """CROWN bounds over boxes `lower`, `upper` [M, d], nowhere looser than interval bounds; infinite where a score
+        might overflow.
 
         Sound because casting is monotone, and crown.py and interval.py are sound on the cast box.
         """
