@@ -14,7 +14,6 @@ from urllib.parse import unquote
 import duckdb
 import numpy as np
 
-from skipml.errors import SchemaError
 from skipml.identity import Path, private_connection
 
 _NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -41,27 +40,22 @@ def partition_values(path: Path) -> dict[str, str | None]:
     return {key: value for key, value in values.items() if folded[key.lower()] == 1}
 
 
-def partition_limits(value: str | None, sql_type: str) -> tuple[float, float, bool]:
+def value_bounds(value: str | None, sql_type: str) -> tuple[float, float, bool] | None:
     """Lower and upper limit of the model input that a partition's text stands for, and whether it is NULL.
 
-    `sql_type` is the type the reader gives the column; a timestamp with time zone is refused, because its value depends
-    on the session. Both limits are NaN for NULL and for NaN. Raises SchemaError if the type cannot be a model input or
-    the text is no value of it.
+    `sql_type` is the type the reader gives the column. None where nothing is known: the type cannot be a model input,
+    the text is no value of it, or NaN. A timestamp with time zone is not known because it depends on the session.
     """
     is_time = _TIME.fullmatch(sql_type) is not None
     if not (is_time or _EXACT.fullmatch(sql_type) or _NUMBER.fullmatch(sql_type)):
-        raise SchemaError(
-            f"a partition column of type {sql_type} cannot be a model input; cast it to a number or a date"
-        )
-    if not value:
-        return np.nan, np.nan, True
+        return None
     typed = f"TRY_CAST($text AS {sql_type})"
     query = f"SELECT {typed} IS NULL, {f'epoch({typed})' if is_time else f'CAST({typed} AS DOUBLE)'}"
-    failed, number = private_connection().execute(query, {"text": value}).fetchall()[0]
-    if failed:
-        raise SchemaError(f"the partition value '{value}' is no {sql_type}; rename the directory or cast the column")
+    failed, number = private_connection().execute(query, {"text": value}).fetchall()[0] if value else (False, None)
+    if failed or (number is not None and np.isnan(number)):
+        return None
     if number is None:
-        return np.nan, np.nan, True
+        return -np.inf, np.inf, True
     lower = upper = float(number)
     if not _EXACT.fullmatch(sql_type):
         slack = _MICROSECOND if is_time else 0.0
