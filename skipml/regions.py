@@ -62,6 +62,22 @@ class Regions:
             may_be_nan=self.may_be_nan[:, chosen],
         )
 
+    def take(self, blocks: NDArray[np.bool_]) -> Regions:
+        """Some of the blocks, chosen by a mask [N], numbered anew."""
+        parts = blocks[self.block]
+        number = np.cumsum(blocks) - 1
+        return Regions(
+            columns=self.columns,
+            lower=self.lower[parts],
+            upper=self.upper[parts],
+            block=number[self.block[parts]],
+            n_rows=self.n_rows[blocks],
+            unknown=self.unknown[blocks],
+            all_null=self.all_null[blocks],
+            may_be_null=self.may_be_null[blocks],
+            may_be_nan=self.may_be_nan[blocks],
+        )
+
 
 def from_footers(footers: Footers, columns: Sequence[str]) -> Regions:
     """One box per row group over the columns, which must be among those the footers were read for (KeyError otherwise);

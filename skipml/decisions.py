@@ -1,0 +1,183 @@
+"""Decisions about blocks, and plans made of them.
+
+Contract: a block is SKIP only if it is proved that the predicate is TRUE for none of its rows, and KEEP only if it is proved TRUE for every one, for the scorer that evaluates the
+score. Whatever is missing, inexact, stale or not understood is EVALUATE. An error while pruning never fails a query: every block becomes EVALUATE, and the error is reported.
+
+Related work: DataFusion's PruningPredicate, PyIceberg's metrics evaluators, MLSkip (arXiv:2606.03946).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Method, Outcome
+from skipml.errors import FileChangedError, FooterError, SchemaError
+from skipml.footers import Footers, read_footers
+from skipml.identity import expand, identity
+from skipml.predicates import Predicate
+from skipml.regions import Regions, from_footers
+
+__all__ = ["DECISION_NAMES", "EVALUATE", "KEEP", "SKIP", "Decisions", "Plan", "plan", "prune"]
+
+DECISION_NAMES = ("SKIP", "EVALUATE", "KEEP")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Decisions:
+    """The decision for each of N blocks, with the bounds of the score (NaN where several values are tested) and the method that decided."""
+
+    decision: NDArray[np.int8]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+    method: NDArray[np.int8]
+    reason: NDArray[np.int8]
+    seconds: float
+    error: str = ""
+    """Why pruning failed, where it did; every block is EVALUATE then."""
+
+    @classmethod
+    def of(cls, outcome: Outcome, error: str = "") -> Decisions:
+        """Decisions from what bounding found."""
+        single = outcome.lower.shape[1] == 1
+        none = np.full(len(outcome.decision), np.nan)
+        lower, upper = (outcome.lower[:, 0], outcome.upper[:, 0]) if single else (none, none)
+        return cls(outcome.decision, lower, upper, outcome.method, outcome.reason, outcome.seconds, error)
+
+    @property
+    def method_names(self) -> list[str]:
+        """The last method that worked on each block: none, interval, crown or branch."""
+        return [Method(m).name.lower() for m in self.method.tolist()]
+
+    def either(self, other: Decisions) -> Decisions:
+        """What two scans of the same blocks need together: a block is SKIP only if it is for both."""
+        both = (self.decision == SKIP) & (other.decision == SKIP)
+        return replace(
+            self,
+            decision=np.where(both, SKIP, EVALUATE).astype(np.int8),
+            lower=np.fmin(self.lower, other.lower),
+            upper=np.fmax(self.upper, other.upper),
+            seconds=self.seconds + other.seconds,
+            error=self.error or other.error,
+        )
+
+
+def prune(predicate: Predicate, regions: Regions, budget: Budget) -> Decisions:
+    """Decide every block of the regions, within the budget; never raises."""
+    try:
+        return Decisions.of(predicate.decide(regions, budget))
+    except Exception as error:  # noqa: BLE001 - the contract: whatever goes wrong while pruning is EVALUATE
+        return Decisions.of(Outcome.evaluate_all(len(regions)), f"{type(error).__name__}: {error}")
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The row groups of some files and what a predicate decides about each."""
+
+    predicate: Predicate
+    footers: Footers
+    result: Decisions
+
+    @property
+    def decisions(self) -> NDArray[np.int8]:
+        """SKIP, EVALUATE or KEEP per row group, in the order of `table`."""
+        return self.result.decision
+
+    @cached_property
+    def table(self) -> pa.Table:
+        """One row per row group: file, row_group, first_row, n_rows, decision, lower, upper, method."""
+        footers = self.footers
+        return pa.table(
+            {
+                "file": pa.array([footers.files[i] for i in footers.file_index.tolist()], pa.string()),
+                "row_group": pa.array(footers.row_group, pa.int64()),
+                "first_row": pa.array(footers.first_row, pa.int64()),
+                "n_rows": pa.array(footers.n_rows, pa.int64()),
+                "decision": pa.array([DECISION_NAMES[d] for d in self.decisions.tolist()], pa.string()),
+                "lower": pa.array(self.result.lower, pa.float64()),
+                "upper": pa.array(self.result.upper, pa.float64()),
+                "method": pa.array(self.result.method_names, pa.string()),
+            }
+        )
+
+    @property
+    def summary(self) -> str:
+        """One line: `Row groups: 49, skipped 41, kept 3, evaluated 5`."""
+        skipped, evaluated, kept = (int((self.decisions == d).sum()) for d in (SKIP, EVALUATE, KEEP))
+        return f"Row groups: {len(self.decisions):,}, skipped {skipped:,}, kept {kept:,}, evaluated {evaluated:,}"
+
+    def scan(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
+        """The qualifying rows: row groups that are SKIP are not read, those that are KEEP are not scored.
+
+        Raises FooterError for a file that cannot be read, SchemaError for a missing column or files whose schemas differ, FileChangedError for a file
+        rewritten since the plan was made.
+        """
+        broken = next((message for message in self.footers.errors if message), "")
+        if broken:
+            raise FooterError(f"{broken}; repair the file or leave it out of the plan")
+        schema = _schema(self.footers, columns)
+        return pa.RecordBatchReader.from_batches(schema, self._batches(schema))
+
+    def _batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        for i, path in enumerate(self.footers.files):
+            mine = np.flatnonzero((self.footers.file_index == i) & (self.decisions != SKIP))
+            if not len(mine):
+                continue
+            self._check(i)
+            with pq.ParquetFile(path) as file:
+                for block in mine.tolist():
+                    yield from self._qualifying(file, block, schema)
+            self._check(i)
+
+    def _qualifying(self, file: pq.ParquetFile, block: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        keep = self.decisions[block] == KEEP
+        needed = schema.names if keep else list(dict.fromkeys([*schema.names, *_own_names(file, self.predicate.inputs)]))
+        for batch in file.iter_batches(row_groups=[int(self.footers.row_group[block])], columns=needed):
+            rows = pa.Table.from_batches([batch])
+            if not keep:
+                rows = rows.filter(pa.array(self.predicate.matches(rows)))
+            yield from rows.select(schema.names).cast(schema).combine_chunks().to_batches()
+
+    def _check(self, file: int) -> None:
+        path = self.footers.files[file]
+        if identity(path) != self.footers.identities[file]:
+            raise FileChangedError(f"{path} was rewritten since it was planned; plan again")
+
+
+def _own_names(file: pq.ParquetFile, names: Sequence[str]) -> list[str]:
+    """The names as the file spells them: DuckDB ignores case."""
+    spelled = {name.lower(): name for name in file.schema_arrow.names}
+    return [spelled.get(name.lower(), name) for name in names]
+
+
+def _schema(footers: Footers, columns: Sequence[str] | None) -> pa.Schema:
+    """The common schema of the wanted columns in all files."""
+    schemas = [pq.read_schema(path) for path in footers.files]
+    first = schemas[0].remove_metadata()
+    names = first.names if columns is None else list(columns)
+    missing = [name for name in names if name not in first.names]
+    if missing:
+        raise SchemaError(f"{footers.files[0]} has no column {missing[0]!r}; its columns are {', '.join(first.names)}")
+    wanted = pa.schema([first.field(name) for name in names])
+    for path, schema in zip(footers.files, schemas, strict=True):
+        for field in wanted:
+            if field.name not in schema.names or schema.field(field.name).type != field.type:
+                raise SchemaError(f"{path}: column {field.name!r} is not {field.type} as in {footers.files[0]}; plan files of one schema")
+    return wanted
+
+
+def plan(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], predicate: Predicate, *, budget: Budget | None = None) -> Plan:
+    """Plan a scan of Parquet files without an engine: decide every row group from the files' own zone maps.
+
+    Raises FooterError where a path matches no file. A file that cannot be read has no row groups in the plan, and `scan` says so.
+    """
+    footers = read_footers(expand(paths), predicate.inputs)
+    regions = from_footers(footers, predicate.inputs)
+    return Plan(predicate, footers, prune(predicate, regions, budget or Budget(predicate.seconds_per_row, prove_keep=True)))

@@ -1,0 +1,275 @@
+"""DuckDB: a connection on which registered models are SQL functions and filters on them skip row groups."""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from inspect import Parameter, Signature
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+
+from skipml.engines import scope
+from skipml.engines.conditions import RegisteredFunction
+from skipml.engines.dialect import quote_name
+from skipml.engines.planner import Planner, QueryPlan
+from skipml.engines.relation import Relation, file_changes_named
+from skipml.engines.sql import STANDIN_DATABASE, Parser
+from skipml.engines.statements import embedded_query
+from skipml.engines.virtual import VirtualFiles
+from skipml.errors import RegistrationError
+from skipml.report import Report
+from skipml.scores import Model
+
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_DEFINES = re.compile(r"\bCREATE\b.*\b(VIEW|MACRO|FUNCTION)\b", re.IGNORECASE | re.DOTALL)
+
+
+@dataclass(slots=True)
+class _Shared:
+    """What all cursors of one database share."""
+
+    files: VirtualFiles = field(default_factory=VirtualFiles)
+    functions: dict[str, RegisteredFunction] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    definitions_call_models: bool = False
+    """A view or macro calls a model, so a query may call one without naming it."""
+
+    def calls_model(self, sql: str) -> bool:
+        """Whether the text may call a model; false positives cost an analysis, never a row."""
+        if not self.functions:
+            return False
+        text = sql.lower()
+        return self.definitions_call_models or any(name in text for name in self.functions)
+
+
+def connect(database: Any = ":memory:", **kwargs: Any) -> Connection:
+    """Open a DuckDB database, or take over an open connection, as a Connection; further arguments are duckdb.connect's."""
+    plain = database if isinstance(database, duckdb.DuckDBPyConnection) else duckdb.connect(database, **kwargs)
+    shared = _Shared()
+    plain.register_filesystem(shared.files)
+    attached = plain.execute("SELECT 1 FROM duckdb_databases() WHERE database_name = ?", [STANDIN_DATABASE]).fetchone()
+    if attached is None:
+        plain.execute(f"ATTACH ':memory:' AS {STANDIN_DATABASE}")
+    return Connection(plain, shared)
+
+
+class Connection:
+    """A DuckDBPyConnection on which model filters skip row groups; whatever is not listed here is DuckDB's own.
+
+    Set `skipping` to False to run every query as it is. `last_report` says what was done with the last query that calls a model.
+    """
+
+    def __init__(self, plain: duckdb.DuckDBPyConnection, shared: _Shared) -> None:
+        self._plain = plain
+        self._shared = shared
+        self.skipping = True
+        self.last_report: Report | None = None
+        self._running: QueryPlan | None = None
+        self._planner = Planner(Parser(plain.cursor()), shared.files, shared.functions, self._session)
+
+    def register_model(self, name: str, model: Model) -> None:
+        """Make a model a SQL function: `name(inputs)` gives its score, or the list of its outputs, and `name_class(inputs)` the class of a model with several.
+
+        Raises RegistrationError for a name that is not an identifier or is taken.
+        """
+        if not _IDENTIFIER.fullmatch(name):
+            raise RegistrationError(f"{name!r} is not a plain SQL identifier: use letters, digits and underscores, and no digit first")
+        if not isinstance(model, Model):
+            raise RegistrationError(f"{name}: expected a skipml.Model, not {type(model).__name__}; load it with skipml.Model.load or Model.from_torch")
+        with self._shared.lock:
+            self._create_function(name, model)
+            self._shared.functions[name.lower()] = RegisteredFunction(name.lower(), model, "score")
+            if model.n_outputs > 1:
+                self._shared.functions[f"{name}_class".lower()] = RegisteredFunction(f"{name}_class".lower(), model, "class")
+            self._note_definitions()
+
+    def remove_function(self, name: str) -> Connection:
+        """Remove a function; a removed model no longer filters anything."""
+        with self._shared.lock:
+            self._plain.remove_function(name)
+            self._shared.functions.pop(name.lower(), None)
+        return self
+
+    def sql(self, query: Any, *, alias: str = "", params: object = None) -> Relation | duckdb.DuckDBPyRelation | None:
+        """DuckDB's `sql`: a lazy relation for a SELECT, planned anew at each execution; anything else is executed at once."""
+        return self._sql(query, alias, params, scope.visible(sys._getframe(1), str(query)))
+
+    def query(self, query: Any, *, alias: str = "", params: object = None) -> Relation | duckdb.DuckDBPyRelation | None:
+        """The same as `sql`."""
+        return self._sql(query, alias, params, scope.visible(sys._getframe(1), str(query)))
+
+    def from_query(self, query: Any, *, alias: str = "", params: object = None) -> Relation | duckdb.DuckDBPyRelation | None:
+        """The same as `sql`."""
+        return self._sql(query, alias, params, scope.visible(sys._getframe(1), str(query)))
+
+    def execute(self, query: Any, parameters: object = None) -> Connection:
+        """DuckDB's `execute`: run the statements, the last one's result is fetched from this connection."""
+        variables = scope.visible(sys._getframe(1), str(query))
+        if not isinstance(query, str) or not self._may_skip(query):
+            self._running = None
+            self._note(query)
+            scope.call(_plain_relations(variables), self._plain.execute, query, **_given(parameters=parameters))
+            return self
+        statements = [s.query for s in self._plain.extract_statements(query)]
+        for i, text in enumerate(statements, start=1):
+            given = parameters if i == len(statements) else None
+            self._run(text, given, variables, self._plain.execute, _given(parameters=given))
+        return self
+
+    def explain(self, query: str, params: object = None) -> Report:
+        """What skipml would do with a query, without running it: per row group the decision, its bounds and the method."""
+        plan = self._plan_statement(query, params)
+        return plan.report if plan is not None else Report(query, notes=("no registered model is called",))
+
+    def cursor(self) -> Connection:
+        """A further connection to the same database, with the same models."""
+        other = Connection(self._plain.cursor(), self._shared)
+        other.skipping = self.skipping
+        return other
+
+    duplicate = cursor
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._planner.parser.private.close()
+        self._plain.close()
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._plain, name)
+        if name.startswith("fetch") or name in ("df", "arrow", "pl", "torch", "tf", "to_arrow_table", "to_arrow_reader"):
+            return lambda *args, **kwargs: self._fetch(attribute, args, kwargs)
+        return attribute
+
+    def _fetch(self, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        with file_changes_named():
+            value = method(*args, **kwargs)
+        if self._running is not None:
+            self._running.check_files()
+        return value
+
+    def _sql(self, query: Any, alias: str, params: object, variables: Mapping[str, Any]) -> Relation | duckdb.DuckDBPyRelation | None:
+        named = _given(alias=alias or None, params=params)
+        if not isinstance(query, str) or not self.skipping or not self._shared.functions:
+            self._note(query)
+            return scope.call(_plain_relations(variables), self._plain.sql, query, **named)
+        statements = self._plain.extract_statements(query)
+        for statement in statements[:-1]:
+            self._run(statement.query, None, variables, self._plain.execute, {})
+        if not statements:
+            return None
+        last = statements[-1]
+        if str(last.type).rsplit(".", 1)[-1].startswith("SELECT") and params is None:
+            plain = scope.call(_plain_relations(variables), self._plain.sql, last.query, **named)
+            return Relation(plain, last.query, _plain_relations(variables), (self._replan, self._plain.sql, self._shared.calls_model))
+        return self._run(last.query, params, variables, self._plain.sql, named)
+
+    def _replan(self, sql: str) -> QueryPlan:
+        plan = self._planner.plan(sql) if self.skipping else QueryPlan(None, Report(sql, notes=("skipping is switched off",)))
+        self.last_report = plan.report
+        return plan
+
+    def _run(self, sql: str, parameters: object, variables: Mapping[str, Any], method: Any, given: Mapping[str, Any]) -> Any:
+        """Run one statement, rewritten where that helps; if the rewritten one fails, as it was."""
+        variables = _plain_relations(variables)
+        self._note(sql)
+        plan = self._plan_statement(sql, parameters)
+        self._running = plan
+        if plan is None or plan.sql is None:
+            return scope.call(variables, method, sql, **given)
+        with file_changes_named():
+            try:
+                result = scope.call(variables, method, plan.sql, **given)
+            except duckdb.InterruptException:
+                raise
+            except duckdb.Error:
+                plan.check_files()
+                self._running = None
+                result = scope.call(variables, method, sql, **given)
+        plan.check_files()
+        return result
+
+    def _plan_statement(self, sql: str, parameters: object) -> QueryPlan | None:
+        """The plan of a SELECT or of the SELECT inside a CTAS, COPY, INSERT or EXPLAIN; None where no model is called."""
+        if not self._may_skip(sql):
+            return None
+        before, query, after = embedded_query(self._planner.parser, sql)
+        plan = self._planner.plan(query, parameters)
+        self.last_report = plan.report
+        return QueryPlan(before + plan.sql + after, plan.report, plan.states) if plan.sql is not None else plan
+
+    def _may_skip(self, sql: str) -> bool:
+        return self.skipping and self._shared.calls_model(sql)
+
+    def _session(self, sql: str, parameters: Sequence[object]) -> list[tuple[object, ...]]:
+        return self._plain.execute(sql, list(parameters)).fetchall()
+
+    def _note(self, query: object) -> None:
+        """Remember that a definition calls a model."""
+        if isinstance(query, str) and _DEFINES.search(query) and any(name in query.lower() for name in self._shared.functions):
+            self._shared.definitions_call_models = True
+
+    def _note_definitions(self) -> None:
+        views = self._plain.execute("SELECT lower(sql) FROM duckdb_views() WHERE NOT internal").fetchall()
+        macros = self._plain.execute("SELECT lower(macro_definition) FROM duckdb_functions() WHERE macro_definition IS NOT NULL AND NOT internal").fetchall()
+        if any(name in str(text) for (text,) in views + macros for name in self._shared.functions):
+            self._shared.definitions_call_models = True
+
+    def _create_function(self, name: str, model: Model) -> None:
+        element = "FLOAT" if model.network.dtype == np.float32 else "DOUBLE"
+        inputs = ["DOUBLE"] * model.network.n_inputs
+        try:
+            self._plain.create_function(name, _scorer(model), inputs, element if model.n_outputs == 1 else f"{element}[]", type="arrow")  # type: ignore[arg-type]
+            if model.n_outputs > 1:
+                self._plain.create_function(f"{name}_class", _classifier(model), inputs, "INTEGER", type="arrow")  # type: ignore[arg-type]
+        except duckdb.Error as error:
+            raise RegistrationError(f"the function {quote_name(name)} cannot be created: {error}; choose another name or remove_function first") from error
+
+
+def _given(**arguments: Any) -> dict[str, Any]:
+    return {name: value for name, value in arguments.items() if value is not None}
+
+
+def _plain_relations(variables: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value.plain if isinstance(value, Relation) else value for name, value in variables.items()}
+
+
+def _inputs(columns: tuple[Any, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.stack([column.to_numpy() for column in columns], axis=1)
+
+
+def _scorer(model: Model) -> Any:
+    """An Arrow function over the model's inputs; DuckDB never hands it a NULL."""
+
+    def score(*columns: Any) -> Any:
+        outputs = model.network.forward(_inputs(columns))
+        if model.n_outputs == 1:
+            return pa.array(outputs[:, 0])
+        offsets = np.arange(len(outputs) + 1, dtype=np.int32) * model.n_outputs
+        return pa.ListArray.from_arrays(pa.array(offsets), pa.array(outputs.reshape(-1)))
+
+    return _with_arity(score, model.network.n_inputs)
+
+
+def _classifier(model: Model) -> Any:
+    def label(*columns: Any) -> Any:
+        return pa.array(np.argmax(model.network.forward(_inputs(columns)), axis=1).astype(np.int32))
+
+    return _with_arity(label, model.network.n_inputs)
+
+
+def _with_arity(function: Any, n_inputs: int) -> Any:
+    """DuckDB reads the number of parameters from the signature."""
+    function.__signature__ = Signature([Parameter(f"x{i}", Parameter.POSITIONAL_ONLY) for i in range(n_inputs)])
+    return function

@@ -1,0 +1,262 @@
+"""From a query to the query that DuckDB runs: find the model filters, prune each scan, rewrite its table reference."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from skipml.bounds.branch import Budget
+from skipml.decisions import SKIP, Decisions, prune
+from skipml.engines import routes
+from skipml.engines.conditions import ConditionReader, RegisteredFunction
+from skipml.engines.dialect import Node, quote_text
+from skipml.engines.inputs import Values, input_regions
+from skipml.engines.pushdown import ScanFilter
+from skipml.engines.sql import (
+    NotAnalysableError,
+    Parser,
+    Query,
+    Reference,
+    bind_filters,
+    find_references,
+    parameter_literals,
+    with_references,
+)
+from skipml.engines.virtual import VirtualFiles
+from skipml.errors import FileChangedError, SkipmlError
+from skipml.footers import Footers, read_footers
+from skipml.identity import FileIdentity, expand, identity
+from skipml.partitions import partition_values, value_bounds
+from skipml.predicates import Predicate
+from skipml.report import Report, ScanReport
+
+
+@dataclass(frozen=True, slots=True)
+class QueryPlan:
+    """What to run instead of a query (`sql` is None where the query runs as it is), and what was found out on the way."""
+
+    sql: str | None
+    report: Report
+    states: tuple[tuple[str, FileIdentity], ...] = ()
+
+    def check_files(self) -> None:
+        """Raise FileChangedError if a file that was pruned is no longer what it was when it was planned."""
+        for path, state in self.states:
+            try:
+                now = identity(path)
+            except OSError as error:
+                raise FileChangedError(f"{path} is gone since the query was planned ({error}); run the query again") from error
+            if now != state:
+                raise FileChangedError(f"{path} was rewritten while the query ran; run the query again")
+
+
+@dataclass(frozen=True, slots=True)
+class _Pruned:
+    reference: Reference
+    kept: routes.Kept
+    report: ScanReport
+
+
+@dataclass(slots=True)
+class Planner:
+    """Plans the queries of one connection; `session` runs what needs the user's tables, views and settings, and gives the rows."""
+
+    parser: Parser
+    files: VirtualFiles
+    functions: Mapping[str, RegisteredFunction]
+    session: Callable[[str, Sequence[object]], list[tuple[object, ...]]]
+
+    def plan(self, sql: str, parameters: object = None) -> QueryPlan:
+        """Plan one statement; never raises for what cannot be analysed: the report says why the query runs as it is."""
+        started = time.perf_counter()
+        try:
+            new_sql, scans, notes, states = self._plan(sql, parameters)
+        except NotAnalysableError as reason:
+            new_sql, scans, notes, states = None, [], [str(reason)], []
+        except (SkipmlError, duckdb.Error, OSError, ValueError, KeyError, IndexError, TypeError, ArithmeticError) as error:
+            # A failure to prune must never fail a query; it is reported and counted.
+            new_sql, scans, notes, states = None, [], [f"pruning failed and was left out: {type(error).__name__}: {error}"], []
+        counters = {
+            "row_groups": sum(len(scan.row_group) for scan in scans),
+            "skipped": int(sum((scan.decisions.decision == SKIP).sum() for scan in scans)),
+            "errors": sum(bool(scan.decisions.error) for scan in scans) + sum("pruning failed" in note for note in notes),
+        }
+        report = Report(sql, tuple(scans), tuple(notes), time.perf_counter() - started, counters)
+        return QueryPlan(new_sql, report, tuple(states))
+
+    def _plan(self, sql: str, parameters: object) -> tuple[str | None, list[ScanReport], list[str], list[tuple[str, FileIdentity]]]:
+        query = find_references(self.parser, sql, self._catalog)
+        query.references = [r for r in query.references if self._describe(r)]
+        if not query.references:
+            return None, [], ["no Parquet file in the query that could be pruned"], []
+        bind_filters(self.parser, query, parameter_literals(parameters), self._logical_plan)
+        pruned = [p for reference in query.references if (p := self._prune(reference)) is not None]
+        if not pruned:
+            return None, [], ["no model filters a Parquet scan directly"], []
+        nodes: dict[int, Node] = {}
+        scans, notes = [], []
+        states: list[tuple[str, FileIdentity]] = []
+        for item in pruned:
+            route = routes.choose(self.parser, query, item.reference, item.kept, self.files)
+            scans.append(_with_route(item.report, route.name))
+            if route.note:
+                notes.append(route.note)
+            if route.node is not None:
+                nodes[item.reference.number] = route.node
+                states += [(path, state) for path, state in zip(item.kept.files, item.kept.states, strict=True) if state is not None]
+        if not nodes:
+            return None, scans, notes, []
+        return self.parser.text(with_references(query, lambda r: nodes.get(r.number))), scans, notes, states
+
+    def _catalog(self, names: Sequence[str]) -> Mapping[str, str | None]:
+        listed = ", ".join(quote_text(name.lower()) for name in names) or "''"
+        rows = self.session(
+            f"SELECT lower(table_name), NULL FROM duckdb_tables() WHERE lower(table_name) IN ({listed}) "
+            f"UNION ALL SELECT lower(view_name), sql FROM duckdb_views() WHERE NOT internal AND lower(view_name) IN ({listed}) "
+            "AND schema_name = current_schema() AND database_name IN (current_database(), 'temp')",
+            [],
+        )
+        known: dict[str, str | None] = {}
+        for name, text in rows:
+            known[str(name)] = None if str(name) in known or text is None else str(text)
+        return known
+
+    def _logical_plan(self, sql: str) -> Node:
+        rows = self.session("SELECT json_serialize_plan(?, skip_null := true, skip_empty := true)", [sql])
+        plan: Node = json.loads(str(rows[0][0]))
+        return plan
+
+    def _describe(self, reference: Reference) -> bool:
+        """Bind the reference for its schema; one that cannot be bound or is not a local file is left alone."""
+        if any("://" in pattern or pattern.startswith("~") for pattern in reference.patterns):
+            return False
+        if not all(os.path.isabs(pattern) for pattern in reference.patterns) and self._search_path():
+            return False
+        try:
+            reference.schema = self.parser.describe(reference)
+        except (duckdb.Error, NotAnalysableError):
+            return False
+        return True
+
+    def _search_path(self) -> bool:
+        return bool(self.session("SELECT current_setting('file_search_path')", [])[0][0])
+
+    def _constant(self, sql: str) -> float | None:
+        try:
+            row = self.parser.private.execute(f"SELECT CAST({sql} AS DOUBLE)").fetchone()
+        except duckdb.Error:
+            return None
+        return float(row[0]) if row and row[0] is not None else None
+
+    def _prune(self, reference: Reference) -> _Pruned | None:
+        """Decide the row groups of a reference that a model filters; several scans of it keep what any of them needs."""
+        predicates = [self._predicate(filters) for filters in reference.filters]
+        if not predicates or any(predicate is None for predicate, _ in predicates):
+            return None
+        files = expand(reference.patterns)
+        found = [self._decide(reference, files, filters, predicate, reader) for filters, (predicate, reader) in zip(reference.filters, predicates, strict=True) if predicate]
+        footers, decisions, reasons = found[0]
+        for _, other, _ in found[1:]:
+            decisions = decisions.either(other)
+        report = ScanReport(
+            table=reference.alias,
+            predicate=" OR ".join(" AND ".join(reader.understood) for _, reader in predicates),
+            route="",
+            files=footers.files,
+            file_index=tuple(footers.file_index.tolist()),
+            row_group=tuple(footers.row_group.tolist()),
+            n_rows=tuple(footers.n_rows.tolist()),
+            decisions=decisions,
+            reasons=reasons,
+        )
+        return _Pruned(reference, _kept(footers, decisions), report)
+
+    def _predicate(self, filters: ScanFilter) -> tuple[Predicate | None, ConditionReader]:
+        reader = ConditionReader(self.functions, filters.columns, self._constant)
+        return reader.predicate(filters.conjuncts), reader
+
+    def _decide(self, reference: Reference, files: Sequence[str], filters: ScanFilter, predicate: Predicate, reader: ConditionReader) -> tuple[Footers, Decisions, tuple[str, ...]]:
+        used = sorted({filters.columns[i] for expr in reader.arguments.values() for i in expr.refs()})
+        footers = read_footers(files, used)
+        columns = {name: _column_values(reference, footers, name) for name in used}
+        regions = input_regions(reader.arguments, columns, filters.columns, reader.constants, footers.n_rows)
+        decisions = prune(predicate, regions, Budget(predicate.seconds_per_row))
+        return footers, decisions, _reasons(footers)
+
+
+def _with_route(report: ScanReport, route: str) -> ScanReport:
+    values = {name: getattr(report, name) for name in report.__dataclass_fields__}
+    return ScanReport(**{**values, "route": route})
+
+
+def _kept(footers: Footers, decisions: Decisions) -> routes.Kept:
+    row_groups: list[NDArray[np.int64] | None] = []
+    first_rows = []
+    for i, error in enumerate(footers.errors):
+        mine = footers.file_index == i
+        skip = decisions.decision[mine] == SKIP
+        unreadable = bool(error) or footers.identities[i] is None
+        row_groups.append(None if unreadable or not skip.any() else footers.row_group[mine][~skip])
+        rows = footers.n_rows[mine]
+        first_rows.append(np.concatenate([[0], np.cumsum(rows)]).astype(np.int64))
+    return routes.Kept(footers.files, footers.identities, tuple(row_groups), tuple(first_rows))
+
+
+def _column_values(reference: Reference, footers: Footers, name: str) -> Values:
+    """What is known of a scan column: from the footers, or from the paths for a partition column that no file holds."""
+    declared = {column.lower(): sql_type for column, sql_type in reference.schema}[name.lower()]
+    stats = footers.columns[name]
+    if stats.missing.all() and not any(footers.errors):
+        return _partition_values(footers, name, declared)
+    # Only union_by_name gives a missing column a meaning: NULL in every row.
+    null = stats.missing if reference.option("union_by_name") else np.zeros(len(footers), dtype=np.bool_)
+    if _type_name(stats.sql_type) != _type_name(declared):
+        return Values.nothing(len(footers))
+    all_null = stats.all_null | null
+    return Values(
+        lower=stats.lower,
+        upper=stats.upper,
+        unknown=~stats.known & ~all_null,
+        all_null=all_null,
+        may_be_null=(stats.null_count != 0) | null,
+        may_be_nan=stats.may_be_nan & ~null,
+    )
+
+
+def _type_name(sql_type: str) -> str:
+    return re.sub(r"\s+", "", sql_type).upper()
+
+
+def _partition_values(footers: Footers, name: str, declared: str) -> Values:
+    """A hive partition column: one value per file, cast by DuckDB as it casts it in the query."""
+    found = [_bounds(path, name, declared) for path in footers.files]
+    of_block = footers.file_index
+    lower = np.array([-np.inf if b is None else b[0] for b in found])[of_block]
+    upper = np.array([np.inf if b is None else b[1] for b in found])[of_block]
+    unknown = np.array([b is None for b in found], dtype=np.bool_)[of_block]
+    null = np.array([b is not None and b[2] for b in found], dtype=np.bool_)[of_block]
+    return Values(lower, upper, unknown, null, null | unknown, unknown)
+
+
+def _bounds(path: str, name: str, declared: str) -> tuple[float, float, bool] | None:
+    values = {key.lower(): value for key, value in partition_values(path).items()}
+    return value_bounds(values[name.lower()], declared) if name.lower() in values else None
+
+
+def _reasons(footers: Footers) -> tuple[str, ...]:
+    """Why something is unknown, each reason once with the column and how many row groups it concerns."""
+    reasons = [f"{message}" for message in footers.errors if message]
+    for name, stats in footers.columns.items():
+        texts, counts = np.unique(stats.reason.astype(str), return_counts=True)
+        reasons += [f"column {name}: {text} ({count} row groups)" for text, count in zip(texts, counts, strict=True) if text]
+    return tuple(reasons)
+
+

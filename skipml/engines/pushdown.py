@@ -1,0 +1,243 @@
+"""Which filters hold for which scan: filter pushdown over DuckDB's bound, unoptimized logical plan.
+
+A conjunct reaches a scan only through rules that hold for all data: every row of the scan that can matter to the result satisfies it. Columns are positions, never names,
+because the text of EXPLAIN shows aliases (`SELECT b AS a, a AS b` prints a filter on `a` that reads `b`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from skipml.engines.dialect import Expr, Node, expression, function_name, join_condition
+
+Conjuncts = list[Expr]
+
+_FILTERS_BOTH = {"LOGICAL_UNION", "LOGICAL_EXCEPT", "LOGICAL_INTERSECT"}
+_JOINS = {"LOGICAL_COMPARISON_JOIN", "LOGICAL_DELIM_JOIN", "LOGICAL_ANY_JOIN", "LOGICAL_CROSS_PRODUCT", "LOGICAL_ASOF_JOIN"}
+_KEEPS_COLUMNS = {"LOGICAL_FILTER", "LOGICAL_ORDER_BY", "LOGICAL_DISTINCT", "LOGICAL_LIMIT", "LOGICAL_TOP_N", "LOGICAL_SAMPLE"}
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFilter:
+    """The conjuncts that every relevant row of one scan satisfies; `columns` names what their positions mean."""
+
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    conjuncts: tuple[Expr, ...]
+
+
+@dataclass(slots=True)
+class Pushdown:
+    """Walks a plan once and collects, per table, the filter of every scan of it."""
+
+    scans: dict[str, list[ScanFilter]] = field(default_factory=dict)
+    _cte: dict[int, list[Conjuncts]] = field(default_factory=dict)
+
+    def visit(self, node: Node, wanted: Conjuncts) -> None:
+        """Go down the plan; `wanted` are conjuncts over the node's output that any row must satisfy to matter."""
+        kind, children = node["type"], node.get("children", [])
+        if _has_projection_map(node):
+            wanted = []
+        if kind == "LOGICAL_GET":
+            self._scan(node, wanted)
+        elif kind == "LOGICAL_FILTER":
+            self.visit(children[0], wanted + [c for e in node.get("expressions", []) for c in conjuncts(expression(e))])
+        elif kind == "LOGICAL_PROJECTION":
+            self.visit(children[0], _substitute(wanted, [expression(e) for e in node.get("expressions", [])]))
+        elif kind == "LOGICAL_ORDER_BY" or (kind == "LOGICAL_DISTINCT" and node.get("distinct_type") == "DISTINCT"):
+            self.visit(children[0], wanted)
+        elif kind == "LOGICAL_AGGREGATE_AND_GROUP_BY":
+            self.visit(children[0], _through_groups(node, wanted))
+        elif kind in _FILTERS_BOTH:
+            for child in children:
+                self.visit(child, wanted)
+        elif kind in _JOINS and len(children) == 2:
+            self._join(node, wanted)
+        elif kind == "LOGICAL_CTE_REF":
+            self._cte.setdefault(node.get("cte_index", 0), []).append(wanted)
+        elif kind == "LOGICAL_MATERIALIZED_CTE":
+            self.visit(children[1], wanted)
+            self.visit(children[0], _any_of(self._cte.get(node.get("table_index", 0), [])))
+        else:
+            for child in children:
+                self.visit(child, [])
+
+    def _scan(self, node: Node, wanted: Conjuncts) -> None:
+        table = node.get("function_data", {}).get("table")
+        if function_name(node) != "seq_scan" or table is None:
+            return
+        positions = [column.get("index", 0) for column in node.get("column_indexes", [])]
+        if node.get("projection_ids"):
+            positions = [positions[i] for i in node["projection_ids"]]
+        names, types = node["names"], [t["id"] for t in node["returned_types"]]
+        known = [p if p < len(names) else None for p in positions]
+        usable = [c for c in wanted if all(i < len(known) and known[i] is not None for i in c.refs())]
+        columns = tuple("" if p is None else names[p] for p in known)
+        found = ScanFilter(columns, tuple("" if p is None else types[p] for p in known), tuple(usable))
+        self.scans.setdefault(table, []).append(found)
+
+    def _join(self, node: Node, wanted: Conjuncts) -> None:
+        left, right = node["children"]
+        n_left, n_right = width(left), width(right)
+        if n_left is None or n_right is None:
+            self.visit(left, [])
+            self.visit(right, [])
+            return
+        join = "INNER" if node["type"] == "LOGICAL_CROSS_PRODUCT" else node.get("join_type", "")
+        above_left = [c for c in wanted if _only(c, 0, n_left)]
+        above_right = [s for c in wanted if _only(c, n_left, n_left + n_right) and (s := _shift(c, -n_left))]
+        on_left, on_right = _conditions(node, n_left, n_right)
+        if node["type"] == "LOGICAL_ASOF_JOIN":
+            # Taking a row from the right would change which row is the nearest.
+            self.visit(left, above_left if join in ("INNER", "LEFT") else [])
+            self.visit(right, [])
+            return
+        strict_left = [c for c in above_left if rejects_null(c)]
+        strict_right = [c for c in above_right if rejects_null(c)]
+        down: dict[str, tuple[Conjuncts, Conjuncts]] = {
+            "INNER": (above_left + on_left, above_right + on_right),
+            "LEFT": (above_left, strict_right + on_right),
+            "RIGHT": (strict_left + on_left, above_right),
+            "OUTER": (strict_left, strict_right),
+            "SEMI": (above_left + on_left, on_right),
+            "ANTI": (above_left, on_right),
+            "MARK": (above_left, []),
+            "SINGLE": (above_left, []),
+        }
+        for child, passed in zip((left, right), down.get(join, ([], [])), strict=True):
+            self.visit(child, passed)
+
+
+def scan_filters(plan: Node) -> dict[str, list[ScanFilter]]:
+    """For each base table of a serialized logical plan, the filter of every scan of it."""
+    pushdown = Pushdown()
+    pushdown.visit(plan, [])
+    return pushdown.scans
+
+
+def conjuncts(expr: Expr) -> Conjuncts:
+    """Split nested ANDs."""
+    return [part for arg in expr.args for part in conjuncts(arg)] if expr.op == "and" else [expr]
+
+
+def rejects_null(expr: Expr) -> bool:
+    """Whether the predicate is provably not TRUE on a row whose columns are all NULL."""
+    if expr.op == "and":
+        return any(rejects_null(arg) for arg in expr.args)
+    if expr.op in ("or", "not"):
+        return all(rejects_null(arg) for arg in expr.args) if expr.op == "or" else _null_on_null(expr.args[0])
+    if expr.op == "in":
+        return _null_on_null(expr.args[0])
+    return expr.op == "compare" and any(_null_on_null(arg) for arg in expr.args)
+
+
+def _null_on_null(expr: Expr) -> bool:
+    """Whether the value is NULL when every column is: casts, comparisons and functions with default NULL handling over a column are."""
+    if expr.op == "ref":
+        return True
+    strict_call = expr.op == "call" and expr.name not in _NOT_STRICT
+    return (expr.op in ("cast", "compare") or strict_call) and any(_null_on_null(arg) for arg in expr.args)
+
+
+_NOT_STRICT = {"coalesce", "ifnull", "concat", "concat_ws", "greatest", "least", "list_value", "struct_pack", "row", "constant_or_null", "error", "if", "nvl"}
+
+
+def width(node: Node) -> int | None:
+    """The number of output columns of an operator, or None where it is not known."""
+    kind, children = node["type"], node.get("children", [])
+    if _has_projection_map(node):
+        return None
+    if kind == "LOGICAL_GET":
+        return len(node.get("projection_ids") or node.get("column_indexes", []))
+    if kind == "LOGICAL_PROJECTION":
+        return len(node.get("expressions", []))
+    if kind == "LOGICAL_AGGREGATE_AND_GROUP_BY":
+        return sum(len(node.get(part, [])) for part in ("groups", "expressions", "grouping_functions"))
+    if kind in _KEEPS_COLUMNS:
+        return width(children[0])
+    if kind in ("LOGICAL_CTE_REF", "LOGICAL_DELIM_GET", "LOGICAL_CHUNK_GET"):
+        return len(node["chunk_types"])
+    if kind == "LOGICAL_EXPRESSION_GET":
+        return len(node["expr_types"])
+    if kind in _FILTERS_BOTH:
+        return int(node["column_count"])
+    if kind == "LOGICAL_MATERIALIZED_CTE":
+        return width(children[1])
+    if kind in _JOINS:
+        return _join_width(node, width(children[0]), width(children[1]))
+    return None
+
+
+def _join_width(node: Node, left: int | None, right: int | None) -> int | None:
+    join = "INNER" if node["type"] == "LOGICAL_CROSS_PRODUCT" else node.get("join_type", "")
+    if left is None or right is None:
+        return None
+    if join in ("SEMI", "ANTI"):
+        return left
+    if join == "MARK":
+        return left + 1
+    return left + right if join in ("INNER", "LEFT", "RIGHT", "OUTER", "SINGLE") else None
+
+
+def _has_projection_map(node: Node) -> bool:
+    return any(node.get(part) for part in ("projection_map", "left_projection_map", "right_projection_map"))
+
+
+def _conditions(node: Node, n_left: int, n_right: int) -> tuple[Conjuncts, Conjuncts]:
+    """The ON conditions that read one side only, each over that side's columns."""
+    on_left: Conjuncts = []
+    on_right: Conjuncts = []
+    for condition in node.get("conditions", []):
+        expr = join_condition(condition)
+        if len(expr.args) == 2 and expr.op == "compare":
+            left, right = expr.args
+            if not list(right.refs()):
+                on_left.append(expr)
+            elif not list(left.refs()):
+                on_right.append(expr)
+    if "condition" in node:
+        for expr in conjuncts(expression(node["condition"])):
+            if _only(expr, 0, n_left):
+                on_left.append(expr)
+            elif _only(expr, n_left, n_left + n_right) and (shifted := _shift(expr, -n_left)):
+                on_right.append(shifted)
+    return on_left, on_right
+
+
+def _only(expr: Expr, start: int, stop: int) -> bool:
+    return all(start <= i < stop for i in expr.refs())
+
+
+def _shift(expr: Expr, by: int) -> Expr | None:
+    types = {e.index: e.type for e in _ref_nodes(expr)}
+    return expr.map_refs(lambda i: Expr("ref", index=i + by, type=types[i]))
+
+
+def _ref_nodes(expr: Expr) -> list[Expr]:
+    return [expr] if expr.op == "ref" else [r for arg in expr.args for r in _ref_nodes(arg)]
+
+
+def _substitute(wanted: Conjuncts, outputs: Sequence[Expr]) -> Conjuncts:
+    """Rewrite conjuncts over a projection's output as conjuncts over its input."""
+    mapped = (c.map_refs(lambda i: outputs[i] if i < len(outputs) else None) for c in wanted)
+    return [c for c in mapped if c is not None]
+
+
+def _through_groups(node: Node, wanted: Conjuncts) -> Conjuncts:
+    """A conjunct on group keys filters whole groups, so it may go below a plain GROUP BY."""
+    groups = [expression(e) for e in node.get("groups", [])]
+    sets = node.get("grouping_sets", [])
+    if not groups or len(sets) > 1 or any(len(s) != len(groups) for s in sets):
+        return []
+    return _substitute([c for c in wanted if list(c.refs()) and _only(c, 0, len(groups))], groups)
+
+
+def _any_of(references: list[Conjuncts]) -> Conjuncts:
+    """A row of a CTE matters if it matters to any of its references."""
+    if not references or not all(references):
+        return []
+    if len(references) == 1:
+        return references[0]
+    branches = tuple(Expr("and", "", tuple(r), type="BOOLEAN") if len(r) > 1 else r[0] for r in references)
+    return [Expr("or", "", branches, type="BOOLEAN")]

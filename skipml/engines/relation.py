@@ -1,0 +1,128 @@
+"""A lazy DuckDB relation that is planned each time it is executed, so that it never rests on metadata of files that have changed since."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import duckdb
+
+from skipml.engines import scope
+from skipml.engines.planner import QueryPlan
+from skipml.errors import FileChangedError
+
+_FINISHES = {
+    "arrow", "create", "df", "fetch_arrow_reader", "fetch_arrow_table", "fetch_df_chunk", "fetch_record_batch", "fetchall", "fetchdf", "fetchnumpy",
+    "insert_into", "pl", "show", "tf", "to_arrow_reader", "to_arrow_table", "to_csv", "to_df", "to_parquet", "to_table", "torch", "write_csv",
+    "write_parquet", "record_batch",
+}  # fmt: skip
+_GOES_ON = {"execute", "fetchone", "fetchmany"}
+"""Methods after which the same result is read further."""
+
+
+class Relation:
+    """A DuckDBPyRelation whose results skip row groups; every other attribute is the relation's own.
+
+    `plan` is called with the relation's SQL and gives the plan to run; `run` makes a relation of a plan's SQL on the connection.
+    """
+
+    def __init__(
+        self,
+        plain: duckdb.DuckDBPyRelation,
+        sql: str | None,
+        variables: Mapping[str, Any],
+        connection: tuple[Callable[[str], QueryPlan], Callable[..., Any], Callable[[str], bool]],
+    ) -> None:
+        self._plain = plain
+        self._sql = sql
+        self._variables = variables
+        self._connection = connection
+        self._running: tuple[Any, QueryPlan | None] | None = None
+
+    @property
+    def plain(self) -> duckdb.DuckDBPyRelation:
+        """The relation without skipping."""
+        return self._plain
+
+    def __getattr__(self, name: str) -> Any:
+        attribute = getattr(self._plain, name)
+        if not callable(attribute):
+            return self._wrapped(attribute)
+        if name in _FINISHES or name in _GOES_ON:
+            return lambda *args, **kwargs: self._execute(name, args, kwargs)
+        return lambda *args, **kwargs: self._wrapped(attribute(*_unwrapped(args), **{k: _unwrapped((v,))[0] for k, v in kwargs.items()}))
+
+    def _wrapped(self, value: Any) -> Any:
+        return Relation(value, None, self._variables, self._connection) if isinstance(value, duckdb.DuckDBPyRelation) else value
+
+    def _execute(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        running, plan = self._running or self._planned()
+        self._running = (running, plan)
+        with file_changes_named():
+            try:
+                value = getattr(running, name)(*args, **kwargs)
+            except duckdb.Error as error:
+                if running is self._plain or plan is None or isinstance(error, duckdb.InterruptException):
+                    raise
+                plan.check_files()
+                self._running = (self._plain, None)
+                value = getattr(self._plain, name)(*args, **kwargs)
+        if plan is not None:
+            plan.check_files()
+        if name in _FINISHES or not value:
+            self._running = None
+        return self if name == "execute" else self._wrapped(value)
+
+    def _planned(self) -> tuple[Any, QueryPlan | None]:
+        """The relation to execute now: a rewritten one where the query calls a model, else the plain one."""
+        plan_of, run, calls_model = self._connection
+        try:
+            sql = self._sql if self._sql is not None else self._plain.sql_query()
+        except duckdb.Error:
+            return self._plain, None
+        if not calls_model(sql):
+            return self._plain, None
+        plan = plan_of(sql)
+        if plan.sql is None:
+            return self._plain, plan
+        try:
+            return scope.call(self._variables, run, plan.sql), plan
+        except duckdb.Error:
+            return self._plain, plan
+
+    def __len__(self) -> int:
+        return len(self._plain)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._wrapped(self._plain[name])
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._plain
+
+    def __repr__(self) -> str:
+        running, _ = self._planned()
+        return repr(running)
+
+    def __str__(self) -> str:
+        running, _ = self._planned()
+        return str(running)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        running, _ = self._planned()
+        return running.__arrow_c_stream__(requested_schema)
+
+
+def _unwrapped(values: tuple[Any, ...]) -> tuple[Any, ...]:
+    return tuple(value.plain if isinstance(value, Relation) else value for value in values)
+
+
+@contextlib.contextmanager
+def file_changes_named() -> Iterator[None]:
+    """Turn DuckDB's wrapping of our FileChangedError, raised while it opens a virtual file, back into that error."""
+    try:
+        yield
+    except duckdb.Error as error:
+        if "was rewritten between plan and scan" in str(error):
+            raise FileChangedError(str(error)) from error
+        raise

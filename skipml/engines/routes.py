@@ -1,0 +1,122 @@
+"""How DuckDB is made to read only the row groups that are left, by the cheapest route that is right for the query.
+
+- `native`: nothing is skipped; the reference stays as it was written.
+- `row groups`: a condition on DuckDB 2.0's virtual column `file_row_group_number`, which prunes exactly.
+- `rows`: a condition on `file_row_number`, one range per gap (DuckDB 1.5, one file).
+- `virtual files`: footers that list only the kept row groups (any version, any number of files).
+
+A condition keeps file names and row numbers real, so it is the only choice for queries that read them. DuckDB 2.0 fails on a virtual column under ORDER BY with LIMIT, so conditions are not
+used there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skipml.engines import dialect
+from skipml.engines.dialect import Node
+from skipml.engines.sql import Parser, Query, Reference
+from skipml.engines.virtual import VirtualFiles
+from skipml.identity import FileIdentity
+
+_MAX_GAPS = 32
+"""Longer lists of row ranges cost more per row than they save (measured on DuckDB 1.5)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is left of one reference: per file its kept row groups, or None where all are kept."""
+
+    files: tuple[str, ...]
+    states: tuple[FileIdentity | None, ...]
+    row_groups: tuple[NDArray[np.int64] | None, ...]
+    first_rows: tuple[NDArray[np.int64], ...]
+    """Per file the first row of every row group, and behind the last."""
+
+    @property
+    def everything(self) -> bool:
+        return all(kept is None for kept in self.row_groups)
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The name of a route, and the table reference to run, or None to leave it as it is."""
+
+    name: str
+    node: Node | None
+    note: str = ""
+
+
+def choose(parser: Parser, query: Query, reference: Reference, kept: Kept, files: VirtualFiles) -> Route:
+    """The route for one reference; raises FooterError or FileChangedError where a virtual file cannot be made."""
+    if kept.everything:
+        return Route("native", None)
+    real = {name.lower() for name, _ in reference.schema}
+    extra = [name for name in query.virtual_columns if name not in real]
+    needs_real_names = bool(extra) or reference.option("filename") or reference.option("file_row_number")
+    condition = _condition(kept, allowed=not (dialect.ROW_GROUP_COLUMN and query.has_limit))
+    if condition is not None and (needs_real_names or len(kept.files) == 1):
+        if extra and query.has_star:
+            return Route("native", None, f"the query reads {', '.join(extra)} beside a star; name the columns to let it skip")
+        name = "row groups" if dialect.ROW_GROUP_COLUMN else "rows"
+        return Route(name, parser.read(reference, kept.files, condition, extra))
+    if needs_real_names:
+        return Route("native", None, "the query reads file names or row numbers, and no route keeps them real here")
+    return Route("virtual files", parser.read(reference, _virtual_files(reference, kept, files), None, ()))
+
+
+def _condition(kept: Kept, *, allowed: bool) -> str | None:
+    if not allowed:
+        return None
+    if dialect.ROW_GROUP_COLUMN:
+        return _row_group_condition(kept.row_groups)
+    if len(kept.files) != 1 or kept.row_groups[0] is None:
+        return None
+    return _row_condition(kept.row_groups[0], kept.first_rows[0])
+
+
+def _row_group_condition(row_groups: Sequence[NDArray[np.int64] | None]) -> str:
+    if len(row_groups) == 1:
+        return _group_list(row_groups[0])
+    parts = [f"(file_index = {i} AND {_group_list(groups)})" for i, groups in enumerate(row_groups) if groups is None or len(groups)]
+    return "(" + " OR ".join(parts) + ")" if parts else "FALSE"
+
+
+def _group_list(groups: NDArray[np.int64] | None) -> str:
+    if groups is None:
+        return "file_row_group_number >= 0"
+    return f"file_row_group_number IN ({', '.join(map(str, groups.tolist()))})" if len(groups) else "FALSE"
+
+
+def _row_condition(groups: NDArray[np.int64], first_rows: NDArray[np.int64]) -> str | None:
+    """Every gap between kept row groups as an excluded range of row numbers: DuckDB 1.5 prunes row groups by each."""
+    if not len(groups):
+        return "FALSE"
+    breaks = np.flatnonzero(np.diff(groups) > 1)
+    if len(breaks) + 2 > _MAX_GAPS:
+        return None
+    parts = [f"file_row_number >= {first_rows[groups[0]]}", f"file_row_number < {first_rows[groups[-1] + 1]}"]
+    parts += [f"(file_row_number < {first_rows[groups[b] + 1]} OR file_row_number >= {first_rows[groups[b + 1]]})" for b in breaks]
+    return " AND ".join(parts)
+
+
+def _virtual_files(reference: Reference, kept: Kept, files: VirtualFiles) -> list[str]:
+    """The file list with partly kept files made virtual and empty ones left out, where DuckDB's schema does not depend on them.
+
+    The first file gives the schema; with union_by_name or hive partitions every file has a say.
+    """
+    all_matter = reference.option("union_by_name") or any("=" in part for path in kept.files for part in path.split("/")[:-1])
+    listed: list[str | None] = []
+    virtual = []
+    for i, (path, state, groups) in enumerate(zip(kept.files, kept.states, kept.row_groups, strict=True)):
+        if groups is None or state is None:
+            listed.append(path)
+        elif len(groups) or i == 0 or all_matter:
+            listed.append(None)
+            virtual.append((path, state, groups.tolist()))
+    urls = iter(files.add(virtual))
+    return [path if path is not None else next(urls) for path in listed]

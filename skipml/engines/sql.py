@@ -1,0 +1,388 @@
+"""What a query asks of each Parquet scan: its table references, rewritten syntax trees, and the filters that reach each of them.
+
+DuckDB parses and binds; skipml only moves table references. Each Parquet reference is bound once more as an empty *stand-in* table of the same schema, because DuckDB serializes bound plans
+over tables, and the pushdown of `pushdown.py` then tells which conjuncts hold for it. Anything not understood leaves the query as it is.
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import decimal
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import duckdb
+
+from skipml.engines.dialect import (
+    Node,
+    append_arguments,
+    arguments,
+    function_name,
+    quote_name,
+    quote_text,
+    set_first_argument,
+    string_constant,
+)
+from skipml.engines.pushdown import ScanFilter, scan_filters
+
+STANDIN_DATABASE = "__skipml"
+"""An attached in-memory database that holds the empty stand-in tables."""
+VIRTUAL_COLUMNS = {"filename": "VARCHAR", "file_row_number": "BIGINT", "file_index": "UBIGINT", "file_row_group_number": "UBIGINT"}
+_PARQUET_FUNCTIONS = {"read_parquet", "parquet_scan"}
+_SAFE_OPTIONS = {"union_by_name", "hive_partitioning", "hive_types", "hive_types_autocast", "binary_as_string", "can_have_nan", "filename", "file_row_number"}
+_MAX_VIEW_DEPTH = 8
+_LOCATION_KEYS = {"query_location", "query_location_length", "location"}
+
+
+class NotAnalysableError(Exception):
+    """The query is run as it is; the text says why."""
+
+
+@dataclass(slots=True)
+class Reference:
+    """One Parquet table reference of a query."""
+
+    number: int
+    patterns: tuple[str, ...]
+    options: tuple[Node, ...]
+    alias: str
+    column_aliases: tuple[str, ...]
+    schema: tuple[tuple[str, str], ...] = ()
+    filters: tuple[ScanFilter, ...] = ()
+
+    def option(self, name: str) -> bool:
+        """Whether a boolean option was given and is not false."""
+        for node in self.options:
+            if str(node["left"]["column_names"][-1]).lower() == name:
+                text = json.dumps(node["right"]).lower()
+                return '"f"' not in text and '"false"' not in text and '"value": false' not in text
+        return False
+
+
+@dataclass(slots=True)
+class Query:
+    """A parsed SELECT with the Parquet references found in it."""
+
+    tree: Node
+    references: list[Reference]
+    has_star: bool
+    has_limit: bool
+    virtual_columns: tuple[str, ...]
+    """Names of virtual columns that the query reads."""
+
+
+@dataclass(slots=True)
+class Parser:
+    """Parses, rewrites and binds queries of one connection; `private` is a cursor of its own, so no result of the user's is disturbed."""
+
+    private: duckdb.DuckDBPyConnection
+    _templates: dict[str, Node] = field(default_factory=dict)
+    _standins: dict[tuple[int, tuple[tuple[str, str], ...]], str] = field(default_factory=dict)
+
+    def tree(self, sql: str) -> Node:
+        """The syntax tree of one SELECT; raises NotAnalysableError for anything else."""
+        text = self.private.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
+        parsed: Node = json.loads(text[0]) if text else {}
+        if parsed.get("error", True):
+            raise NotAnalysableError(f"not a SELECT: {parsed.get('error_message', 'no answer')}")
+        if len(parsed["statements"]) != 1:
+            raise NotAnalysableError("more than one statement")
+        return parsed
+
+    def text(self, tree: Node) -> str:
+        """The SQL of a tree; raises NotAnalysableError unless it parses back to the same tree."""
+        row = self.private.execute("SELECT json_deserialize_sql(?)", [json.dumps(tree)]).fetchone()
+        sql = str(row[0]) if row else ""
+        if _without_locations(self.tree(sql)) != _without_locations(tree):
+            raise NotAnalysableError("DuckDB does not print this query back as it was written")
+        return sql
+
+    def select_list(self, expressions: Sequence[str]) -> list[Node]:
+        """The trees of SQL expressions."""
+        return list(self.tree("SELECT " + ", ".join(expressions))["statements"][0]["node"]["select_list"]) if expressions else []
+
+    def table(self, sql: str) -> Node:
+        """The tree of a table reference, cached by its text."""
+        if sql not in self._templates:
+            self._templates[sql] = self.tree("SELECT * FROM " + sql)["statements"][0]["node"]["from_table"]
+        return copy.deepcopy(self._templates[sql])
+
+    def table_function(self, reference: Reference, files: Sequence[str]) -> Node:
+        """`read_parquet([files], options)` as a tree, without an alias."""
+        node = self.table("read_parquet(['x'])")
+        set_first_argument(node["function"], self.select_list(["[" + ", ".join(map(quote_text, files)) + "]"])[0])
+        append_arguments(node["function"], [copy.deepcopy(option) for option in reference.options])
+        return node
+
+    def read(self, reference: Reference, files: Sequence[str], condition: str | None, extra: Sequence[str]) -> Node:
+        """The reference with other files, or, with a condition, as a subquery that reads only the rows it names; `extra` are virtual columns to pass on."""
+        function = self.table_function(reference, files)
+        if condition is None:
+            node = function
+        else:
+            columns = ", ".join(["*", *extra])
+            node = self.table(f"(SELECT {columns} FROM read_parquet(['x']) WHERE {condition}) AS x")
+            node["subquery"]["node"]["from_table"] = function
+        node["alias"] = reference.alias
+        node["column_name_alias"] = list(reference.column_aliases)
+        return node
+
+    def describe(self, reference: Reference) -> tuple[tuple[str, str], ...]:
+        """Column names and types of the reference as DuckDB binds it."""
+        tree = self.tree("SELECT * FROM x")
+        tree["statements"][0]["node"]["from_table"] = self.table_function(reference, reference.patterns)
+        rows = self.private.execute("DESCRIBE " + self.text(tree)).fetchall()
+        return tuple((str(row[0]), str(row[1])) for row in rows)
+
+    def standin(self, reference: Reference, virtual: Sequence[str]) -> Node:
+        """An empty table with the reference's schema, as a table reference under the same alias."""
+        names = {name.lower() for name, _ in reference.schema}
+        schema = reference.schema + tuple((name, VIRTUAL_COLUMNS[name]) for name in virtual if name not in names)
+        key = (reference.number, schema)
+        if key not in self._standins:
+            table = f"scan_{len(self._standins)}"
+            columns = ", ".join(f"{quote_name(name)} {sql_type}" for name, sql_type in schema)
+            self.private.execute(f"CREATE OR REPLACE TABLE {STANDIN_DATABASE}.main.{table} ({columns})")
+            self._standins[key] = table
+        node = self.table(f"{STANDIN_DATABASE}.main.{self._standins[key]}")
+        node["alias"] = reference.alias
+        node["column_name_alias"] = list(reference.column_aliases)
+        return node
+
+    def standin_name(self, node: Node) -> str:
+        """The table name of a stand-in reference."""
+        return str(node["table_name"])
+
+
+def find_references(parser: Parser, sql: str, catalog: Callable[[Sequence[str]], Mapping[str, str | None]]) -> Query:
+    """Parse a SELECT, put the text of views in their place, and number its Parquet references.
+
+    `catalog` maps the names of existing tables to None and of views to their SQL. Raises NotAnalysableError.
+    """
+    tree = parser.tree(sql)
+    known: dict[str, str | None] = {}
+    looked_up: set[str] = set()
+    ctes: set[str] = set()
+    for _ in range(_MAX_VIEW_DEPTH):
+        names = {n.lower() for node in _nodes(tree) if (n := _base_name(node))} - looked_up
+        if not names:
+            break
+        known.update(catalog(sorted(names)))
+        looked_up |= names
+        ctes = {key.lower() for node in _nodes(tree) for key in _cte_names(node)}
+        tree = _map_tables(tree, lambda node: _expand_view(parser, node, known, ctes))
+    ctes = {key.lower() for node in _nodes(tree) for key in _cte_names(node)}
+    references: list[Reference] = []
+
+    def number(node: Node) -> Node:
+        found = _reference(node, len(references), known, ctes)
+        if found is not None:
+            references.append(found)
+            node["__skipml_reference"] = found.number
+        return node
+
+    tree = _map_tables(tree, number)
+    columns = {str(node["column_names"][-1]).lower() for node in _nodes(tree) if node.get("class") == "COLUMN_REF" and "column_names" in node}
+    return Query(
+        tree=tree,
+        references=references,
+        has_star=any(node.get("class") == "STAR" for node in _nodes(tree)),
+        has_limit=any(node.get("modifiers") for node in _nodes(tree)),
+        virtual_columns=tuple(name for name in VIRTUAL_COLUMNS if name in columns),
+    )
+
+
+def bind_filters(parser: Parser, query: Query, literals: Mapping[str, str], plan_of: Callable[[str], Node]) -> None:
+    """Find the filters of every reference, and store them there; raises NotAnalysableError where the plan cannot be read.
+
+    `literals` gives the SQL of each parameter by its identifier, `plan_of` the serialized, unoptimized plan of a query.
+    """
+    tables: dict[str, Reference] = {}
+
+    def stand_in(reference: Reference) -> Node:
+        real = {name.lower() for name, _ in reference.schema}
+        node = parser.standin(reference, [name for name in query.virtual_columns if name not in real])
+        tables[parser.standin_name(node)] = reference
+        return node
+
+    tree = with_references(query, stand_in)
+    parameters = dict(zip(literals, parser.select_list(list(literals.values())), strict=True))
+    tree = _map_nodes(tree, lambda node: _bound_parameter(node, parameters))
+    plan = plan_of(parser.text(tree))
+    if plan.get("error"):
+        raise NotAnalysableError(f"DuckDB cannot serialize the plan: {plan.get('error_message')}")
+    for table, filters in scan_filters(plan["plans"][0]).items():
+        if table in tables:
+            tables[table].filters = tuple(filters)
+
+
+def with_references(query: Query, replace: Callable[[Reference], Node | None]) -> Node:
+    """The tree with each Parquet reference replaced, or put back where `replace` gives None."""
+    by_number = {reference.number: reference for reference in query.references}
+
+    def swap(node: Node) -> Node:
+        if "__skipml_reference" not in node:
+            return node
+        other = replace(by_number[node["__skipml_reference"]])
+        return other if other is not None else {k: v for k, v in node.items() if k != "__skipml_reference"}
+
+    return _map_tables(query.tree, swap)
+
+
+def parameter_literals(parameters: object) -> dict[str, str]:
+    """The SQL of every bound Python parameter by identifier; raises NotAnalysableError for a type without a plain literal."""
+    if parameters is None:
+        return {}
+    if isinstance(parameters, Mapping):
+        return {str(name): _literal(value) for name, value in parameters.items()}
+    if isinstance(parameters, Sequence) and not isinstance(parameters, str | bytes):
+        return {str(i): _literal(value) for i, value in enumerate(parameters, start=1)}
+    return {"1": _literal(parameters)}
+
+
+def _literal(value: object) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, bool):
+        return "TRUE" if value else "FALSE"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, float):
+        return f"CAST('{float(value)!r}' AS DOUBLE)"
+    if isinstance(value, str):
+        return quote_text(value)
+    if isinstance(value, datetime.datetime):
+        if value.tzinfo is not None:
+            raise NotAnalysableError("a parameter is a timestamp with a time zone")
+        return f"CAST('{value.isoformat(sep=' ')}' AS TIMESTAMP)"
+    if isinstance(value, datetime.date):
+        return f"CAST('{value.isoformat()}' AS DATE)"
+    if isinstance(value, decimal.Decimal) and value.is_finite():
+        digits, exponent = value.as_tuple().digits, int(value.as_tuple().exponent)
+        scale = max(0, -exponent)
+        return f"CAST('{value:f}' AS DECIMAL({max(len(digits) + max(0, exponent), scale)},{scale}))"
+    raise NotAnalysableError(f"a parameter of type {type(value).__name__} has no plain SQL literal")
+
+
+def _bound_parameter(node: Node, parameters: Mapping[str, Node]) -> Node:
+    if node.get("class") != "PARAMETER":
+        return node
+    identifier = str(node.get("identifier"))
+    if identifier not in parameters:
+        raise NotAnalysableError(f"parameter {identifier} has no value")
+    return copy.deepcopy(parameters[identifier])
+
+
+def _nodes(tree: object) -> list[Node]:
+    found: list[Node] = []
+    stack = [tree]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            found.append(item)
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+    return found
+
+
+def _map_nodes(item: Any, change: Callable[[Node], Node]) -> Any:
+    """A copy of the tree with every node changed, parents first."""
+    if isinstance(item, list):
+        return [_map_nodes(x, change) for x in item]
+    if not isinstance(item, dict):
+        return item
+    changed = change(dict(item))
+    return {key: _map_nodes(value, change) for key, value in changed.items()}
+
+
+def _map_tables(tree: Node, change: Callable[[Node], Node]) -> Node:
+    mapped: Node = _map_nodes(tree, lambda node: change(node) if node.get("type") in ("BASE_TABLE", "TABLE_FUNCTION") else node)
+    return mapped
+
+
+def _without_locations(item: Any) -> Any:
+    if isinstance(item, list):
+        return [_without_locations(x) for x in item]
+    if isinstance(item, dict):
+        return {k: _without_locations(v) for k, v in item.items() if k not in _LOCATION_KEYS}
+    return item
+
+
+def _cte_names(node: Node) -> list[str]:
+    entries = node.get("cte_map", {}).get("map", []) if isinstance(node.get("cte_map"), dict) else []
+    return [str(entry["key"]) for entry in entries]
+
+
+def _base_name(node: Node) -> str | None:
+    plain = node.get("type") == "BASE_TABLE" and not node.get("schema_name") and not node.get("catalog_name") and not node.get("at_clause")
+    return str(node["table_name"]) if plain else None
+
+
+def _expand_view(parser: Parser, node: Node, known: Mapping[str, str | None], ctes: set[str]) -> Node:
+    """Put a view's query in its place, unless a CTE could then capture one of the view's tables."""
+    name = _base_name(node)
+    sql = known.get(name.lower()) if name is not None else None
+    if name is None or sql is None or name.lower() in ctes or node.get("sample"):
+        return node
+    body, has_columns = _view_body(parser, sql)
+    inner = {n.lower() for x in _nodes(body) if (n := _base_name(x))}
+    if body is None or has_columns or inner & ctes:
+        return node
+    subquery = parser.table("(SELECT 1) AS x")
+    subquery["subquery"] = body
+    subquery["alias"] = node.get("alias") or name
+    subquery["column_name_alias"] = node.get("column_name_alias", [])
+    return subquery
+
+
+def _view_body(parser: Parser, sql: str) -> tuple[Node | None, bool]:
+    """The query of a CREATE VIEW statement, and whether the view names its own columns."""
+    for match in re.finditer(r"\bAS\b", sql, flags=re.IGNORECASE):
+        try:
+            statement = parser.tree(sql[match.end() :].strip().rstrip(";"))["statements"][0]
+        except NotAnalysableError:
+            continue
+        return statement, "(" in sql[: match.start()]
+    return None, False
+
+
+def _reference(node: Node, number: int, known: Mapping[str, str | None], ctes: set[str]) -> Reference | None:
+    if node.get("sample"):
+        return None
+    name = _base_name(node)
+    if name is not None:
+        if not name.lower().endswith(".parquet") or name.lower() in known or name.lower() in ctes:
+            return None
+        alias = node.get("alias") or re.split(r"[\\/]", name)[-1].split(".")[0]
+        return Reference(number, (name,), (), alias, tuple(node.get("column_name_alias", [])))
+    if node.get("type") != "TABLE_FUNCTION" or node.get("with_ordinality", "WITHOUT_ORDINALITY") != "WITHOUT_ORDINALITY":
+        return None
+    function = node["function"]
+    if function_name(function).lower() not in _PARQUET_FUNCTIONS:
+        return None
+    given = arguments(function)
+    patterns, options = _patterns(given[0]) if given else None, given[1:]
+    if patterns is None or not all(_is_safe_option(option) for option in options):
+        return None
+    alias = node.get("alias") or function_name(function)
+    return Reference(number, patterns, tuple(options), alias, tuple(node.get("column_name_alias", [])))
+
+
+def _patterns(node: Node) -> tuple[str, ...] | None:
+    text = string_constant(node)
+    if text is not None:
+        return (text,)
+    if node.get("class") == "FUNCTION" and function_name(node) in ("list_value", "array_value"):
+        texts = [string_constant(item) for item in arguments(node)]
+        return tuple(t for t in texts if t is not None) if texts and all(t is not None for t in texts) else None
+    return None
+
+
+def _is_safe_option(node: Node) -> bool:
+    named = node.get("type") == "COMPARE_EQUAL" and node["left"].get("class") == "COLUMN_REF"
+    return named and str(node["left"]["column_names"][-1]).lower() in _SAFE_OPTIONS

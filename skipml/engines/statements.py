@@ -1,0 +1,38 @@
+"""The query inside a statement: the SELECT of a CREATE TABLE AS, COPY, INSERT or EXPLAIN, as a span of its text."""
+
+from __future__ import annotations
+
+import re
+
+from skipml.engines.sql import NotAnalysableError, Parser
+
+_PREFIX = re.compile(
+    r"\s*(CREATE\s+(OR\s+REPLACE\s+)?(TEMP\s+|TEMPORARY\s+)?TABLE\b|COPY\b|INSERT\b|EXPLAIN\b)", re.IGNORECASE
+)
+_START = re.compile(r"\b(SELECT|FROM|WITH)\b", re.IGNORECASE)
+
+
+def embedded_query(parser: Parser, sql: str) -> tuple[str, str, str]:
+    """Text before, the query, text after; the query is the whole text of a SELECT, and of what is not understood.
+
+    The first span that parses as a query is the statement's own: all that stands before it belongs to the statement.
+    """
+    if not _PREFIX.match(sql):
+        return "", sql, ""
+    ends = [len(sql.rstrip().rstrip(";"))] + [m.start() for m in re.finditer(r"\)", sql)][::-1]
+    for start in _START.finditer(sql):
+        for end in ends:
+            if end <= start.start():
+                continue
+            text = sql[start.start() : end]
+            if _parses(parser, text):
+                return sql[: start.start()], text, sql[end:]
+    return "", sql, ""
+
+
+def _parses(parser: Parser, text: str) -> bool:
+    try:
+        parser.tree(text)
+    except NotAnalysableError:
+        return False
+    return True

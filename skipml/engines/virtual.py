@@ -1,0 +1,227 @@
+"""Virtual Parquet files: the bytes of a real file under a footer that lists only some of its row groups.
+
+DuckDB reads them through fsspec as `skipmlN://plan/real/path`, in one ordinary scan with its own statistics. The footer is spliced, not re-encoded, so nothing a writer put there is lost.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import struct
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import fsspec
+
+from skipml.errors import FileChangedError, FooterError
+from skipml.identity import FileIdentity, identity
+from skipml.parquet.thrift import read_list_header, read_struct
+
+_MAGIC = b"PAR1"
+_MAX_FILES = 100_000
+"""Virtual files kept for results that are still being read; the oldest go first."""
+_ROW_COUNT_FIELD, _ROW_GROUPS_FIELD, _GROUP_ROWS_FIELD = 3, 4, 3
+_STRUCT = 12
+
+
+@dataclass(frozen=True, slots=True)
+class FooterLayout:
+    """Where the parts of a footer are that depend on its row groups."""
+
+    raw: bytes
+    start: int
+    """Position of the footer in the file."""
+    row_count: tuple[int, int]
+    list_header: int
+    groups: tuple[tuple[int, int], ...]
+    group_rows: tuple[int, ...]
+
+    def keep(self, row_groups: Sequence[int]) -> bytes:
+        """The end of a file that has only these row groups: footer, its length, magic."""
+        parts = [
+            self.raw[: self.row_count[0]],
+            _zigzag(sum(self.group_rows[i] for i in row_groups)),
+            self.raw[self.row_count[1] : self.list_header],
+            _list_header(len(row_groups)),
+            *(self.raw[slice(*self.groups[i])] for i in row_groups),
+            self.raw[self.groups[-1][1] if self.groups else self.list_header + 1 :],
+        ]
+        footer = b"".join(parts)
+        return footer + struct.pack("<I", len(footer)) + _MAGIC
+
+
+@lru_cache(maxsize=1024)
+def layout(path: str, state: FileIdentity) -> FooterLayout:
+    """The layout of a file's footer in the given state; raises FooterError for what is not a plain Parquet footer, FileChangedError for another state."""
+    with open(path, "rb") as file:
+        if identity(file.fileno()) != state:
+            raise FileChangedError(f"{path} was rewritten after it was planned; run the query again")
+        file.seek(-8, os.SEEK_END)
+        tail = file.read(8)
+        size = struct.unpack("<I", tail[:4])[0]
+        start = state.size - 8 - size
+        if tail[4:] != _MAGIC or start < 4:
+            raise FooterError(f"{path}: not a plain Parquet footer")
+        file.seek(start)
+        raw = file.read(size)
+    try:
+        return _layout(raw, start)
+    except (IndexError, ValueError, KeyError) as error:
+        raise FooterError(f"{path}: the footer cannot be sliced: {error}") from error
+
+
+def _layout(raw: bytes, start: int) -> FooterLayout:
+    _, row_count = read_struct(raw, 0, stop=_ROW_COUNT_FIELD)
+    _, list_header = read_struct(raw, 0, stop=_ROW_GROUPS_FIELD)
+    count, kind, at = read_list_header(raw, list_header)
+    if kind != _STRUCT and count:
+        raise ValueError("the row groups are not a list of structs")
+    groups, rows = [], []
+    for _ in range(count):
+        fields, end = read_struct(raw, at)
+        groups.append((at, end))
+        rows.append(int(fields[_GROUP_ROWS_FIELD]))
+        at = end
+    return FooterLayout(raw, start, (row_count, _varint_end(raw, row_count)), list_header, tuple(groups), tuple(rows))
+
+
+def _varint_end(raw: bytes, at: int) -> int:
+    while raw[at] & 0x80:
+        at += 1
+    return at + 1
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*out, value])
+
+
+def _zigzag(value: int) -> bytes:
+    return _varint(value << 1)
+
+
+def _list_header(count: int) -> bytes:
+    return bytes([count << 4 | _STRUCT]) if count < 15 else bytes([0xF0 | _STRUCT]) + _varint(count)
+
+
+@dataclass(frozen=True, slots=True)
+class _VirtualFile:
+    path: str
+    state: FileIdentity
+    split: int
+    tail: bytes
+
+    @property
+    def size(self) -> int:
+        return self.split + len(self.tail)
+
+
+class _Handle:
+    """A read-only file object over a virtual file; DuckDB seeks and reads."""
+
+    def __init__(self, file: _VirtualFile) -> None:
+        self._file = file
+        self._descriptor = os.open(file.path, os.O_RDONLY)
+        self._position = 0
+        if identity(self._descriptor) != file.state:
+            self.close()
+            raise FileChangedError(f"{file.path} was rewritten between plan and scan; run the query again")
+
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._file.size}[whence]
+        self._position = base + position
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def read(self, size: int = -1) -> bytes:
+        file, start = self._file, self._position
+        stop = file.size if size < 0 else min(start + size, file.size)
+        data = os.pread(self._descriptor, min(stop, file.split) - start, start) if start < file.split else b""
+        if stop > file.split:
+            data += file.tail[max(start - file.split, 0) : stop - file.split]
+        self._position = start + len(data)
+        return data
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    def __del__(self) -> None:
+        if getattr(self, "_descriptor", -1) >= 0:
+            self.close()
+
+
+_numbers = itertools.count()
+
+
+class VirtualFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]
+    """The virtual files of one connection, as a file system of its own protocol."""
+
+    cachable = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.protocol = f"skipml{next(_numbers)}"
+        self._files: OrderedDict[str, _VirtualFile] = OrderedDict()
+        self._plans = itertools.count()
+        self._lock = threading.Lock()
+
+    def add(self, files: Sequence[tuple[str, FileIdentity, Sequence[int]]]) -> list[str]:
+        """Make virtual files of (path, state, kept row groups) and return their URLs, new ones each time: DuckDB caches by name."""
+        plan = next(self._plans)
+        urls = []
+        with self._lock:
+            for path, state, row_groups in files:
+                found = layout(path, state)
+                name = f"{plan}/{os.path.abspath(path).lstrip('/')}"
+                self._files[name] = _VirtualFile(path, state, found.start, found.keep(row_groups))
+                urls.append(f"{self.protocol}://{name}")
+            while len(self._files) > _MAX_FILES:
+                self._files.popitem(last=False)
+        return urls
+
+    def _name(self, path: str) -> str:
+        return str(path).removeprefix(f"{self.protocol}://")
+
+    def open(self, path: str, mode: str = "rb", **_: Any) -> _Handle:
+        if mode not in ("r", "rb"):
+            raise PermissionError(f"{path}: virtual Parquet files are read-only")
+        return _Handle(self._found(path))
+
+    def _found(self, path: str) -> _VirtualFile:
+        try:
+            return self._files[self._name(path)]
+        except KeyError:
+            raise FileNotFoundError(f"{path}: the plan of this query is no longer kept; run it again") from None
+
+    def size(self, path: str) -> int:
+        return self._found(path).size
+
+    def modified(self, path: str) -> datetime:
+        return datetime.fromtimestamp(self._found(path).state.mtime_ns / 1e9, tz=UTC).replace(tzinfo=None)
+
+    def isfile(self, path: str) -> bool:
+        return self._name(path) in self._files
+
+    def isdir(self, path: str) -> bool:
+        return False
+
+    def exists(self, path: str, **_: Any) -> bool:
+        return self.isfile(path)
+
+    def glob(self, path: str, **_: Any) -> list[str]:
+        return [self._name(path)] if self.isfile(path) else []
+
+    def unstrip_protocol(self, name: str) -> str:
+        return f"{self.protocol}://{self._name(name)}"

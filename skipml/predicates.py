@@ -1,0 +1,333 @@
+"""Predicates: tests on model scores, and what they decide about blocks of rows.
+
+A predicate follows SQL's three values: a row with a NULL input has a NULL score and the predicate is not TRUE for it. NaN is greater than every number, as DuckDB orders it.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, NoReturn, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Outcome, branch_and_bound
+from skipml.errors import PredicateError
+from skipml.features import model_inputs
+from skipml.regions import Regions
+
+if TYPE_CHECKING:
+    from skipml.bounds.verifier import Verifier
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+Operator = Literal[">", ">=", "<", "<="]
+_NEGATED: dict[Operator, Operator] = {">": "<=", ">=": "<", "<": ">=", "<=": ">"}
+
+
+class Score(Protocol):
+    """A number (or several) per row: what a predicate tests."""
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The region columns the score reads, in the order of the model's inputs."""
+
+    @property
+    def verifier(self) -> Verifier:
+        """Bounds on the score over boxes of inputs."""
+
+    @property
+    def seconds_per_row(self) -> float:
+        """An estimate of what an engine spends on scoring one row."""
+
+    def labels(self, inputs: Floats) -> NDArray[np.int64]:
+        """The class of each row [n] as the scorer has it, for inputs [n, d]."""
+
+    def evaluate(self, inputs: Floats) -> Floats:
+        """The values tested, [n, m], for inputs [n, d], from the scorer that the engine runs."""
+
+
+class Predicate(ABC):
+    """A condition on rows; combine with `&`, `|` and `~`, hand to `skipml.plan` or `prune`."""
+
+    @property
+    @abstractmethod
+    def inputs(self) -> tuple[str, ...]:
+        """The region columns the predicate reads, without repetition."""
+
+    @property
+    @abstractmethod
+    def seconds_per_row(self) -> float:
+        """An estimate of what testing one row costs: what verification may cost is measured by it."""
+
+    @abstractmethod
+    def decide(self, regions: Regions, budget: Budget) -> Outcome:
+        """SKIP, EVALUATE or KEEP for every block."""
+
+    @abstractmethod
+    def matches(self, rows: pa.Table) -> Bools:
+        """Whether the predicate is TRUE, per row (False where it is FALSE or NULL)."""
+
+    @abstractmethod
+    def negated(self) -> Predicate:
+        """The predicate that is TRUE exactly where this one is FALSE."""
+
+    def __and__(self, other: Predicate) -> Predicate:
+        return And(self, other)
+
+    def __or__(self, other: Predicate) -> Predicate:
+        return Or(self, other)
+
+    def __invert__(self) -> Predicate:
+        return self.negated()
+
+    def __bool__(self) -> NoReturn:
+        raise PredicateError("a predicate has no truth value of its own: combine predicates with & | ~ instead of and, or, not")
+
+
+class ScoreTest(Predicate):
+    """A predicate on one score, decided by bounding the score."""
+
+    score: Score
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.score.inputs))
+
+    @property
+    def seconds_per_row(self) -> float:
+        return self.score.seconds_per_row
+
+    @abstractmethod
+    def never(self, lower: Floats, upper: Floats) -> Bools:
+        """Whether no value between the bounds [M, m] passes."""
+
+    @abstractmethod
+    def always(self, lower: Floats, upper: Floats) -> Bools:
+        """Whether every value between the bounds [M, m] passes."""
+
+    @abstractmethod
+    def holds(self, values: Floats) -> Bools:
+        """Whether the values [n, m] pass, NaN as DuckDB has it."""
+
+    @property
+    @abstractmethod
+    def on_nan(self) -> bool | None:
+        """What the test says of a NaN score; None where that depends on the row."""
+
+    def decide(self, regions: Regions, budget: Budget) -> Outcome:
+        seen = regions.project(self.score.inputs)
+        open_blocks = ~(seen.unknown.any(axis=1) | seen.all_null.any(axis=1))
+        outcome = branch_and_bound(self.score.verifier, seen.take(open_blocks), self, budget)
+        return _with_flags(outcome.spread(open_blocks), seen, self.on_nan)
+
+    def matches(self, rows: pa.Table) -> Bools:
+        inputs, is_null = model_inputs(rows, self.score.inputs)
+        passed = self.holds(self.score.evaluate(inputs))
+        return np.asarray(passed & ~is_null.any(axis=1), dtype=np.bool_)
+
+
+def _with_flags(outcome: Outcome, seen: Regions, on_nan: bool | None) -> Outcome:
+    """Take NULL and NaN rows into account: bounds speak only of rows whose inputs are numbers."""
+    decision = outcome.decision.copy()
+    may_be_nan = seen.may_be_nan.any(axis=1)
+    decision[may_be_nan & (decision == SKIP) & (on_nan is not False)] = EVALUATE
+    decision[may_be_nan & (decision == KEEP) & (on_nan is not True)] = EVALUATE
+    decision[seen.may_be_null.any(axis=1) & (decision == KEEP)] = EVALUATE
+    decision[seen.unknown.any(axis=1)] = EVALUATE
+    decision[seen.all_null.any(axis=1)] = SKIP
+    return outcome.replace_decision(decision)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Threshold(ScoreTest):
+    """`score > limit`, or `>=`, `<`, `<=`; the limit is compared exactly as given (a float32 literal must be rounded by the caller)."""
+
+    score: Score
+    operator: Operator
+    limit: float
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.limit):
+            raise PredicateError("a threshold cannot be NaN: compare with a number")
+
+    @property
+    def on_nan(self) -> bool:
+        return self.operator in (">", ">=")
+
+    def never(self, lower: Floats, upper: Floats) -> Bools:
+        return _compare(_NEGATED[self.operator], upper[:, 0] if self.on_nan else lower[:, 0], self.limit)
+
+    def always(self, lower: Floats, upper: Floats) -> Bools:
+        return _compare(self.operator, lower[:, 0] if self.on_nan else upper[:, 0], self.limit)
+
+    def holds(self, values: Floats) -> Bools:
+        value = values[:, 0]
+        return _compare(self.operator, value, self.limit) | (np.isnan(value) & self.on_nan)
+
+    def negated(self) -> Predicate:
+        return Threshold(self.score, _NEGATED[self.operator], self.limit)
+
+
+def _compare(operator: Operator, value: Floats, limit: float) -> Bools:
+    compare = {">": np.greater, ">=": np.greater_equal, "<": np.less, "<=": np.less_equal}[operator]
+    return np.asarray(compare(value, limit), dtype=np.bool_)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Between(ScoreTest):
+    """`low <= score <= high`, with either side made strict by `strict_low`, `strict_high`."""
+
+    score: Score
+    low: float
+    high: float
+    strict_low: bool = False
+    strict_high: bool = False
+
+    def __post_init__(self) -> None:
+        if math.isnan(self.low) or math.isnan(self.high):
+            raise PredicateError("the limits of between cannot be NaN: compare with numbers")
+
+    @property
+    def on_nan(self) -> bool:
+        return False
+
+    def _above(self, value: Floats) -> Bools:
+        return _compare(">" if self.strict_low else ">=", value, self.low)
+
+    def _below(self, value: Floats) -> Bools:
+        return _compare("<" if self.strict_high else "<=", value, self.high)
+
+    def never(self, lower: Floats, upper: Floats) -> Bools:
+        return ~self._above(upper[:, 0]) | ~self._below(lower[:, 0])
+
+    def always(self, lower: Floats, upper: Floats) -> Bools:
+        return self._above(lower[:, 0]) & self._below(upper[:, 0])
+
+    def holds(self, values: Floats) -> Bools:
+        return self._above(values[:, 0]) & self._below(values[:, 0])
+
+    def negated(self) -> Predicate:
+        below = Threshold(self.score, "<=" if self.strict_low else "<", self.low)
+        return below | Threshold(self.score, ">=" if self.strict_high else ">", self.high)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Class(ScoreTest):
+    """The class with the largest output is (or, negated, is not) `label`; ties go to the first.
+
+    The score's values are the differences `output[label] - output[j]` for every other j, in order.
+    """
+
+    score: Score
+    label: int
+    is_not: bool = False
+
+    @property
+    def on_nan(self) -> None:
+        return None
+
+    def _beaten(self, margin: Floats) -> Bools:
+        """Whether another class wins, if the differences are `margin` [n, m]: an earlier class wins a tie."""
+        earlier = np.arange(margin.shape[1]) < self.label
+        return np.asarray(np.where(earlier, margin <= 0, margin < 0).any(axis=1), dtype=np.bool_)
+
+    def never(self, lower: Floats, upper: Floats) -> Bools:
+        return ~self._beaten(lower) if self.is_not else self._beaten(upper)
+
+    def always(self, lower: Floats, upper: Floats) -> Bools:
+        return self._beaten(upper) if self.is_not else ~self._beaten(lower)
+
+    def holds(self, values: Floats) -> Bools:
+        return self._beaten(values) if self.is_not else ~self._beaten(values)
+
+    def matches(self, rows: pa.Table) -> Bools:
+        inputs, is_null = model_inputs(rows, self.score.inputs)
+        passed = (self.score.labels(inputs) == self.label) != self.is_not
+        return np.asarray(passed & ~is_null.any(axis=1), dtype=np.bool_)
+
+    def negated(self) -> Predicate:
+        return Class(self.score, self.label, not self.is_not)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Opaque(Predicate):
+    """A condition skipml does not analyse, for example an ordinary column predicate beside a model: always EVALUATE."""
+
+    text: str
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return ()
+
+    @property
+    def seconds_per_row(self) -> float:
+        return 0.0
+
+    def decide(self, regions: Regions, budget: Budget) -> Outcome:
+        return Outcome.evaluate_all(len(regions))
+
+    def matches(self, rows: pa.Table) -> Bools:
+        raise PredicateError(f"{self.text} cannot be evaluated outside the engine that understands it")
+
+    def negated(self) -> Predicate:
+        return Opaque(f"NOT ({self.text})")
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Combination(Predicate):
+    left: Predicate
+    right: Predicate
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(self.left.inputs + self.right.inputs))
+
+    @property
+    def seconds_per_row(self) -> float:
+        return self.left.seconds_per_row + self.right.seconds_per_row
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class And(_Combination):
+    """Both: a block is SKIP if it is for either side, KEEP if it is for both."""
+
+    def decide(self, regions: Regions, budget: Budget) -> Outcome:
+        left = self.left.decide(regions, budget)
+        still_open = left.decision != SKIP
+        right = self.right.decide(regions.take(still_open), budget).spread(still_open)
+        decision = np.where(still_open, np.minimum(left.decision, right.decision), SKIP)
+        return left.combined(right, decision)
+
+    def matches(self, rows: pa.Table) -> Bools:
+        return self.left.matches(rows) & self.right.matches(rows)
+
+    def negated(self) -> Predicate:
+        return Or(self.left.negated(), self.right.negated())
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Or(_Combination):
+    """Either: a block is KEEP if it is for either side, SKIP if it is for both."""
+
+    def decide(self, regions: Regions, budget: Budget) -> Outcome:
+        left = self.left.decide(regions, budget)
+        useful = left.decision == SKIP if not budget.prove_keep else left.decision != KEEP
+        right = self.right.decide(regions.take(useful), budget).spread(useful)
+        decision = np.where(useful, np.maximum(left.decision, right.decision), left.decision)
+        return left.combined(right, decision)
+
+    def matches(self, rows: pa.Table) -> Bools:
+        return self.left.matches(rows) | self.right.matches(rows)
+
+    def negated(self) -> Predicate:
+        return And(self.left.negated(), self.right.negated())
+
+
+def all_of(predicates: Sequence[Predicate]) -> Predicate:
+    """The conjunction of one or more predicates."""
+    return predicates[0] if len(predicates) == 1 else And(predicates[0], all_of(predicates[1:]))
