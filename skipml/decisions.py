@@ -180,4 +180,4 @@ def plan(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], predi
     """
     footers = read_footers(expand(paths), predicate.inputs)
     regions = from_footers(footers, predicate.inputs)
-    return Plan(predicate, footers, prune(predicate, regions, budget or Budget(predicate.seconds_per_row, prove_keep=True)))
+    return Plan(predicate, footers, prune(predicate, regions, budget or Budget(predicate.seconds_per_row)))

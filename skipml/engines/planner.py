@@ -162,7 +162,7 @@ class Planner:
         if not predicates or any(predicate is None for predicate, _ in predicates):
             return None
         files = expand(reference.patterns)
-        found = [self._decide(reference, files, filters, predicate, reader) for filters, (predicate, reader) in zip(reference.filters, predicates, strict=True) if predicate]
+        found = [self._decide(reference, files, filters, predicate, reader) for filters, (predicate, reader) in zip(reference.filters, predicates, strict=True) if predicate is not None]
         footers, decisions, reasons = found[0]
         for _, other, _ in found[1:]:
             decisions = decisions.either(other)

@@ -35,7 +35,8 @@ VIRTUAL_COLUMNS = {"filename": "VARCHAR", "file_row_number": "BIGINT", "file_ind
 _PARQUET_FUNCTIONS = {"read_parquet", "parquet_scan"}
 _SAFE_OPTIONS = {"union_by_name", "hive_partitioning", "hive_types", "hive_types_autocast", "binary_as_string", "can_have_nan", "filename", "file_row_number"}
 _MAX_VIEW_DEPTH = 8
-_LOCATION_KEYS = {"query_location", "query_location_length", "location"}
+_NOT_MEANING = {"query_location", "query_location_length", "is_operator", "named_param_map"}
+"""Keys of a syntax tree that depend on how a query is written, not on what it says."""
 
 
 class NotAnalysableError(Exception):
@@ -97,7 +98,7 @@ class Parser:
         """The SQL of a tree; raises NotAnalysableError unless it parses back to the same tree."""
         row = self.private.execute("SELECT json_deserialize_sql(?)", [json.dumps(tree)]).fetchone()
         sql = str(row[0]) if row else ""
-        if _without_locations(self.tree(sql)) != _without_locations(tree):
+        if _meaning(self.tree(sql)) != _meaning(tree):
             raise NotAnalysableError("DuckDB does not print this query back as it was written")
         return sql
 
@@ -305,11 +306,11 @@ def _map_tables(tree: Node, change: Callable[[Node], Node]) -> Node:
     return mapped
 
 
-def _without_locations(item: Any) -> Any:
+def _meaning(item: Any) -> Any:
     if isinstance(item, list):
-        return [_without_locations(x) for x in item]
+        return [_meaning(x) for x in item]
     if isinstance(item, dict):
-        return {k: _without_locations(v) for k, v in item.items() if k not in _LOCATION_KEYS}
+        return {k: _meaning(v) for k, v in item.items() if k not in _NOT_MEANING}
     return item
 
 
