@@ -1,0 +1,52 @@
+# Every target does its own set-up: Python 3.11 or newer, pip, git, make and gcc are enough.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+PYTEST := $(BIN)/python -m pytest -n 2 --quiet
+# Needs no DuckDB, so that one run is enough.
+WITHOUT_DUCKDB := tests/bounds tests/models tests/test_layers.py tests/test_network.py
+
+.DEFAULT_GOAL := help
+.PHONY: help setup lint format test demo bench clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+setup: .venv/.installed .duckdb15/.installed ## Create .venv and the DuckDB 1.5 overlay; quick the second time
+
+.venv/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("skipml needs Python 3.11 or newer, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	@echo "Installing into .venv (a few minutes the first time)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(PIP) -c constraints.txt -e '.[dev,cli,torch]'
+	@touch $@
+
+# DuckDB 1.5 beside the 2.0 of .venv (PYTHONPATH=.duckdb15), for the tests and for its TPC-H and TPC-DS generators.
+.duckdb15/.installed: .venv/.installed
+	@echo "Installing DuckDB 1.5 into .duckdb15"
+	@$(PIP) --target .duckdb15 --upgrade --no-deps duckdb==1.5.5 duckdb-extension-tpch==1.5.5 duckdb-extension-tpcds==1.5.5
+	@touch $@
+
+lint: setup ## ruff, mypy --strict, import layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: setup ## Let ruff format and fix what it can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+test: lint ## Lint, then every test with DuckDB 2.0 and those that use DuckDB with 1.5
+	$(PYTEST)
+	PYTHONPATH=.duckdb15 $(PYTEST) $(addprefix --ignore=,$(WITHOUT_DUCKDB))
+
+demo: setup ## Skip row groups of TPC-H lineitem for a small network, against a PyTorch UDF
+	$(BIN)/python -m benchmarks.demo
+
+bench: setup ## Micro-benchmarks, then the effectiveness workload
+	$(BIN)/python -m pytest benchmarks/micro --benchmark-enable --benchmark-only
+	$(BIN)/python -m benchmarks.effectiveness.run
+
+clean: ## Remove caches, generated data and the environments
+	rm -rf .venv .duckdb15 .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache

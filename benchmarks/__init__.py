@@ -1,0 +1,1 @@
+"""Data, workloads and measurements; nothing here is part of the library."""
