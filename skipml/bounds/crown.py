@@ -5,14 +5,16 @@ Bounds of the values before the second and later activations come from linear re
 (for the second activation that is CROWN itself, deeper it is the forward mode of Xu et al., Automatic Perturbation
 Analysis, arXiv:2002.12920), the final ones from a backward pass.
 
-A relation holds upper and lower coefficients as P + Q and P - Q. Through a relaxation with slopes s_u >= s_l and the
-weights W behind it the upper relation takes s_u where W >= 0 and s_l where W < 0. As W+ = (W + |W|) / 2 and W- = (W -
-|W|) / 2, both relations come from two products: P' = mid W and Q' = dev |W|, where mid and dev are half the sum and
-half the difference of the relaxed upper and lower relations.
+A relation holds upper and lower coefficients as P + Q and P - Q. Through a relaxation with slopes s_u and s_l and the
+weights W behind it the upper relation takes s_u where W >= 0 and s_l where W < 0. As W+ = (W + |W|) / 2 and
+W- = (W - |W|) / 2, both relations come from two products, P' = mid W and Q' = dev |W|, where mid and dev are half the
+sum and half the difference of the relaxed upper and lower relations.
 """
 
 from __future__ import annotations
 
+import math
+import threading
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +24,8 @@ from skipml.bounds.interval import Span, Trace
 from skipml.bounds.stages import Stage, Stages
 
 Floats = NDArray[np.float64]
+
+_SMALLEST = 2.0**-1022  # in place of 0 where a range has no width
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,16 +81,38 @@ def _relaxations(stages: Stages, trace: Trace, centre: Floats, radius: Floats) -
     if len(stages.slopes) == 1:
         return relaxations
     # coefficients per unit of radius, the value at the centre behind them: [d + 1, M, n]
-    p = np.empty((centre.shape[1] + 1, *at_centre.shape))
+    scratch = _Scratch((centre.shape[1] + 1, len(centre)), max(len(stage.bias) for stage in stages.linear[:-1]))
+    p, q = scratch.array(0, len(first.bias)), None
     np.multiply(radius.T[:, :, None], first.weight.T[:, None, :], out=p[:-1])
     p[-1] = at_centre
-    q: Floats | None = None
     for stage, slope, span in zip(stages.linear[1:-1], stages.slopes[1:], trace.before[1:], strict=True):
-        p, q = _forward(stage, relaxations[-1], p, q)
-        high, low = p + q, p - q
-        low_sum, high_sum = np.abs(low[:-1]).sum(axis=0), np.abs(high[:-1]).sum(axis=0)
-        relaxations.append(_relax(low[-1] - low_sum, high[-1] + high_sum, span, slope))
+        p, q = _forward(stage, relaxations[-1], (p, q), scratch)
+        low = np.subtract(p, q, out=scratch.array(2, p.shape[2]))
+        high = np.add(p, q, out=scratch.array(3, p.shape[2]))
+        lower, upper = low[-1].copy(), high[-1].copy()
+        lower -= np.abs(low[:-1], out=low[:-1]).sum(axis=0)
+        upper += np.abs(high[:-1], out=high[:-1]).sum(axis=0)
+        relaxations.append(_relax(lower, upper, span, slope))
     return relaxations
+
+
+class _Scratch:
+    """Memory for four relations, kept per thread: mapping or fetching fresh pages costs as much as the arithmetic."""
+
+    _kept = threading.local()
+
+    def __init__(self, rows: tuple[int, int], widest: int) -> None:
+        size = math.prod(rows) * widest
+        memory: Floats | None = getattr(self._kept, "memory", None)
+        if memory is None or memory.shape[1] < size:
+            self._kept.memory = memory = np.empty((4, size))
+        self._memory = memory
+        self._rows = rows
+
+    def array(self, i: int, width: int) -> Floats:
+        """The i-th, [d + 1, M, width]."""
+        shape = (*self._rows, width)
+        return self._memory[i, : math.prod(shape)].reshape(shape)
 
 
 def _relax(lower: Floats, upper: Floats, span: Span, slope: float) -> _Relaxation:
@@ -98,29 +124,38 @@ def _relax(lower: Floats, upper: Floats, span: Span, slope: float) -> _Relaxatio
     lower = np.maximum(lower - span.error, span.lower)
     upper = np.minimum(upper + span.error, span.upper)
     low, high = np.minimum(lower, 0.0), np.maximum(upper, 0.0)
-    width = high - low
-    chord = (high - slope * low) / np.where(width > 0, width, 1.0)
-    steep = np.where(upper > -lower, 1.0, slope)
-    return _Relaxation((chord + steep) * 0.5, (chord - steep) * 0.5, (slope - chord) * low)
+    chord = high - slope * low if slope else high.copy()
+    high -= low
+    chord /= np.maximum(high, _SMALLEST, out=high)
+    steep = (lower + upper > 0).astype(np.float64)
+    if slope:
+        steep = slope + (1 - slope) * steep
+    low *= slope - chord
+    chord *= 0.5
+    steep *= 0.5
+    return _Relaxation(chord + steep, chord - steep, low)
 
 
-def _forward(stage: Stage, relaxation: _Relaxation, p: Floats, q: Floats | None) -> tuple[Floats, Floats]:
-    """The relation behind an activation and the stage after it; without `q` both relations are `p`.
+def _forward(
+    stage: Stage, relaxation: _Relaxation, relation: tuple[Floats, Floats | None], scratch: _Scratch
+) -> tuple[Floats, Floats]:
+    """The relation behind an activation and the stage after it, in place of `relation`; one without Q is exact.
 
     Sound because upper lines have slopes >= 0, so they keep upper relations upper, and the weights choose the relation
     by their sign.
     """
-    mid, dev = relaxation.mid * p, relaxation.dev * p
+    p, q = relation
+    mid = np.multiply(relaxation.mid, p, out=scratch.array(2, p.shape[2]))
+    dev = np.multiply(relaxation.dev, p, out=scratch.array(3, p.shape[2]))
     if q is not None:
-        mid += relaxation.dev * q
-        dev += relaxation.mid * q
+        mid += np.multiply(relaxation.dev, q, out=p)
+        dev += np.multiply(relaxation.mid, q, out=p)
     half = relaxation.intercept * 0.5
     mid[-1] += half
     dev[-1] += half
-    shape = (*p.shape[:2], len(stage.bias))
-    flat = (-1, p.shape[2])
-    p = (mid.reshape(flat) @ stage.weight.T).reshape(shape)
-    q = (dev.reshape(flat) @ stage.absolute.T).reshape(shape)
+    p, q = scratch.array(0, len(stage.bias)), scratch.array(1, len(stage.bias))
+    np.matmul(mid.reshape(-1, mid.shape[2]), stage.weight.T, out=p.reshape(-1, p.shape[2]))
+    np.matmul(dev.reshape(-1, dev.shape[2]), stage.absolute.T, out=q.reshape(-1, q.shape[2]))
     p[-1] += stage.bias
     return p, q
 
@@ -138,9 +173,10 @@ def _backward(stages: Stages, relaxations: list[_Relaxation], centre: Floats, ra
         absolute = np.abs(a)
         rising = np.broadcast_to(a + absolute, (len(a), *relaxation.mid.shape))
         constant = constant + 0.5 * np.einsum("fmn,mn->fm", rising, relaxation.intercept)
-        a = a * relaxation.mid + absolute * relaxation.dev
+        a = a * relaxation.mid
+        a += absolute * relaxation.dev
         constant += a @ stage.bias
         a = (a.reshape(-1, a.shape[2]) @ stage.weight).reshape(*a.shape[:2], -1)
-    bound = constant + (a * centre).sum(axis=2) + (np.abs(a) * radius).sum(axis=2)
     slope = np.broadcast_to(a, (len(a), *centre.shape))
+    bound = constant + np.einsum("fmd,md->fm", slope, centre) + np.einsum("fmd,md->fm", np.abs(slope), radius)
     return bound.T, slope.transpose(1, 0, 2)

@@ -134,11 +134,10 @@ class IntervalPass:
 def _linear(weight: Array, bias: Array, relative: float, underflow: float) -> _Linear:
     wide, offsets = np.ascontiguousarray(weight, np.float64), bias.astype(np.float64)
     absolute = np.abs(wide)
-    growth = float((absolute.sum(axis=0) if wide.ndim == 2 else absolute).max())
     constant = relative * np.abs(offsets) + underflow
-    return _Linear(
-        wide, absolute, offsets, relative, 0.0, constant, growth * (1 + 2.0**-20), float(np.abs(offsets).max())
-    )
+    growth = float((absolute.sum(axis=0) if wide.ndim == 2 else absolute).max()) * (1 + 2 * relative + 2.0**-20)
+    offset = float(np.abs(offsets).max()) * (1 + 2 * relative + 2.0**-20)
+    return _Linear(wide, absolute, offsets, relative, 0.0, constant, growth, offset)
 
 
 def _through_linear(step: _Linear, span: Span, magnitude: Floats) -> Span:

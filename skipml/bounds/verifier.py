@@ -14,10 +14,12 @@ from skipml.network import Network
 
 Floats = NDArray[np.float64]
 
-_CHUNK_VALUES = (
-    1 << 16
-)  # float64 values of one layer's relations per chunk, so that a handful of them stay in the cache
+_CHUNK_VALUES = 1 << 17  # float64 values of one layer's relations per chunk: few enough for the cache
 _CHUNK_LIMITS = (16, 1024)
+
+# glibc gives freed memory back and maps fresh pages for the next chunk, which costs more than the arithmetic, until a
+# process has once freed a large block
+np.empty(1 << 21)
 
 
 class Verifier:
