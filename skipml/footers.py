@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 _BATCH_FILES = 1000
 _CACHED_ROW_GROUPS = 1_000_000
+_SETTLED_NS = 10**9
+"""A file that was written a moment ago may be written again without a later modification time: it is not remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +184,7 @@ def _load(files: Sequence[str], columns: Sequence[str]) -> dict[str, Footer]:
     for batch in _batches([file for file in dict.fromkeys(files) if file not in footers]):
         for file, footer in zip(batch, read_files(batch, columns), strict=True):
             footers[file] = footer
-            if not footer.error:
+            if footer.identity is not None and time.time_ns() - footer.identity.mtime_ns > _SETTLED_NS:
                 _cache.put(os.path.abspath(file), footer)
     return footers
 
