@@ -1,4 +1,6 @@
-"""skipml proves from Parquet metadata which row groups cannot hold a row that a model filter wants, and the engine skips them."""
+"""skipml proves from Parquet metadata which row groups cannot hold a row that a model filter wants, and the engine
+skips them.
+"""
 
 from __future__ import annotations
 

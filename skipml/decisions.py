@@ -1,7 +1,9 @@
 """Decisions about blocks, and plans made of them.
 
-Contract: a block is SKIP only if it is proved that the predicate is TRUE for none of its rows, and KEEP only if it is proved TRUE for every one, for the scorer that evaluates the
-score. Whatever is missing, inexact, stale or not understood is EVALUATE. An error while pruning never fails a query: every block becomes EVALUATE, and the error is reported.
+Contract: a block is SKIP only if it is proved that the predicate is TRUE for none of its rows, and KEEP only if it is
+proved TRUE for every one, for the scorer that evaluates the score. Whatever is missing, inexact, stale or not
+understood is EVALUATE. An error while pruning never fails a query: every block becomes EVALUATE, and the error is
+reported.
 
 Related work: DataFusion's PruningPredicate, PyIceberg's metrics evaluators, MLSkip (arXiv:2606.03946).
 """
@@ -32,7 +34,9 @@ DECISION_NAMES = ("SKIP", "EVALUATE", "KEEP")
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decisions:
-    """The decision for each of N blocks, with the bounds of the score (NaN where several values are tested) and the method that decided."""
+    """The decision for each of N blocks, with the bounds of the score (NaN where several values are tested) and the
+    method that decided.
+    """
 
     decision: NDArray[np.int8]
     lower: NDArray[np.float64]
@@ -73,7 +77,7 @@ def prune(predicate: Predicate, regions: Regions, budget: Budget) -> Decisions:
     """Decide every block of the regions, within the budget; never raises."""
     try:
         return Decisions.of(predicate.decide(regions, budget))
-    except Exception as error:  # noqa: BLE001 - the contract: whatever goes wrong while pruning is EVALUATE
+    except Exception as error:
         return Decisions.of(Outcome.evaluate_all(len(regions)), f"{type(error).__name__}: {error}")
 
 
@@ -116,8 +120,8 @@ class Plan:
     def scan(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """The qualifying rows: row groups that are SKIP are not read, those that are KEEP are not scored.
 
-        Raises FooterError for a file that cannot be read, SchemaError for a missing column or files whose schemas differ, FileChangedError for a file
-        rewritten since the plan was made.
+        Raises FooterError for a file that cannot be read, SchemaError for a missing column or files whose schemas
+        differ, FileChangedError for a file rewritten since the plan was made.
         """
         broken = next((message for message in self.footers.errors if message), "")
         if broken:
@@ -138,7 +142,9 @@ class Plan:
 
     def _qualifying(self, file: pq.ParquetFile, block: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
         keep = self.decisions[block] == KEEP
-        needed = schema.names if keep else list(dict.fromkeys([*schema.names, *_own_names(file, self.predicate.inputs)]))
+        needed = (
+            schema.names if keep else list(dict.fromkeys([*schema.names, *_own_names(file, self.predicate.inputs)]))
+        )
         for batch in file.iter_batches(row_groups=[int(self.footers.row_group[block])], columns=needed):
             rows = pa.Table.from_batches([batch])
             if not keep:
@@ -169,14 +175,23 @@ def _schema(footers: Footers, columns: Sequence[str] | None) -> pa.Schema:
     for path, schema in zip(footers.files, schemas, strict=True):
         for field in wanted:
             if field.name not in schema.names or schema.field(field.name).type != field.type:
-                raise SchemaError(f"{path}: column {field.name!r} is not {field.type} as in {footers.files[0]}; plan files of one schema")
+                raise SchemaError(
+                    f"{path}: column {field.name!r} is not {field.type} as in {footers.files[0]}; "
+                    "plan files of one schema"
+                )
     return wanted
 
 
-def plan(paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]], predicate: Predicate, *, budget: Budget | None = None) -> Plan:
+def plan(
+    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    predicate: Predicate,
+    *,
+    budget: Budget | None = None,
+) -> Plan:
     """Plan a scan of Parquet files without an engine: decide every row group from the files' own zone maps.
 
-    Raises FooterError where a path matches no file. A file that cannot be read has no row groups in the plan, and `scan` says so.
+    Raises FooterError where a path matches no file. A file that cannot be read has no row groups in the plan, and
+    `scan` says so.
     """
     footers = read_footers(expand(paths), predicate.inputs)
     regions = from_footers(footers, predicate.inputs)

@@ -10,7 +10,7 @@ import os
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -24,7 +24,6 @@ from skipml.parquet.types import INTEGER_TYPES
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
-_BATCH_FILES = 1000
 _CACHED_ROW_GROUPS = 1_000_000
 _SETTLED_NS = 10**9
 """A file that was written a moment ago may be written again without a later modification time: it is not remembered."""
@@ -181,11 +180,11 @@ def _load(files: Sequence[str], columns: Sequence[str]) -> dict[str, Footer]:
     for file in dict.fromkeys(files):
         if (footer := _remembered(file, columns)) is not None:
             footers[file] = footer
-    for batch in _batches([file for file in dict.fromkeys(files) if file not in footers]):
-        for file, footer in zip(batch, read_files(batch, columns), strict=True):
-            footers[file] = footer
-            if footer.identity is not None and time.time_ns() - footer.identity.mtime_ns > _SETTLED_NS:
-                _cache.put(os.path.abspath(file), footer)
+    unread = [file for file in dict.fromkeys(files) if file not in footers]
+    for file, footer in zip(unread, read_files(unread, columns), strict=True):
+        footers[file] = footer
+        if footer.identity is not None and time.time_ns() - footer.identity.mtime_ns > _SETTLED_NS:
+            _cache.put(os.path.abspath(file), footer)
     return footers
 
 
@@ -194,8 +193,3 @@ def _remembered(file: str, columns: Sequence[str]) -> Footer | None:
         return _cache.get(os.path.abspath(file), identity(file), columns)
     except (OSError, ValueError):
         return None
-
-
-def _batches(files: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(files), _BATCH_FILES):
-        yield files[start : start + _BATCH_FILES]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from functools import lru_cache
 from urllib.parse import unquote
 
 import duckdb
@@ -40,6 +41,7 @@ def partition_values(path: Path) -> dict[str, str | None]:
     return {key: value for key, value in values.items() if folded[key.lower()] == 1}
 
 
+@lru_cache(maxsize=4096)
 def value_bounds(value: str | None, sql_type: str) -> tuple[float, float, bool] | None:
     """Lower and upper limit of the model input that a partition's text stands for, and whether it is NULL.
 

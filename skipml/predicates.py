@@ -1,6 +1,7 @@
 """Predicates: tests on model scores, and what they decide about blocks of rows.
 
-A predicate follows SQL's three values: a row with a NULL input has a NULL score and the predicate is not TRUE for it. NaN is greater than every number, as DuckDB orders it.
+A predicate follows SQL's three values: a row with a NULL input has a NULL score and the predicate is not TRUE for it.
+NaN is greater than every number, as DuckDB orders it.
 """
 
 from __future__ import annotations
@@ -86,7 +87,9 @@ class Predicate(ABC):
         return self.negated()
 
     def __bool__(self) -> NoReturn:
-        raise PredicateError("a predicate has no truth value of its own: combine predicates with & | ~ instead of and, or, not")
+        raise PredicateError(
+            "a predicate has no truth value of its own: combine predicates with & | ~ instead of and, or, not"
+        )
 
 
 class ScoreTest(Predicate):
@@ -121,7 +124,7 @@ class ScoreTest(Predicate):
 
     def decide(self, regions: Regions, budget: Budget) -> Outcome:
         seen = regions.project(self.score.inputs)
-        open_blocks = ~(seen.unknown.any(axis=1) | seen.all_null.any(axis=1))
+        open_blocks: Bools = np.logical_not(seen.unknown.any(axis=1) | seen.all_null.any(axis=1))
         outcome = branch_and_bound(self.score.verifier, seen.take(open_blocks), self, budget)
         return _with_flags(outcome.spread(open_blocks), seen, self.on_nan)
 
@@ -145,7 +148,9 @@ def _with_flags(outcome: Outcome, seen: Regions, on_nan: bool | None) -> Outcome
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Threshold(ScoreTest):
-    """`score > limit`, or `>=`, `<`, `<=`; the limit is compared exactly as given (a float32 literal must be rounded by the caller)."""
+    """`score > limit`, or `>=`, `<`, `<=`; the limit is compared exactly as given (a float32 literal must be rounded
+    by the caller).
+    """
 
     score: Score
     operator: Operator

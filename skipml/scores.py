@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 _SECONDS_PER_ROW = 150e-9
-"""What an engine spends to hand one row to a Python function and take the score back: 324 us per 2,048 rows in DuckDB."""
+"""What an engine spends to hand one row to a Python function and take the score back: 324 us per 2,048 rows in
+DuckDB.
+"""
 _SECONDS_PER_MAC = 0.07e-9
 """One multiply-accumulate of a small float32 layer on one core."""
 
@@ -50,7 +52,7 @@ class NetworkScore:
 
     def labels(self, inputs: Floats) -> NDArray[np.int64]:
         """The index [n] of the largest output, the first of equals, for inputs [n, d]."""
-        return np.argmax(self.network.forward(inputs), axis=1).astype(np.int64)
+        return np.asarray(np.argmax(self.network.forward(inputs), axis=1), dtype=np.int64)
 
     def evaluate(self, inputs: Floats) -> Floats:
         """The combinations [n, m] of the outputs for inputs [n, d], computed from the float outputs of the scorer."""
@@ -76,7 +78,9 @@ class NetworkScore:
 
 
 def _combination(outputs: Floats, row: Floats) -> Floats:
-    """A sum over the outputs with a non-zero coefficient only, so that an infinite output elsewhere cannot make it NaN."""
+    """A sum over the outputs with a non-zero coefficient only, so that an infinite output elsewhere cannot make it
+    NaN.
+    """
     chosen = np.flatnonzero(row)
     return np.asarray(outputs[:, chosen] @ row[chosen])
 
@@ -85,7 +89,8 @@ def _combination(outputs: Floats, row: Floats) -> Floats:
 class Model:
     """A network with the names of the columns that feed it, comparable with numbers: `model > 0.99` is a predicate.
 
-    Inputs are the columns in the order given; numbers enter as they are, booleans as 0 and 1, dates, times and timestamps as DuckDB's `epoch(x)`.
+    Inputs are the columns in the order given; numbers enter as they are, booleans as 0 and 1, dates, times and
+    timestamps as DuckDB's `epoch(x)`.
     """
 
     network: Network
@@ -94,7 +99,10 @@ class Model:
 
     def __post_init__(self) -> None:
         if len(self.columns) != self.network.n_inputs:
-            raise ModelError(f"the model has {self.network.n_inputs} inputs but {len(self.columns)} columns were given: name one column per input")
+            raise ModelError(
+                f"the model has {self.network.n_inputs} inputs but {len(self.columns)} columns were given: "
+                "name one column per input"
+            )
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, columns: Sequence[str]) -> Model:
@@ -103,7 +111,9 @@ class Model:
 
     @classmethod
     def from_torch(cls, module: torch.nn.Module, *, columns: Sequence[str]) -> Model:
-        """Take a snapshot of a torch module; raises ModelError for anything that is not a supported feed-forward chain."""
+        """Take a snapshot of a torch module; raises ModelError for anything that is not a supported feed-forward
+        chain.
+        """
         return cls(from_torch(module), _names(columns))
 
     @property

@@ -1,4 +1,6 @@
-"""Bound SQL conditions as predicates: which comparisons of a registered model's score skipml understands, and with which constant."""
+"""Bound SQL conditions as predicates: which comparisons of a registered model's score skipml understands, and with
+which constant.
+"""
 
 from __future__ import annotations
 
@@ -164,7 +166,9 @@ def _any(parts: Sequence[Predicate]) -> Predicate:
 
 
 def _merged(parts: Sequence[Predicate]) -> list[Predicate]:
-    """Join the lower and the upper limit of one score into one Between, which branch and bound can decide together; model tests come first, so that they are tried."""
+    """Join the lower and the upper limit of one score into one Between, which branch and bound can decide together;
+    model tests come first, so that they are tried.
+    """
     rest: list[Predicate] = []
     limits: dict[int, list[Threshold]] = {}
     for part in parts:
@@ -182,5 +186,3 @@ def _merged(parts: Sequence[Predicate]) -> list[Predicate]:
         else:
             merged += tests
     return merged + rest
-
-

@@ -31,7 +31,8 @@ _CONJUNCTIONS = {"CONJUNCTION_AND": "and", "CONJUNCTION_OR": "or"}
 class Expr:
     """A bound expression over the output columns of one operator.
 
-    `op` is one of ref, const, cast, call, compare, and, or, not, in, opaque; `name` the function, the comparison or the target type; `type` the SQL type of the result.
+    `op` is one of ref, const, cast, call, compare, and, or, not, in, opaque; `name` the function, the comparison or
+    the target type; `type` the SQL type of the result.
     """
 
     op: str
@@ -61,7 +62,9 @@ class Expr:
 
 
 def expression(node: Node) -> Expr:
-    """Decode a bound expression; what is not understood becomes `opaque` around its children, so that their columns stay visible."""
+    """Decode a bound expression; what is not understood becomes `opaque` around its children, so that their columns
+    stay visible.
+    """
     kind, kids = node["expression_class"], _children(node)
     sql_type = type_text(node["return_type"]) if "return_type" in node else ""
     if kind == "BOUND_REF":
@@ -95,7 +98,9 @@ def _between(node: Node) -> Expr:
 
 
 def _children(node: Node) -> tuple[Expr, ...]:
-    nodes = [node[part] for part in ("left", "right", "child", "input", "lower", "upper") if isinstance(node.get(part), dict)]
+    nodes = [
+        node[part] for part in ("left", "right", "child", "input", "lower", "upper") if isinstance(node.get(part), dict)
+    ]
     nodes += node.get("children", [])
     for check in node.get("case_checks", []):
         nodes += [check["when_expr"], check["then_expr"]]
@@ -137,7 +142,16 @@ def _constant_sql(value: Node) -> str | None:
         return f"'{float(raw)!r}'::{kind}"
     if kind == "VARCHAR" and isinstance(raw, str):
         return quote_text(raw)
-    if isinstance(raw, int) and kind in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT"):
+    if isinstance(raw, int) and kind in (
+        "TINYINT",
+        "SMALLINT",
+        "INTEGER",
+        "BIGINT",
+        "UTINYINT",
+        "USMALLINT",
+        "UINTEGER",
+        "UBIGINT",
+    ):
         return f"{raw}::{kind}"
     return None
 

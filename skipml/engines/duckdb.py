@@ -49,7 +49,9 @@ class _Shared:
 
 
 def connect(database: Any = ":memory:", **kwargs: Any) -> Connection:
-    """Open a DuckDB database, or take over an open connection, as a Connection; further arguments are duckdb.connect's."""
+    """Open a DuckDB database, or take over an open connection, as a Connection; further arguments are
+    duckdb.connect's.
+    """
     plain = database if isinstance(database, duckdb.DuckDBPyConnection) else duckdb.connect(database, **kwargs)
     shared = _Shared()
     plain.register_filesystem(shared.files)
@@ -62,7 +64,8 @@ def connect(database: Any = ":memory:", **kwargs: Any) -> Connection:
 class Connection:
     """A DuckDBPyConnection on which model filters skip row groups; whatever is not listed here is DuckDB's own.
 
-    Set `skipping` to False to run every query as it is. `last_report` says what was done with the last query that calls a model.
+    Set `skipping` to False to run every query as it is. `last_report` says what was done with the last query that
+    calls a model.
     """
 
     def __init__(self, plain: duckdb.DuckDBPyConnection, shared: _Shared) -> None:
@@ -74,19 +77,27 @@ class Connection:
         self._planner = Planner(Parser(plain.cursor()), shared.files, shared.functions, self._session)
 
     def register_model(self, name: str, model: Model) -> None:
-        """Make a model a SQL function: `name(inputs)` gives its score, or the list of its outputs, and `name_class(inputs)` the class of a model with several.
+        """Make a model a SQL function: `name(inputs)` gives its score, or the list of its outputs, and
+        `name_class(inputs)` the class of a model with several.
 
         Raises RegistrationError for a name that is not an identifier or is taken.
         """
         if not _IDENTIFIER.fullmatch(name):
-            raise RegistrationError(f"{name!r} is not a plain SQL identifier: use letters, digits and underscores, and no digit first")
+            raise RegistrationError(
+                f"{name!r} is not a plain SQL identifier: use letters, digits and underscores, and no digit first"
+            )
         if not isinstance(model, Model):
-            raise RegistrationError(f"{name}: expected a skipml.Model, not {type(model).__name__}; load it with skipml.Model.load or Model.from_torch")
+            raise RegistrationError(
+                f"{name}: expected a skipml.Model, not {type(model).__name__}; "
+                "load it with skipml.Model.load or Model.from_torch"
+            )
         with self._shared.lock:
             self._create_function(name, model)
             self._shared.functions[name.lower()] = RegisteredFunction(name.lower(), model, "score")
             if model.n_outputs > 1:
-                self._shared.functions[f"{name}_class".lower()] = RegisteredFunction(f"{name}_class".lower(), model, "class")
+                self._shared.functions[f"{name}_class".lower()] = RegisteredFunction(
+                    f"{name}_class".lower(), model, "class"
+                )
             self._note_definitions()
 
     def remove_function(self, name: str) -> Connection:
@@ -97,14 +108,18 @@ class Connection:
         return self
 
     def sql(self, query: Any, *, alias: str = "", params: object = None) -> Relation | duckdb.DuckDBPyRelation | None:
-        """DuckDB's `sql`: a lazy relation for a SELECT, planned anew at each execution; anything else is executed at once."""
+        """DuckDB's `sql`: a lazy relation for a SELECT, planned anew at each execution; anything else is executed at
+        once.
+        """
         return self._sql(query, alias, params, scope.visible(sys._getframe(1), str(query)))
 
     def query(self, query: Any, *, alias: str = "", params: object = None) -> Relation | duckdb.DuckDBPyRelation | None:
         """The same as `sql`."""
         return self._sql(query, alias, params, scope.visible(sys._getframe(1), str(query)))
 
-    def from_query(self, query: Any, *, alias: str = "", params: object = None) -> Relation | duckdb.DuckDBPyRelation | None:
+    def from_query(
+        self, query: Any, *, alias: str = "", params: object = None
+    ) -> Relation | duckdb.DuckDBPyRelation | None:
         """The same as `sql`."""
         return self._sql(query, alias, params, scope.visible(sys._getframe(1), str(query)))
 
@@ -123,8 +138,10 @@ class Connection:
         return self
 
     def explain(self, query: str, params: object = None) -> Report:
-        """What skipml would do with a query, without running it: per row group the decision, its bounds and the method."""
-        plan = self._plan_statement(query, params)
+        """What skipml would do with a query, without running it: per row group the decision, its bounds and the
+        method.
+        """
+        plan = self._plan_statement(query, params, scope.visible(sys._getframe(1), query))
         return plan.report if plan is not None else Report(query, notes=("no registered model is called",))
 
     def cursor(self) -> Connection:
@@ -148,7 +165,15 @@ class Connection:
 
     def __getattr__(self, name: str) -> Any:
         attribute = getattr(self._plain, name)
-        if name.startswith("fetch") or name in ("df", "arrow", "pl", "torch", "tf", "to_arrow_table", "to_arrow_reader"):
+        if name.startswith("fetch") or name in (
+            "df",
+            "arrow",
+            "pl",
+            "torch",
+            "tf",
+            "to_arrow_table",
+            "to_arrow_reader",
+        ):
             return lambda *args, **kwargs: self._fetch(attribute, args, kwargs)
         return attribute
 
@@ -159,11 +184,13 @@ class Connection:
             self._running.check_files()
         return value
 
-    def _sql(self, query: Any, alias: str, params: object, variables: Mapping[str, Any]) -> Relation | duckdb.DuckDBPyRelation | None:
+    def _sql(
+        self, query: Any, alias: str, params: object, variables: Mapping[str, Any]
+    ) -> Relation | duckdb.DuckDBPyRelation | None:
         named = _given(alias=alias or None, params=params)
         if not isinstance(query, str) or not self.skipping or not self._shared.functions:
             self._note(query)
-            return scope.call(_plain_relations(variables), self._plain.sql, query, **named)
+            return _relation(scope.call(_plain_relations(variables), self._plain.sql, query, **named))
         statements = self._plain.extract_statements(query)
         for statement in statements[:-1]:
             self._run(statement.query, None, variables, self._plain.execute, {})
@@ -172,19 +199,29 @@ class Connection:
         last = statements[-1]
         if str(last.type).rsplit(".", 1)[-1].startswith("SELECT") and params is None:
             plain = scope.call(_plain_relations(variables), self._plain.sql, last.query, **named)
-            return Relation(plain, last.query, _plain_relations(variables), (self._replan, self._plain.sql, self._shared.calls_model))
-        return self._run(last.query, params, variables, self._plain.sql, named)
+            return Relation(plain, last.query, _plain_relations(variables), self)
+        return _relation(self._run(last.query, params, variables, self._plain.sql, named))
 
-    def _replan(self, sql: str) -> QueryPlan:
-        plan = self._planner.plan(sql) if self.skipping else QueryPlan(None, Report(sql, notes=("skipping is switched off",)))
+    def plan_relation(self, sql: str, variables: Mapping[str, Any]) -> tuple[duckdb.DuckDBPyRelation, QueryPlan] | None:
+        """A relation that reads what is left of a query, and its plan; None where the query runs as it is."""
+        if not self._may_skip(sql):
+            return None
+        plan = self._planner.plan(sql, None, variables)
         self.last_report = plan.report
-        return plan
+        if plan.sql is None:
+            return None
+        try:
+            return scope.call(variables, self._plain.sql, plan.sql), plan
+        except duckdb.Error:
+            return None
 
-    def _run(self, sql: str, parameters: object, variables: Mapping[str, Any], method: Any, given: Mapping[str, Any]) -> Any:
+    def _run(
+        self, sql: str, parameters: object, variables: Mapping[str, Any], method: Any, given: Mapping[str, Any]
+    ) -> Any:
         """Run one statement, rewritten where that helps; if the rewritten one fails, as it was."""
         variables = _plain_relations(variables)
         self._note(sql)
-        plan = self._plan_statement(sql, parameters)
+        plan = self._plan_statement(sql, parameters, variables)
         self._running = plan
         if plan is None or plan.sql is None:
             return scope.call(variables, method, sql, **given)
@@ -200,41 +237,61 @@ class Connection:
         plan.check_files()
         return result
 
-    def _plan_statement(self, sql: str, parameters: object) -> QueryPlan | None:
-        """The plan of a SELECT or of the SELECT inside a CTAS, COPY, INSERT or EXPLAIN; None where no model is called."""
+    def _plan_statement(self, sql: str, parameters: object, variables: Mapping[str, Any]) -> QueryPlan | None:
+        """The plan of a SELECT or of the SELECT inside a CTAS, COPY, INSERT or EXPLAIN; None where no model is
+        called.
+        """
         if not self._may_skip(sql):
             return None
         before, query, after = embedded_query(self._planner.parser, sql)
-        plan = self._planner.plan(query, parameters)
+        plan = self._planner.plan(query, parameters, _plain_relations(variables))
         self.last_report = plan.report
         return QueryPlan(before + plan.sql + after, plan.report, plan.states) if plan.sql is not None else plan
 
     def _may_skip(self, sql: str) -> bool:
         return self.skipping and self._shared.calls_model(sql)
 
-    def _session(self, sql: str, parameters: Sequence[object]) -> list[tuple[object, ...]]:
-        return self._plain.execute(sql, list(parameters)).fetchall()
+    def _session(
+        self, sql: str, parameters: Sequence[object], variables: Mapping[str, object]
+    ) -> list[tuple[object, ...]]:
+        rows: list[tuple[object, ...]] = scope.call(variables, self._plain.execute, sql, list(parameters)).fetchall()
+        return rows
 
     def _note(self, query: object) -> None:
         """Remember that a definition calls a model."""
-        if isinstance(query, str) and _DEFINES.search(query) and any(name in query.lower() for name in self._shared.functions):
+        if (
+            isinstance(query, str)
+            and _DEFINES.search(query)
+            and any(name in query.lower() for name in self._shared.functions)
+        ):
             self._shared.definitions_call_models = True
 
     def _note_definitions(self) -> None:
         views = self._plain.execute("SELECT lower(sql) FROM duckdb_views() WHERE NOT internal").fetchall()
-        macros = self._plain.execute("SELECT lower(macro_definition) FROM duckdb_functions() WHERE macro_definition IS NOT NULL AND NOT internal").fetchall()
+        macros = self._plain.execute(
+            "SELECT lower(macro_definition) FROM duckdb_functions() WHERE macro_definition IS NOT NULL AND NOT internal"
+        ).fetchall()
         if any(name in str(text) for (text,) in views + macros for name in self._shared.functions):
             self._shared.definitions_call_models = True
 
     def _create_function(self, name: str, model: Model) -> None:
         element = "FLOAT" if model.network.dtype == np.float32 else "DOUBLE"
-        inputs = ["DOUBLE"] * model.network.n_inputs
+        inputs: list[Any] = ["DOUBLE"] * model.network.n_inputs
+        arrow: Any = "arrow"
         try:
-            self._plain.create_function(name, _scorer(model), inputs, element if model.n_outputs == 1 else f"{element}[]", type="arrow")  # type: ignore[arg-type]
+            output = element if model.n_outputs == 1 else f"{element}[]"
+            self._plain.create_function(name, _scorer(model), inputs, output, type=arrow)
             if model.n_outputs > 1:
-                self._plain.create_function(f"{name}_class", _classifier(model), inputs, "INTEGER", type="arrow")  # type: ignore[arg-type]
+                self._plain.create_function(f"{name}_class", _classifier(model), inputs, "INTEGER", type=arrow)
         except duckdb.Error as error:
-            raise RegistrationError(f"the function {quote_name(name)} cannot be created: {error}; choose another name or remove_function first") from error
+            raise RegistrationError(
+                f"the function {quote_name(name)} cannot be created: {error}; "
+                "choose another name or call remove_function first"
+            ) from error
+
+
+def _relation(value: Any) -> duckdb.DuckDBPyRelation | None:
+    return value if isinstance(value, duckdb.DuckDBPyRelation) else None
 
 
 def _given(**arguments: Any) -> dict[str, Any]:

@@ -1,6 +1,8 @@
-"""Regions of argument expressions: `fraud(epoch(d), amount * 2, 30)` reads columns through monotone maps and interval arithmetic.
+"""Regions of argument expressions: `fraud(epoch(d), amount * 2, 30)` reads columns through monotone maps and interval
+arithmetic.
 
-Whatever is not in the lists below is unknown. Every result is rounded outward, so it contains what DuckDB computes for any row of the block.
+Whatever is not in the lists below is unknown. Every result is rounded outward, so it contains what DuckDB computes
+for any row of the block.
 """
 
 from __future__ import annotations
@@ -17,7 +19,18 @@ from skipml.regions import Regions
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-_INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINYINT", "USMALLINT", "UINTEGER", "UBIGINT", "UHUGEINT"}
+_INTEGERS = {
+    "TINYINT",
+    "SMALLINT",
+    "INTEGER",
+    "BIGINT",
+    "HUGEINT",
+    "UTINYINT",
+    "USMALLINT",
+    "UINTEGER",
+    "UBIGINT",
+    "UHUGEINT",
+}
 _DATES = {"DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"}
 _EPOCH = _DATES | {"TIME", "TIMESTAMP WITH TIME ZONE"}
 _PART_RANGE = {
@@ -44,7 +57,9 @@ _MONOTONE: dict[str, tuple[Callable[[Floats], Floats], float]] = {
     "sqrt": (np.sqrt, 0.0),
     "exp": (np.exp, -np.inf),
 }
-"""Increasing functions with the largest argument outside their domain; libraries differ in the last digits, hence the wide rounding."""
+"""Increasing functions with the largest argument outside their domain; libraries differ in the last digits, hence the
+wide rounding.
+"""
 _LIBRARY_ULPS = 8
 
 
@@ -78,7 +93,9 @@ class Values:
     def between(self, lower: Floats, upper: Floats) -> Values:
         """The same rows with other bounds; a bound that is not a number makes the block unknown."""
         bad = np.isnan(lower) | np.isnan(upper)
-        return replace(self, lower=np.where(bad, -np.inf, lower), upper=np.where(bad, np.inf, upper), unknown=self.unknown | bad)
+        return replace(
+            self, lower=np.where(bad, -np.inf, lower), upper=np.where(bad, np.inf, upper), unknown=self.unknown | bad
+        )
 
 
 def _outward(lower: Floats, upper: Floats, ulps: int = 1) -> tuple[Floats, Floats]:
@@ -88,9 +105,15 @@ def _outward(lower: Floats, upper: Floats, ulps: int = 1) -> tuple[Floats, Float
 
 
 def input_regions(
-    arguments: Mapping[str, Expr], columns: Mapping[str, Values], scan_columns: Sequence[str], constants: Mapping[str, float], n_rows: NDArray[np.int64]
+    arguments: Mapping[str, Expr],
+    columns: Mapping[str, Values],
+    scan_columns: Sequence[str],
+    constants: Mapping[str, float],
+    n_rows: NDArray[np.int64],
 ) -> Regions:
-    """Regions whose inputs are the argument expressions, by name; `columns` holds what is known of the scan's columns, `constants` the value of each constant's text."""
+    """Regions whose inputs are the argument expressions, by name; `columns` holds what is known of the scan's
+    columns, `constants` the value of each constant's text.
+    """
     found = [_Evaluation(columns, scan_columns, constants, len(n_rows)).values(expr) for expr in arguments.values()]
 
     def side(pick: Callable[[Values], NDArray[np.generic]], dtype: type) -> NDArray[np.generic]:
@@ -119,7 +142,11 @@ class _Evaluation:
     def values(self, expr: Expr) -> Values:
         if expr.op == "const":
             value = self.constants.get(expr.name)
-            return Values.nothing(self.n_blocks) if value is None or not np.isfinite(value) else _widened_constant(value, self.n_blocks)
+            return (
+                Values.nothing(self.n_blocks)
+                if value is None or not np.isfinite(value)
+                else _widened_constant(value, self.n_blocks)
+            )
         if expr.op == "ref":
             return self.columns.get(self.scan_columns[expr.index], Values.nothing(self.n_blocks))
         if expr.op == "cast":
@@ -133,10 +160,12 @@ class _Evaluation:
         inner = self.values(expr.args[0])
         if source in _DATES and target in _DATES and _as_fine(source, target):
             return inner
-        if not _is_numeric(source) or not _is_numeric(target) or "BOOLEAN" == target:
+        if not _is_numeric(source) or not _is_numeric(target) or target == "BOOLEAN":
             return Values.nothing(self.n_blocks)
         if target == "DOUBLE":
-            return inner.between(*_outward(inner.lower, inner.upper, 2 if source.startswith("DECIMAL") or "HUGE" in source else 0))
+            return inner.between(
+                *_outward(inner.lower, inner.upper, 2 if source.startswith("DECIMAL") or "HUGE" in source else 0)
+            )
         if target == "FLOAT":
             return inner.between(*_to_float32(inner, source))
         step = 1.0 if target in _INTEGERS else 10.0 ** -int(target[:-1].split(",")[1])
@@ -166,7 +195,9 @@ class _Evaluation:
         maybe_null = replace(inner, may_be_null=np.ones(self.n_blocks, dtype=np.bool_))
         if part in ("year", "years"):
             finite = (np.abs(inner.lower) < 1e13) & (np.abs(inner.upper) < 1e13)
-            lower, upper = (np.where(finite, _year(np.where(finite, side, 0.0)), np.nan) for side in (inner.lower, inner.upper))
+            lower, upper = (
+                np.where(finite, _year(np.where(finite, side, 0.0)), np.nan) for side in (inner.lower, inner.upper)
+            )
             return maybe_null.between(lower, upper)
         if part not in _PART_RANGE:
             return Values.nothing(self.n_blocks)
@@ -192,7 +223,12 @@ class _Evaluation:
         if result == "FLOAT":
             lower, upper = _outward_float32(lower, upper)
         both = Values(
-            lower, upper, a.unknown | b.unknown, a.all_null | b.all_null, a.may_be_null | b.may_be_null, a.may_be_nan | b.may_be_nan
+            lower,
+            upper,
+            a.unknown | b.unknown,
+            a.all_null | b.all_null,
+            a.may_be_null | b.may_be_null,
+            a.may_be_nan | b.may_be_nan,
         )
         finite = np.isfinite(a.lower) & np.isfinite(a.upper) & np.isfinite(b.lower) & np.isfinite(b.upper)
         return both.between(np.where(finite, lower, np.nan), np.where(finite, upper, np.nan))
@@ -232,11 +268,15 @@ def _to_float32(inner: Values, source: str) -> tuple[Floats, Floats]:
 def _outward_float32(lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
     with np.errstate(over="ignore"):
         low, high = lower.astype(np.float32), upper.astype(np.float32)
-    return np.nextafter(low, np.float32(-np.inf)).astype(np.float64), np.nextafter(high, np.float32(np.inf)).astype(np.float64)
+    return np.nextafter(low, np.float32(-np.inf)).astype(np.float64), np.nextafter(high, np.float32(np.inf)).astype(
+        np.float64
+    )
 
 
 def _as_fine(source: str, target: str) -> bool:
-    """Whether the cast keeps every digit: a date or a timestamp to one of at least its resolution, without a time zone."""
+    """Whether the cast keeps every digit: a date or a timestamp to one of at least its resolution, without a time
+    zone.
+    """
     order = ["DATE", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP", "TIMESTAMP_NS"]
     return order.index(source) <= order.index(target)
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -17,17 +18,18 @@ from skipml.bounds.branch import Budget
 from skipml.decisions import SKIP, Decisions, prune
 from skipml.engines import routes
 from skipml.engines.conditions import ConditionReader, RegisteredFunction
-from skipml.engines.dialect import Node, quote_text
+from skipml.engines.dialect import Node, quote_name, quote_text
 from skipml.engines.inputs import Values, input_regions
 from skipml.engines.pushdown import ScanFilter
 from skipml.engines.sql import (
     NotAnalysableError,
     Parser,
-    Query,
     Reference,
+    Schema,
     bind_filters,
     find_references,
     parameter_literals,
+    schema_of,
     with_references,
 )
 from skipml.engines.virtual import VirtualFiles
@@ -41,7 +43,9 @@ from skipml.report import Report, ScanReport
 
 @dataclass(frozen=True, slots=True)
 class QueryPlan:
-    """What to run instead of a query (`sql` is None where the query runs as it is), and what was found out on the way."""
+    """What to run instead of a query (`sql` is None where the query runs as it is), and what was found out on the
+    way.
+    """
 
     sql: str | None
     report: Report
@@ -53,7 +57,9 @@ class QueryPlan:
             try:
                 now = identity(path)
             except OSError as error:
-                raise FileChangedError(f"{path} is gone since the query was planned ({error}); run the query again") from error
+                raise FileChangedError(
+                    f"{path} is gone since the query was planned ({error}); run the query again"
+                ) from error
             if now != state:
                 raise FileChangedError(f"{path} was rewritten while the query ran; run the query again")
 
@@ -65,39 +71,101 @@ class _Pruned:
     report: ScanReport
 
 
+Run = Callable[[str, Sequence[object], Mapping[str, object]], list[tuple[object, ...]]]
+"""Executes SQL with parameters where the given variables are visible, and gives the rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserSession:
+    """What the user's connection knows while one query is planned (see `sql.Session`)."""
+
+    run: Run
+    variables: Mapping[str, object]
+
+    def catalog(self, names: Sequence[str]) -> Mapping[str, str | None]:
+        """Tables and views among the names."""
+        listed = ", ".join(map(quote_text, names)) or "''"
+        rows = self.run(
+            f"SELECT lower(table_name), NULL FROM duckdb_tables() WHERE lower(table_name) IN ({listed}) "
+            "UNION ALL SELECT lower(view_name), sql FROM duckdb_views() "
+            f"WHERE NOT internal AND lower(view_name) IN ({listed}) AND schema_name = current_schema() AND database_name IN (current_database(), 'temp')",
+            [],
+            {},
+        )
+        known: dict[str, str | None] = {}
+        for name, text in rows:
+            known[str(name)] = None if str(name) in known or text is None else str(text)
+        return known
+
+    def variable(self, name: str) -> Schema | None:
+        """The schema DuckDB sees in a variable of the caller."""
+        if name not in self.variables:
+            return None
+        return schema_of(self.run(f"DESCRIBE SELECT * FROM {quote_name(name)}", [], self.variables))
+
+    def logical_plan(self, sql: str) -> Node:
+        """The serialized plan of a query."""
+        rows = self.run("SELECT json_serialize_plan(?, skip_null := true, skip_empty := true)", [sql], {})
+        plan: Node = json.loads(str(rows[0][0]))
+        return plan
+
+    def search_path(self) -> bool:
+        """Whether DuckDB looks for relative paths elsewhere than in the working directory."""
+        return bool(self.run("SELECT current_setting('file_search_path')", [], {})[0][0])
+
+
 @dataclass(slots=True)
 class Planner:
-    """Plans the queries of one connection; `session` runs what needs the user's tables, views and settings, and gives the rows."""
+    """Plans the queries of one connection; `run` executes there what needs the user's tables, views, settings and
+    variables.
+    """
 
     parser: Parser
     files: VirtualFiles
     functions: Mapping[str, RegisteredFunction]
-    session: Callable[[str, Sequence[object]], list[tuple[object, ...]]]
+    run: Run
 
-    def plan(self, sql: str, parameters: object = None) -> QueryPlan:
+    def plan(self, sql: str, parameters: object = None, variables: Mapping[str, object] | None = None) -> QueryPlan:
         """Plan one statement; never raises for what cannot be analysed: the report says why the query runs as it is."""
         started = time.perf_counter()
         try:
-            new_sql, scans, notes, states = self._plan(sql, parameters)
+            new_sql, scans, notes, states = self._plan(sql, parameters, UserSession(self.run, variables or {}))
         except NotAnalysableError as reason:
             new_sql, scans, notes, states = None, [], [str(reason)], []
-        except (SkipmlError, duckdb.Error, OSError, ValueError, KeyError, IndexError, TypeError, ArithmeticError) as error:
+        except (
+            SkipmlError,
+            duckdb.Error,
+            OSError,
+            ValueError,
+            KeyError,
+            IndexError,
+            TypeError,
+            ArithmeticError,
+        ) as error:
             # A failure to prune must never fail a query; it is reported and counted.
-            new_sql, scans, notes, states = None, [], [f"pruning failed and was left out: {type(error).__name__}: {error}"], []
+            new_sql, scans, notes, states = (
+                None,
+                [],
+                [f"pruning failed and was left out: {type(error).__name__}: {error}"],
+                [],
+            )
         counters = {
             "row_groups": sum(len(scan.row_group) for scan in scans),
             "skipped": int(sum((scan.decisions.decision == SKIP).sum() for scan in scans)),
-            "errors": sum(bool(scan.decisions.error) for scan in scans) + sum("pruning failed" in note for note in notes),
+            "errors": sum(bool(scan.decisions.error) for scan in scans)
+            + sum("pruning failed" in note for note in notes),
         }
         report = Report(sql, tuple(scans), tuple(notes), time.perf_counter() - started, counters)
         return QueryPlan(new_sql, report, tuple(states))
 
-    def _plan(self, sql: str, parameters: object) -> tuple[str | None, list[ScanReport], list[str], list[tuple[str, FileIdentity]]]:
-        query = find_references(self.parser, sql, self._catalog)
-        query.references = [r for r in query.references if self._describe(r)]
+    def _plan(
+        self, sql: str, parameters: object, session: UserSession
+    ) -> tuple[str | None, list[ScanReport], list[str], list[tuple[str, FileIdentity]]]:
+        query = find_references(self.parser, sql, session)
+        query.references = [r for r in query.references if self._describe(r, session)]
         if not query.references:
             return None, [], ["no Parquet file in the query that could be pruned"], []
-        bind_filters(self.parser, query, parameter_literals(parameters), self._logical_plan)
+        bind_filters(self.parser, query, parameter_literals(parameters), session)
         pruned = [p for reference in query.references if (p := self._prune(reference)) is not None]
         if not pruned:
             return None, [], ["no model filters a Parquet scan directly"], []
@@ -111,43 +179,26 @@ class Planner:
                 notes.append(route.note)
             if route.node is not None:
                 nodes[item.reference.number] = route.node
-                states += [(path, state) for path, state in zip(item.kept.files, item.kept.states, strict=True) if state is not None]
+                states += [
+                    (path, state)
+                    for path, state in zip(item.kept.files, item.kept.states, strict=True)
+                    if state is not None
+                ]
         if not nodes:
             return None, scans, notes, []
         return self.parser.text(with_references(query, lambda r: nodes.get(r.number))), scans, notes, states
 
-    def _catalog(self, names: Sequence[str]) -> Mapping[str, str | None]:
-        listed = ", ".join(quote_text(name.lower()) for name in names) or "''"
-        rows = self.session(
-            f"SELECT lower(table_name), NULL FROM duckdb_tables() WHERE lower(table_name) IN ({listed}) "
-            f"UNION ALL SELECT lower(view_name), sql FROM duckdb_views() WHERE NOT internal AND lower(view_name) IN ({listed}) "
-            "AND schema_name = current_schema() AND database_name IN (current_database(), 'temp')",
-            [],
-        )
-        known: dict[str, str | None] = {}
-        for name, text in rows:
-            known[str(name)] = None if str(name) in known or text is None else str(text)
-        return known
-
-    def _logical_plan(self, sql: str) -> Node:
-        rows = self.session("SELECT json_serialize_plan(?, skip_null := true, skip_empty := true)", [sql])
-        plan: Node = json.loads(str(rows[0][0]))
-        return plan
-
-    def _describe(self, reference: Reference) -> bool:
+    def _describe(self, reference: Reference, session: UserSession) -> bool:
         """Bind the reference for its schema; one that cannot be bound or is not a local file is left alone."""
         if any("://" in pattern or pattern.startswith("~") for pattern in reference.patterns):
             return False
-        if not all(os.path.isabs(pattern) for pattern in reference.patterns) and self._search_path():
+        if not all(os.path.isabs(pattern) for pattern in reference.patterns) and session.search_path():
             return False
         try:
             reference.schema = self.parser.describe(reference)
         except (duckdb.Error, NotAnalysableError):
             return False
         return True
-
-    def _search_path(self) -> bool:
-        return bool(self.session("SELECT current_setting('file_search_path')", [])[0][0])
 
     def _constant(self, sql: str) -> float | None:
         try:
@@ -157,12 +208,16 @@ class Planner:
         return float(row[0]) if row and row[0] is not None else None
 
     def _prune(self, reference: Reference) -> _Pruned | None:
-        """Decide the row groups of a reference that a model filters; several scans of it keep what any of them needs."""
+        """Decide the row groups of a reference that a model filters; its scans together keep what any of them needs."""
         predicates = [self._predicate(filters) for filters in reference.filters]
         if not predicates or any(predicate is None for predicate, _ in predicates):
             return None
         files = expand(reference.patterns)
-        found = [self._decide(reference, files, filters, predicate, reader) for filters, (predicate, reader) in zip(reference.filters, predicates, strict=True) if predicate is not None]
+        found = [
+            self._decide(reference, files, filters, predicate, reader)
+            for filters, (predicate, reader) in zip(reference.filters, predicates, strict=True)
+            if predicate is not None
+        ]
         footers, decisions, reasons = found[0]
         for _, other, _ in found[1:]:
             decisions = decisions.either(other)
@@ -183,7 +238,14 @@ class Planner:
         reader = ConditionReader(self.functions, filters.columns, self._constant)
         return reader.predicate(filters.conjuncts), reader
 
-    def _decide(self, reference: Reference, files: Sequence[str], filters: ScanFilter, predicate: Predicate, reader: ConditionReader) -> tuple[Footers, Decisions, tuple[str, ...]]:
+    def _decide(
+        self,
+        reference: Reference,
+        files: Sequence[str],
+        filters: ScanFilter,
+        predicate: Predicate,
+        reader: ConditionReader,
+    ) -> tuple[Footers, Decisions, tuple[str, ...]]:
         used = sorted({filters.columns[i] for expr in reader.arguments.values() for i in expr.refs()})
         footers = read_footers(files, used)
         columns = {name: _column_values(reference, footers, name) for name in used}
@@ -255,8 +317,6 @@ def _reasons(footers: Footers) -> tuple[str, ...]:
     """Why something is unknown, each reason once with the column and how many row groups it concerns."""
     reasons = [f"{message}" for message in footers.errors if message]
     for name, stats in footers.columns.items():
-        texts, counts = np.unique(stats.reason.astype(str), return_counts=True)
-        reasons += [f"column {name}: {text} ({count} row groups)" for text, count in zip(texts, counts, strict=True) if text]
+        counts = Counter(stats.reason.tolist())
+        reasons += [f"column {name}: {text} ({count} row groups)" for text, count in sorted(counts.items()) if text]
     return tuple(reasons)
-
-

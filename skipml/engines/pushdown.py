@@ -1,7 +1,8 @@
 """Which filters hold for which scan: filter pushdown over DuckDB's bound, unoptimized logical plan.
 
-A conjunct reaches a scan only through rules that hold for all data: every row of the scan that can matter to the result satisfies it. Columns are positions, never names,
-because the text of EXPLAIN shows aliases (`SELECT b AS a, a AS b` prints a filter on `a` that reads `b`).
+A conjunct reaches a scan only through rules that hold for all data: every row of the scan that can matter to the
+result satisfies it. Columns are positions, never names, because the text of EXPLAIN shows aliases (`SELECT b AS a, a
+AS b` prints a filter on `a` that reads `b`).
 """
 
 from __future__ import annotations
@@ -13,9 +14,22 @@ from skipml.engines.dialect import Expr, Node, expression, function_name, join_c
 
 Conjuncts = list[Expr]
 
-_FILTERS_BOTH = {"LOGICAL_UNION", "LOGICAL_EXCEPT", "LOGICAL_INTERSECT"}
-_JOINS = {"LOGICAL_COMPARISON_JOIN", "LOGICAL_DELIM_JOIN", "LOGICAL_ANY_JOIN", "LOGICAL_CROSS_PRODUCT", "LOGICAL_ASOF_JOIN"}
-_KEEPS_COLUMNS = {"LOGICAL_FILTER", "LOGICAL_ORDER_BY", "LOGICAL_DISTINCT", "LOGICAL_LIMIT", "LOGICAL_TOP_N", "LOGICAL_SAMPLE"}
+_SET_OPERATIONS = {"LOGICAL_UNION", "LOGICAL_EXCEPT", "LOGICAL_INTERSECT"}
+_JOINS = {
+    "LOGICAL_COMPARISON_JOIN",
+    "LOGICAL_DELIM_JOIN",
+    "LOGICAL_ANY_JOIN",
+    "LOGICAL_CROSS_PRODUCT",
+    "LOGICAL_ASOF_JOIN",
+}
+_KEEPS_COLUMNS = {
+    "LOGICAL_FILTER",
+    "LOGICAL_ORDER_BY",
+    "LOGICAL_DISTINCT",
+    "LOGICAL_LIMIT",
+    "LOGICAL_TOP_N",
+    "LOGICAL_SAMPLE",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +55,6 @@ class Pushdown:
             wanted = []
         if kind == "LOGICAL_GET":
             self._scan(node, wanted)
-        elif kind == "LOGICAL_FILTER":
-            self.visit(children[0], wanted + [c for e in node.get("expressions", []) for c in conjuncts(expression(e))])
-        elif kind == "LOGICAL_PROJECTION":
-            self.visit(children[0], _substitute(wanted, [expression(e) for e in node.get("expressions", [])]))
-        elif kind == "LOGICAL_ORDER_BY" or (kind == "LOGICAL_DISTINCT" and node.get("distinct_type") == "DISTINCT"):
-            self.visit(children[0], wanted)
-        elif kind == "LOGICAL_AGGREGATE_AND_GROUP_BY":
-            self.visit(children[0], _through_groups(node, wanted))
-        elif kind in _FILTERS_BOTH:
-            for child in children:
-                self.visit(child, wanted)
         elif kind in _JOINS and len(children) == 2:
             self._join(node, wanted)
         elif kind == "LOGICAL_CTE_REF":
@@ -61,7 +64,7 @@ class Pushdown:
             self.visit(children[0], _any_of(self._cte.get(node.get("table_index", 0), [])))
         else:
             for child in children:
-                self.visit(child, [])
+                self.visit(child, _through(node, wanted))
 
     def _scan(self, node: Node, wanted: Conjuncts) -> None:
         table = node.get("function_data", {}).get("table")
@@ -109,6 +112,19 @@ class Pushdown:
             self.visit(child, passed)
 
 
+def _through(node: Node, wanted: Conjuncts) -> Conjuncts:
+    """The conjuncts below an operator with one input, or a set operation; none below what is not known to allow it."""
+    kind = node["type"]
+    if kind == "LOGICAL_FILTER":
+        return wanted + [c for e in node.get("expressions", []) for c in conjuncts(expression(e))]
+    if kind == "LOGICAL_PROJECTION":
+        return _substitute(wanted, [expression(e) for e in node.get("expressions", [])])
+    if kind == "LOGICAL_AGGREGATE_AND_GROUP_BY":
+        return _through_groups(node, wanted)
+    plain_distinct = kind == "LOGICAL_DISTINCT" and node.get("distinct_type") == "DISTINCT"
+    return wanted if kind == "LOGICAL_ORDER_BY" or plain_distinct or kind in _SET_OPERATIONS else []
+
+
 def scan_filters(plan: Node) -> dict[str, list[ScanFilter]]:
     """For each base table of a serialized logical plan, the filter of every scan of it."""
     pushdown = Pushdown()
@@ -133,14 +149,30 @@ def rejects_null(expr: Expr) -> bool:
 
 
 def _null_on_null(expr: Expr) -> bool:
-    """Whether the value is NULL when every column is: casts, comparisons and functions with default NULL handling over a column are."""
+    """Whether the value is NULL when every column is: casts, comparisons and functions with default NULL handling
+    over a column are.
+    """
     if expr.op == "ref":
         return True
     strict_call = expr.op == "call" and expr.name not in _NOT_STRICT
     return (expr.op in ("cast", "compare") or strict_call) and any(_null_on_null(arg) for arg in expr.args)
 
 
-_NOT_STRICT = {"coalesce", "ifnull", "concat", "concat_ws", "greatest", "least", "list_value", "struct_pack", "row", "constant_or_null", "error", "if", "nvl"}
+_NOT_STRICT = {
+    "coalesce",
+    "ifnull",
+    "concat",
+    "concat_ws",
+    "greatest",
+    "least",
+    "list_value",
+    "struct_pack",
+    "row",
+    "constant_or_null",
+    "error",
+    "if",
+    "nvl",
+}
 
 
 def width(node: Node) -> int | None:
@@ -160,7 +192,7 @@ def width(node: Node) -> int | None:
         return len(node["chunk_types"])
     if kind == "LOGICAL_EXPRESSION_GET":
         return len(node["expr_types"])
-    if kind in _FILTERS_BOTH:
+    if kind in _SET_OPERATIONS:
         return int(node["column_count"])
     if kind == "LOGICAL_MATERIALIZED_CTE":
         return width(children[1])

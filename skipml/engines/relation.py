@@ -1,30 +1,39 @@
-"""A lazy DuckDB relation that is planned each time it is executed, so that it never rests on metadata of files that have changed since."""
+"""A lazy DuckDB relation that is planned each time it is executed, so that it never rests on metadata of files that
+have changed since.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol
 
 import duckdb
 
-from skipml.engines import scope
 from skipml.engines.planner import QueryPlan
 from skipml.errors import FileChangedError
 
-_FINISHES = {
-    "arrow", "create", "df", "fetch_arrow_reader", "fetch_arrow_table", "fetch_df_chunk", "fetch_record_batch", "fetchall", "fetchdf", "fetchnumpy",
-    "insert_into", "pl", "show", "tf", "to_arrow_reader", "to_arrow_table", "to_csv", "to_df", "to_parquet", "to_table", "torch", "write_csv",
-    "write_parquet", "record_batch",
-}  # fmt: skip
+_FINISHES = frozenset(
+    """arrow create df fetch_arrow_reader fetch_arrow_table fetch_df_chunk fetch_record_batch fetchall fetchdf fetchnumpy
+    insert_into pl record_batch show tf to_arrow_reader to_arrow_table to_csv to_df to_parquet to_table torch write_csv
+    write_parquet""".split()
+)
 _GOES_ON = {"execute", "fetchone", "fetchmany"}
 """Methods after which the same result is read further."""
+
+
+class RelationPlanner(Protocol):
+    """The connection of a relation."""
+
+    def plan_relation(self, sql: str, variables: Mapping[str, Any]) -> tuple[duckdb.DuckDBPyRelation, QueryPlan] | None:
+        """A relation that reads what is left of a query, and its plan; None where the query runs as it is."""
 
 
 class Relation:
     """A DuckDBPyRelation whose results skip row groups; every other attribute is the relation's own.
 
-    `plan` is called with the relation's SQL and gives the plan to run; `run` makes a relation of a plan's SQL on the connection.
+    `sql` is its text where it is known better than the relation knows it, `variables` those of the caller that it
+    reads.
     """
 
     def __init__(
@@ -32,7 +41,7 @@ class Relation:
         plain: duckdb.DuckDBPyRelation,
         sql: str | None,
         variables: Mapping[str, Any],
-        connection: tuple[Callable[[str], QueryPlan], Callable[..., Any], Callable[[str], bool]],
+        connection: RelationPlanner,
     ) -> None:
         self._plain = plain
         self._sql = sql
@@ -51,10 +60,16 @@ class Relation:
             return self._wrapped(attribute)
         if name in _FINISHES or name in _GOES_ON:
             return lambda *args, **kwargs: self._execute(name, args, kwargs)
-        return lambda *args, **kwargs: self._wrapped(attribute(*_unwrapped(args), **{k: _unwrapped((v,))[0] for k, v in kwargs.items()}))
+        return lambda *args, **kwargs: self._wrapped(
+            attribute(*_unwrapped(args), **{k: _unwrapped((v,))[0] for k, v in kwargs.items()})
+        )
 
     def _wrapped(self, value: Any) -> Any:
-        return Relation(value, None, self._variables, self._connection) if isinstance(value, duckdb.DuckDBPyRelation) else value
+        return (
+            Relation(value, None, self._variables, self._connection)
+            if isinstance(value, duckdb.DuckDBPyRelation)
+            else value
+        )
 
     def _execute(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         running, plan = self._running or self._planned()
@@ -76,20 +91,11 @@ class Relation:
 
     def _planned(self) -> tuple[Any, QueryPlan | None]:
         """The relation to execute now: a rewritten one where the query calls a model, else the plain one."""
-        plan_of, run, calls_model = self._connection
         try:
             sql = self._sql if self._sql is not None else self._plain.sql_query()
         except duckdb.Error:
             return self._plain, None
-        if not calls_model(sql):
-            return self._plain, None
-        plan = plan_of(sql)
-        if plan.sql is None:
-            return self._plain, plan
-        try:
-            return scope.call(self._variables, run, plan.sql), plan
-        except duckdb.Error:
-            return self._plain, plan
+        return self._connection.plan_relation(sql, self._variables) or (self._plain, None)
 
     def __len__(self) -> int:
         return len(self._plain)

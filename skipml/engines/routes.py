@@ -5,8 +5,8 @@
 - `rows`: a condition on `file_row_number`, one range per gap (DuckDB 1.5, one file).
 - `virtual files`: footers that list only the kept row groups (any version, any number of files).
 
-A condition keeps file names and row numbers real, so it is the only choice for queries that read them. DuckDB 2.0 fails on a virtual column under ORDER BY with LIMIT, so conditions are not
-used there.
+A condition keeps file names and row numbers real, so it is the only choice for queries that read them. DuckDB 2.0
+fails on a virtual column under ORDER BY with LIMIT, so conditions are not used there.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class Kept:
 
     @property
     def everything(self) -> bool:
+        """Whether nothing is skipped."""
         return all(kept is None for kept in self.row_groups)
 
 
@@ -61,7 +62,9 @@ def choose(parser: Parser, query: Query, reference: Reference, kept: Kept, files
     condition = _condition(kept, allowed=not (dialect.ROW_GROUP_COLUMN and query.has_limit))
     if condition is not None and (needs_real_names or len(kept.files) == 1):
         if extra and query.has_star:
-            return Route("native", None, f"the query reads {', '.join(extra)} beside a star; name the columns to let it skip")
+            return Route(
+                "native", None, f"the query reads {', '.join(extra)} beside a star; name the columns to let it skip"
+            )
         name = "row groups" if dialect.ROW_GROUP_COLUMN else "rows"
         return Route(name, parser.read(reference, kept.files, condition, extra))
     if needs_real_names:
@@ -82,7 +85,11 @@ def _condition(kept: Kept, *, allowed: bool) -> str | None:
 def _row_group_condition(row_groups: Sequence[NDArray[np.int64] | None]) -> str:
     if len(row_groups) == 1:
         return _group_list(row_groups[0])
-    parts = [f"(file_index = {i} AND {_group_list(groups)})" for i, groups in enumerate(row_groups) if groups is None or len(groups)]
+    parts = [
+        f"(file_index = {i} AND {_group_list(groups)})"
+        for i, groups in enumerate(row_groups)
+        if groups is None or len(groups)
+    ]
     return "(" + " OR ".join(parts) + ")" if parts else "FALSE"
 
 
@@ -100,16 +107,22 @@ def _row_condition(groups: NDArray[np.int64], first_rows: NDArray[np.int64]) -> 
     if len(breaks) + 2 > _MAX_GAPS:
         return None
     parts = [f"file_row_number >= {first_rows[groups[0]]}", f"file_row_number < {first_rows[groups[-1] + 1]}"]
-    parts += [f"(file_row_number < {first_rows[groups[b] + 1]} OR file_row_number >= {first_rows[groups[b + 1]]})" for b in breaks]
+    parts += [
+        f"(file_row_number < {first_rows[groups[b] + 1]} OR file_row_number >= {first_rows[groups[b + 1]]})"
+        for b in breaks
+    ]
     return " AND ".join(parts)
 
 
 def _virtual_files(reference: Reference, kept: Kept, files: VirtualFiles) -> list[str]:
-    """The file list with partly kept files made virtual and empty ones left out, where DuckDB's schema does not depend on them.
+    """The file list with partly kept files made virtual and empty ones left out, where DuckDB's schema does not
+    depend on them.
 
     The first file gives the schema; with union_by_name or hive partitions every file has a say.
     """
-    all_matter = reference.option("union_by_name") or any("=" in part for path in kept.files for part in path.split("/")[:-1])
+    all_matter = reference.option("union_by_name") or any(
+        "=" in part for path in kept.files for part in path.split("/")[:-1]
+    )
     listed: list[str | None] = []
     virtual = []
     for i, (path, state, groups) in enumerate(zip(kept.files, kept.states, kept.row_groups, strict=True)):

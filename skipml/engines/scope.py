@@ -1,4 +1,6 @@
-"""Run a DuckDB method where it finds the caller's variables: `FROM df` looks a name up in the Python frame that calls DuckDB."""
+"""Run a DuckDB method where it finds the caller's variables: `FROM df` looks a name up in the Python frame that calls
+DuckDB.
+"""
 
 from __future__ import annotations
 

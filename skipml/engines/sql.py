@@ -1,7 +1,9 @@
-"""What a query asks of each Parquet scan: its table references, rewritten syntax trees, and the filters that reach each of them.
+"""What a query asks of each Parquet scan: its table references, rewritten syntax trees, and the filters that reach
+each of them.
 
-DuckDB parses and binds; skipml only moves table references. Each Parquet reference is bound once more as an empty *stand-in* table of the same schema, because DuckDB serializes bound plans
-over tables, and the pushdown of `pushdown.py` then tells which conjuncts hold for it. Anything not understood leaves the query as it is.
+DuckDB parses and binds; skipml only moves table references. Each Parquet reference is bound once more as an empty
+*stand-in* table of the same schema, because DuckDB serializes bound plans over tables, and the pushdown of
+`pushdown.py` then tells which conjuncts hold for it. Anything not understood leaves the query as it is.
 """
 
 from __future__ import annotations
@@ -9,11 +11,13 @@ from __future__ import annotations
 import copy
 import datetime
 import decimal
+import itertools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from functools import partial
+from typing import Any, Protocol
 
 import duckdb
 
@@ -31,9 +35,23 @@ from skipml.engines.pushdown import ScanFilter, scan_filters
 
 STANDIN_DATABASE = "__skipml"
 """An attached in-memory database that holds the empty stand-in tables."""
-VIRTUAL_COLUMNS = {"filename": "VARCHAR", "file_row_number": "BIGINT", "file_index": "UBIGINT", "file_row_group_number": "UBIGINT"}
+VIRTUAL_COLUMNS = {
+    "filename": "VARCHAR",
+    "file_row_number": "BIGINT",
+    "file_index": "UBIGINT",
+    "file_row_group_number": "UBIGINT",
+}
 _PARQUET_FUNCTIONS = {"read_parquet", "parquet_scan"}
-_SAFE_OPTIONS = {"union_by_name", "hive_partitioning", "hive_types", "hive_types_autocast", "binary_as_string", "can_have_nan", "filename", "file_row_number"}
+_SAFE_OPTIONS = {
+    "union_by_name",
+    "hive_partitioning",
+    "hive_types",
+    "hive_types_autocast",
+    "binary_as_string",
+    "can_have_nan",
+    "filename",
+    "file_row_number",
+}
 _MAX_VIEW_DEPTH = 8
 _NOT_MEANING = {"query_location", "query_location_length", "is_operator", "named_param_map"}
 """Keys of a syntax tree that depend on how a query is written, not on what it says."""
@@ -41,6 +59,10 @@ _NOT_MEANING = {"query_location", "query_location_length", "is_operator", "named
 
 class NotAnalysableError(Exception):
     """The query is run as it is; the text says why."""
+
+
+Schema = tuple[tuple[str, str], ...]
+"""Column names and types."""
 
 
 @dataclass(slots=True)
@@ -52,7 +74,7 @@ class Reference:
     options: tuple[Node, ...]
     alias: str
     column_aliases: tuple[str, ...]
-    schema: tuple[tuple[str, str], ...] = ()
+    schema: Schema = ()
     filters: tuple[ScanFilter, ...] = ()
 
     def option(self, name: str) -> bool:
@@ -74,15 +96,32 @@ class Query:
     has_limit: bool
     virtual_columns: tuple[str, ...]
     """Names of virtual columns that the query reads."""
+    taken: frozenset[str]
+    """Names of tables, views and CTEs, in lower case: they come before variables of the caller."""
+
+
+class Session(Protocol):
+    """What only the user's own connection knows."""
+
+    def catalog(self, names: Sequence[str]) -> Mapping[str, str | None]:
+        """Those of the names, in lower case, that are tables (None) or views (their SQL)."""
+
+    def variable(self, name: str) -> Schema | None:
+        """The schema of a variable of the caller that DuckDB can scan, or None."""
+
+    def logical_plan(self, sql: str) -> Node:
+        """The serialized plan of a query, bound and not optimized."""
 
 
 @dataclass(slots=True)
 class Parser:
-    """Parses, rewrites and binds queries of one connection; `private` is a cursor of its own, so no result of the user's is disturbed."""
+    """Parses, rewrites and binds queries of one connection; `private` is a cursor of its own, so no result of the
+    user's is disturbed.
+    """
 
     private: duckdb.DuckDBPyConnection
     _templates: dict[str, Node] = field(default_factory=dict)
-    _standins: dict[tuple[int, tuple[tuple[str, str], ...]], str] = field(default_factory=dict)
+    _standins: dict[tuple[str, Schema], str] = field(default_factory=dict)
 
     def tree(self, sql: str) -> Node:
         """The syntax tree of one SELECT; raises NotAnalysableError for anything else."""
@@ -104,7 +143,11 @@ class Parser:
 
     def select_list(self, expressions: Sequence[str]) -> list[Node]:
         """The trees of SQL expressions."""
-        return list(self.tree("SELECT " + ", ".join(expressions))["statements"][0]["node"]["select_list"]) if expressions else []
+        return (
+            list(self.tree("SELECT " + ", ".join(expressions))["statements"][0]["node"]["select_list"])
+            if expressions
+            else []
+        )
 
     def table(self, sql: str) -> Node:
         """The tree of a table reference, cached by its text."""
@@ -120,7 +163,9 @@ class Parser:
         return node
 
     def read(self, reference: Reference, files: Sequence[str], condition: str | None, extra: Sequence[str]) -> Node:
-        """The reference with other files, or, with a condition, as a subquery that reads only the rows it names; `extra` are virtual columns to pass on."""
+        """The reference with other files, or, with a condition, as a subquery that reads only the rows it names;
+        `extra` are virtual columns to pass on.
+        """
         function = self.table_function(reference, files)
         if condition is None:
             node = function
@@ -132,37 +177,41 @@ class Parser:
         node["column_name_alias"] = list(reference.column_aliases)
         return node
 
-    def describe(self, reference: Reference) -> tuple[tuple[str, str], ...]:
+    def describe(self, reference: Reference) -> Schema:
         """Column names and types of the reference as DuckDB binds it."""
-        tree = self.tree("SELECT * FROM x")
-        tree["statements"][0]["node"]["from_table"] = self.table_function(reference, reference.patterns)
-        rows = self.private.execute("DESCRIBE " + self.text(tree)).fetchall()
-        return tuple((str(row[0]), str(row[1])) for row in rows)
+        if reference.options:
+            tree = self.tree("SELECT * FROM x")
+            tree["statements"][0]["node"]["from_table"] = self.table_function(reference, reference.patterns)
+            query = self.text(tree)
+        else:
+            query = f"SELECT * FROM read_parquet([{', '.join(map(quote_text, reference.patterns))}])"
+        return schema_of(self.private.execute("DESCRIBE " + query).fetchall())
 
-    def standin(self, reference: Reference, virtual: Sequence[str]) -> Node:
-        """An empty table with the reference's schema, as a table reference under the same alias."""
-        names = {name.lower() for name, _ in reference.schema}
-        schema = reference.schema + tuple((name, VIRTUAL_COLUMNS[name]) for name in virtual if name not in names)
-        key = (reference.number, schema)
-        if key not in self._standins:
-            table = f"scan_{len(self._standins)}"
+    def standin(self, key: str, schema: Schema, alias: str, column_aliases: Sequence[str]) -> Node:
+        """An empty table of the schema, one per key, as a table reference."""
+        if (key, schema) not in self._standins:
+            table = f"scan_{next(_numbers)}"
             columns = ", ".join(f"{quote_name(name)} {sql_type}" for name, sql_type in schema)
-            self.private.execute(f"CREATE OR REPLACE TABLE {STANDIN_DATABASE}.main.{table} ({columns})")
-            self._standins[key] = table
-        node = self.table(f"{STANDIN_DATABASE}.main.{self._standins[key]}")
-        node["alias"] = reference.alias
-        node["column_name_alias"] = list(reference.column_aliases)
+            self.private.execute(f"CREATE TABLE {STANDIN_DATABASE}.main.{table} ({columns})")
+            self._standins[key, schema] = table
+        node = self.table(f"{STANDIN_DATABASE}.main.{self._standins[key, schema]}")
+        node["alias"] = alias
+        node["column_name_alias"] = list(column_aliases)
         return node
 
-    def standin_name(self, node: Node) -> str:
-        """The table name of a stand-in reference."""
-        return str(node["table_name"])
+
+_numbers = itertools.count()
+"""Cursors share the database of the stand-ins, so names are unique in the process."""
 
 
-def find_references(parser: Parser, sql: str, catalog: Callable[[Sequence[str]], Mapping[str, str | None]]) -> Query:
-    """Parse a SELECT, put the text of views in their place, and number its Parquet references.
+def schema_of(described: Sequence[Sequence[object]]) -> Schema:
+    """The schema in the rows that DESCRIBE gives."""
+    return tuple((str(row[0]), str(row[1])) for row in described)
 
-    `catalog` maps the names of existing tables to None and of views to their SQL. Raises NotAnalysableError.
+
+def find_references(parser: Parser, sql: str, session: Session) -> Query:
+    """Parse a SELECT, put the text of views in their place, and number its Parquet references. Raises
+    NotAnalysableError.
     """
     tree = parser.tree(sql)
     known: dict[str, str | None] = {}
@@ -172,10 +221,10 @@ def find_references(parser: Parser, sql: str, catalog: Callable[[Sequence[str]],
         names = {n.lower() for node in _nodes(tree) if (n := _base_name(node))} - looked_up
         if not names:
             break
-        known.update(catalog(sorted(names)))
+        known.update(session.catalog(sorted(names)))
         looked_up |= names
         ctes = {key.lower() for node in _nodes(tree) for key in _cte_names(node)}
-        tree = _map_tables(tree, lambda node: _expand_view(parser, node, known, ctes))
+        tree = _map_tables(tree, partial(_expand_view, parser, known, ctes))
     ctes = {key.lower() for node in _nodes(tree) for key in _cte_names(node)}
     references: list[Reference] = []
 
@@ -187,33 +236,48 @@ def find_references(parser: Parser, sql: str, catalog: Callable[[Sequence[str]],
         return node
 
     tree = _map_tables(tree, number)
-    columns = {str(node["column_names"][-1]).lower() for node in _nodes(tree) if node.get("class") == "COLUMN_REF" and "column_names" in node}
+    columns = {
+        str(node["column_names"][-1]).lower()
+        for node in _nodes(tree)
+        if node.get("class") == "COLUMN_REF" and "column_names" in node
+    }
     return Query(
         tree=tree,
         references=references,
         has_star=any(node.get("class") == "STAR" for node in _nodes(tree)),
         has_limit=any(node.get("modifiers") for node in _nodes(tree)),
         virtual_columns=tuple(name for name in VIRTUAL_COLUMNS if name in columns),
+        taken=frozenset(known) | frozenset(ctes),
     )
 
 
-def bind_filters(parser: Parser, query: Query, literals: Mapping[str, str], plan_of: Callable[[str], Node]) -> None:
-    """Find the filters of every reference, and store them there; raises NotAnalysableError where the plan cannot be read.
+def bind_filters(parser: Parser, query: Query, literals: Mapping[str, str], session: Session) -> None:
+    """Find the filters of every reference, and store them there; raises NotAnalysableError where the plan cannot be
+    read.
 
-    `literals` gives the SQL of each parameter by its identifier, `plan_of` the serialized, unoptimized plan of a query.
+    `literals` gives the SQL of each parameter by its identifier.
     """
     tables: dict[str, Reference] = {}
 
     def stand_in(reference: Reference) -> Node:
         real = {name.lower() for name, _ in reference.schema}
-        node = parser.standin(reference, [name for name in query.virtual_columns if name not in real])
-        tables[parser.standin_name(node)] = reference
+        virtual = tuple((name, VIRTUAL_COLUMNS[name]) for name in query.virtual_columns if name not in real)
+        node = parser.standin(
+            str(reference.number), reference.schema + virtual, reference.alias, reference.column_aliases
+        )
+        tables[str(node["table_name"])] = reference
         return node
 
-    tree = with_references(query, stand_in)
+    def stand_in_variable(node: Node) -> Node:
+        name = _base_name(node)
+        if name is None or name.lower() in query.taken or (schema := session.variable(name)) is None:
+            return node
+        return parser.standin(f"variable {name}", schema, node.get("alias") or name, node.get("column_name_alias", []))
+
+    tree = _map_tables(with_references(query, stand_in), stand_in_variable)
     parameters = dict(zip(literals, parser.select_list(list(literals.values())), strict=True))
     tree = _map_nodes(tree, lambda node: _bound_parameter(node, parameters))
-    plan = plan_of(parser.text(tree))
+    plan = session.logical_plan(parser.text(tree))
     if plan.get("error"):
         raise NotAnalysableError(f"DuckDB cannot serialize the plan: {plan.get('error_message')}")
     for table, filters in scan_filters(plan["plans"][0]).items():
@@ -235,7 +299,9 @@ def with_references(query: Query, replace: Callable[[Reference], Node | None]) -
 
 
 def parameter_literals(parameters: object) -> dict[str, str]:
-    """The SQL of every bound Python parameter by identifier; raises NotAnalysableError for a type without a plain literal."""
+    """The SQL of every bound Python parameter by identifier; raises NotAnalysableError for a type without a plain
+    literal.
+    """
     if parameters is None:
         return {}
     if isinstance(parameters, Mapping):
@@ -302,7 +368,9 @@ def _map_nodes(item: Any, change: Callable[[Node], Node]) -> Any:
 
 
 def _map_tables(tree: Node, change: Callable[[Node], Node]) -> Node:
-    mapped: Node = _map_nodes(tree, lambda node: change(node) if node.get("type") in ("BASE_TABLE", "TABLE_FUNCTION") else node)
+    mapped: Node = _map_nodes(
+        tree, lambda node: change(node) if node.get("type") in ("BASE_TABLE", "TABLE_FUNCTION") else node
+    )
     return mapped
 
 
@@ -320,11 +388,16 @@ def _cte_names(node: Node) -> list[str]:
 
 
 def _base_name(node: Node) -> str | None:
-    plain = node.get("type") == "BASE_TABLE" and not node.get("schema_name") and not node.get("catalog_name") and not node.get("at_clause")
+    plain = (
+        node.get("type") == "BASE_TABLE"
+        and not node.get("schema_name")
+        and not node.get("catalog_name")
+        and not node.get("at_clause")
+    )
     return str(node["table_name"]) if plain else None
 
 
-def _expand_view(parser: Parser, node: Node, known: Mapping[str, str | None], ctes: set[str]) -> Node:
+def _expand_view(parser: Parser, known: Mapping[str, str | None], ctes: set[str], node: Node) -> Node:
     """Put a view's query in its place, unless a CTE could then capture one of the view's tables."""
     name = _base_name(node)
     sql = known.get(name.lower()) if name is not None else None
@@ -361,7 +434,10 @@ def _reference(node: Node, number: int, known: Mapping[str, str | None], ctes: s
             return None
         alias = node.get("alias") or re.split(r"[\\/]", name)[-1].split(".")[0]
         return Reference(number, (name,), (), alias, tuple(node.get("column_name_alias", [])))
-    if node.get("type") != "TABLE_FUNCTION" or node.get("with_ordinality", "WITHOUT_ORDINALITY") != "WITHOUT_ORDINALITY":
+    if (
+        node.get("type") != "TABLE_FUNCTION"
+        or node.get("with_ordinality", "WITHOUT_ORDINALITY") != "WITHOUT_ORDINALITY"
+    ):
         return None
     function = node["function"]
     if function_name(function).lower() not in _PARQUET_FUNCTIONS:

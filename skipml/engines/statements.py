@@ -19,7 +19,7 @@ def embedded_query(parser: Parser, sql: str) -> tuple[str, str, str]:
     """
     if not _PREFIX.match(sql):
         return "", sql, ""
-    ends = [len(sql.rstrip().rstrip(";"))] + [m.start() for m in re.finditer(r"\)", sql)][::-1]
+    ends = [len(sql.rstrip().rstrip(";")), *[m.start() for m in re.finditer(r"\)", sql)][::-1]]
     for start in _START.finditer(sql):
         for end in ends:
             if end <= start.start():

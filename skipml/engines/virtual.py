@@ -1,6 +1,7 @@
 """Virtual Parquet files: the bytes of a real file under a footer that lists only some of its row groups.
 
-DuckDB reads them through fsspec as `skipmlN://plan/real/path`, in one ordinary scan with its own statistics. The footer is spliced, not re-encoded, so nothing a writer put there is lost.
+DuckDB reads them through fsspec as `skipmlN://plan/real/path`, in one ordinary scan with its own statistics. The
+footer is spliced, not re-encoded, so nothing a writer put there is lost.
 """
 
 from __future__ import annotations
@@ -57,7 +58,9 @@ class FooterLayout:
 
 @lru_cache(maxsize=1024)
 def layout(path: str, state: FileIdentity) -> FooterLayout:
-    """The layout of a file's footer in the given state; raises FooterError for what is not a plain Parquet footer, FileChangedError for another state."""
+    """The layout of a file's footer in the given state; raises FooterError for what is not a plain Parquet footer,
+    FileChangedError for another state.
+    """
     with open(path, "rb") as file:
         if identity(file.fileno()) != state:
             raise FileChangedError(f"{path} was rewritten after it was planned; run the query again")
@@ -178,7 +181,9 @@ class VirtualFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]
         self._lock = threading.Lock()
 
     def add(self, files: Sequence[tuple[str, FileIdentity, Sequence[int]]]) -> list[str]:
-        """Make virtual files of (path, state, kept row groups) and return their URLs, new ones each time: DuckDB caches by name."""
+        """Make virtual files of (path, state, kept row groups) and return their URLs, new ones each time: DuckDB
+        caches by name.
+        """
         plan = next(self._plans)
         urls = []
         with self._lock:

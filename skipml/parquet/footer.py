@@ -34,6 +34,7 @@ _OLD_MAX, _OLD_MIN, _NULL_COUNT, _MAX, _MIN, _NAN_COUNT = (
 )  # fields of Statistics
 _TRAILER = 8
 _GUESS = 1 << 16
+_BATCH_BYTES = 1 << 25
 _NAN_FREE_WRITERS = re.compile(rb"DuckDB version v(1\.([1-9]|\d\d+)|2\.\d+)\.")
 """These leave min and max out where a value is NaN (tried with 1.1 to 1.5 and 2.0); 1.0 does, but gives no version."""
 
@@ -96,7 +97,21 @@ class _Parsed:
 
 def read_files(paths: Sequence[str], columns: Sequence[str]) -> list[Footer]:
     """The footers of files; a file that cannot be read yields an error instead of row groups."""
-    raws = [_attempt(path, _read_bytes, path) for path in paths]
+    footers: list[Footer] = []
+    batch: list[tuple[str, Any]] = []
+    held = 0
+    for path in paths:
+        raw = _attempt(path, _read_bytes, path)
+        batch.append((path, raw))
+        held += 0 if isinstance(raw, str) else len(raw[1])
+        if held > _BATCH_BYTES:
+            footers += _read_batch(batch, columns)
+            batch, held = [], 0
+    return footers + _read_batch(batch, columns)
+
+
+def _read_batch(batch: Sequence[tuple[str, Any]], columns: Sequence[str]) -> list[Footer]:
+    paths, raws = [path for path, _ in batch], [raw for _, raw in batch]
     heads = [
         raw if isinstance(raw, str) else _attempt(path, _parse_head, raw[1])
         for path, raw in zip(paths, raws, strict=True)
@@ -122,6 +137,8 @@ def _attempt(path: str, step: Any, argument: Any) -> Any:
 
 
 def _read_bytes(path: str) -> tuple[FileIdentity, bytes]:
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise FooterError(f"'{path}' is no file; pass the files below it")  # a pipe would block
     with open(path, "rb") as file:
         before = identity(file.fileno())
         if before.size < _TRAILER + 4:

@@ -21,17 +21,9 @@ from skipml.parquet.thrift import Buffer, Positions, varint
 
 BOOLEAN, INT32, INT64, INT96, FLOAT, DOUBLE, BYTE_ARRAY, FIXED = range(8)
 
-_TYPE, _LENGTH, _REPETITION, _NAME, _CHILDREN, _CONVERTED, _SCALE, _PRECISION, _LOGICAL = (
-    1,
-    2,
-    3,
-    4,
-    5,
-    6,
-    7,
-    8,
-    10,
-)  # fields of SchemaElement
+_TYPE, _LENGTH, _REPETITION, _NAME, _CHILDREN, _CONVERTED, _SCALE, _PRECISION = range(1, 9)  # fields of SchemaElement
+_LOGICAL = 10
+_REQUIRED, _REPEATED = 0, 2  # values of FieldRepetitionType
 _DECIMAL, _DATE, _TIME, _TIMESTAMP, _INTEGER, _FLOAT16 = 5, 6, 7, 8, 10, 15  # members of LogicalType
 _UNITS = {1: ("MILLIS", 10**3), 2: ("MICROS", 10**6), 3: ("NANOS", 10**9)}
 _CONVERTED_DECIMAL, _CONVERTED_DATE = 5, 6
@@ -55,10 +47,10 @@ _MAX_DECIMAL_DIGITS = 38
 
 @dataclass(frozen=True, slots=True)
 class ColumnType:
-    """How the statistics of a column become model inputs: decode as `codec`, keep what lies in [low, high], then value
-    * factor / divisor, `slack` apart.
+    """How the statistics of a column become model inputs.
 
-    `reason` says why the column is not a model input; it is empty if it is one.
+    They are decoded as `codec`; what lies in [low, high] is a value of the type and stands for the model input
+    value * factor / divisor, up to `slack`. `reason` says why the column is not a model input; it is empty if it is one.
     """
 
     sql_type: str
@@ -107,10 +99,10 @@ def column_type(element: Mapping[int, Any]) -> ColumnType:
     """The type of a schema element (its Thrift fields by id)."""
     if _CHILDREN in element or _TYPE not in element:
         return ColumnType("STRUCT", "nested column")
-    if element.get(_REPETITION) == 2:
+    if element.get(_REPETITION) == _REPEATED:
         return ColumnType("LIST", "repeated column")
     found = _logical_type(element) or _converted_type(element) or _physical_type(element)
-    if found.reason or element.get(_REPETITION) != 0:
+    if found.reason or element.get(_REPETITION) != _REQUIRED:
         return found
     return replace(found, required=True)
 
