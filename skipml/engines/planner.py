@@ -20,15 +20,14 @@ from skipml.engines import routes
 from skipml.engines.conditions import ConditionReader, RegisteredFunction
 from skipml.engines.dialect import Node, quote_name, quote_text
 from skipml.engines.inputs import Values, input_regions
+from skipml.engines.parameters import NotAnalysableError, parameter_literals
 from skipml.engines.pushdown import ScanFilter
 from skipml.engines.sql import (
-    NotAnalysableError,
     Parser,
     Reference,
     Schema,
     bind_filters,
     find_references,
-    parameter_literals,
     schema_of,
     with_references,
 )
@@ -88,7 +87,8 @@ class UserSession:
         rows = self.run(
             f"SELECT lower(table_name), NULL FROM duckdb_tables() WHERE lower(table_name) IN ({listed}) "
             "UNION ALL SELECT lower(view_name), sql FROM duckdb_views() "
-            f"WHERE NOT internal AND lower(view_name) IN ({listed}) AND schema_name = current_schema() AND database_name IN (current_database(), 'temp')",
+            f"WHERE NOT internal AND lower(view_name) IN ({listed}) "
+            "AND schema_name = current_schema() AND database_name IN (current_database(), 'temp')",
             [],
             {},
         )

@@ -13,11 +13,11 @@ import duckdb
 from skipml.engines.planner import QueryPlan
 from skipml.errors import FileChangedError
 
-_FINISHES = frozenset(
-    """arrow create df fetch_arrow_reader fetch_arrow_table fetch_df_chunk fetch_record_batch fetchall fetchdf fetchnumpy
-    insert_into pl record_batch show tf to_arrow_reader to_arrow_table to_csv to_df to_parquet to_table torch write_csv
-    write_parquet""".split()
-)
+_FINISHES = {
+    *("arrow", "create", "df", "fetch_arrow_reader", "fetch_arrow_table", "fetch_df_chunk", "fetch_record_batch"),
+    *("fetchall", "fetchdf", "fetchnumpy", "insert_into", "pl", "record_batch", "show", "tf", "to_arrow_reader"),
+    *("to_arrow_table", "to_csv", "to_df", "to_parquet", "to_table", "torch", "write_csv", "write_parquet"),
+}
 _GOES_ON = {"execute", "fetchone", "fetchmany"}
 """Methods after which the same result is read further."""
 

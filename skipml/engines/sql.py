@@ -9,15 +9,13 @@ DuckDB parses and binds; skipml only moves table references. Each Parquet refere
 from __future__ import annotations
 
 import copy
-import datetime
-import decimal
 import itertools
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Protocol
 
 import duckdb
 
@@ -31,7 +29,9 @@ from skipml.engines.dialect import (
     set_first_argument,
     string_constant,
 )
+from skipml.engines.parameters import NotAnalysableError, bound_parameter
 from skipml.engines.pushdown import ScanFilter, scan_filters
+from skipml.engines.tree import base_name, cte_names, map_tables, meaning, nodes
 
 STANDIN_DATABASE = "__skipml"
 """An attached in-memory database that holds the empty stand-in tables."""
@@ -53,12 +53,6 @@ _SAFE_OPTIONS = {
     "file_row_number",
 }
 _MAX_VIEW_DEPTH = 8
-_NOT_MEANING = {"query_location", "query_location_length", "is_operator", "named_param_map"}
-"""Keys of a syntax tree that depend on how a query is written, not on what it says."""
-
-
-class NotAnalysableError(Exception):
-    """The query is run as it is; the text says why."""
 
 
 Schema = tuple[tuple[str, str], ...]
@@ -137,7 +131,7 @@ class Parser:
         """The SQL of a tree; raises NotAnalysableError unless it parses back to the same tree."""
         row = self.private.execute("SELECT json_deserialize_sql(?)", [json.dumps(tree)]).fetchone()
         sql = str(row[0]) if row else ""
-        if _meaning(self.tree(sql)) != _meaning(tree):
+        if meaning(self.tree(sql)) != meaning(tree):
             raise NotAnalysableError("DuckDB does not print this query back as it was written")
         return sql
 
@@ -218,14 +212,14 @@ def find_references(parser: Parser, sql: str, session: Session) -> Query:
     looked_up: set[str] = set()
     ctes: set[str] = set()
     for _ in range(_MAX_VIEW_DEPTH):
-        names = {n.lower() for node in _nodes(tree) if (n := _base_name(node))} - looked_up
+        names = {n.lower() for node in nodes(tree) if (n := base_name(node))} - looked_up
         if not names:
             break
         known.update(session.catalog(sorted(names)))
         looked_up |= names
-        ctes = {key.lower() for node in _nodes(tree) for key in _cte_names(node)}
-        tree = _map_tables(tree, partial(_expand_view, parser, known, ctes))
-    ctes = {key.lower() for node in _nodes(tree) for key in _cte_names(node)}
+        ctes = {key.lower() for node in nodes(tree) for key in cte_names(node)}
+        tree = map_tables(tree, partial(_expand_view, parser, known, ctes))
+    ctes = {key.lower() for node in nodes(tree) for key in cte_names(node)}
     references: list[Reference] = []
 
     def number(node: Node) -> Node:
@@ -235,17 +229,17 @@ def find_references(parser: Parser, sql: str, session: Session) -> Query:
             node["__skipml_reference"] = found.number
         return node
 
-    tree = _map_tables(tree, number)
+    tree = map_tables(tree, number)
     columns = {
         str(node["column_names"][-1]).lower()
-        for node in _nodes(tree)
+        for node in nodes(tree)
         if node.get("class") == "COLUMN_REF" and "column_names" in node
     }
     return Query(
         tree=tree,
         references=references,
-        has_star=any(node.get("class") == "STAR" for node in _nodes(tree)),
-        has_limit=any(node.get("modifiers") for node in _nodes(tree)),
+        has_star=any(node.get("class") == "STAR" for node in nodes(tree)),
+        has_limit=any(node.get("modifiers") for node in nodes(tree)),
         virtual_columns=tuple(name for name in VIRTUAL_COLUMNS if name in columns),
         taken=frozenset(known) | frozenset(ctes),
     )
@@ -269,14 +263,14 @@ def bind_filters(parser: Parser, query: Query, literals: Mapping[str, str], sess
         return node
 
     def stand_in_variable(node: Node) -> Node:
-        name = _base_name(node)
+        name = base_name(node)
         if name is None or name.lower() in query.taken or (schema := session.variable(name)) is None:
             return node
         return parser.standin(f"variable {name}", schema, node.get("alias") or name, node.get("column_name_alias", []))
 
-    tree = _map_tables(with_references(query, stand_in), stand_in_variable)
+    tree = map_tables(with_references(query, stand_in), stand_in_variable)
     parameters = dict(zip(literals, parser.select_list(list(literals.values())), strict=True))
-    tree = _map_nodes(tree, lambda node: _bound_parameter(node, parameters))
+    tree = map_nodes(tree, lambda node: bound_parameter(node, parameters))
     plan = session.logical_plan(parser.text(tree))
     if plan.get("error"):
         raise NotAnalysableError(f"DuckDB cannot serialize the plan: {plan.get('error_message')}")
@@ -295,116 +289,17 @@ def with_references(query: Query, replace: Callable[[Reference], Node | None]) -
         other = replace(by_number[node["__skipml_reference"]])
         return other if other is not None else {k: v for k, v in node.items() if k != "__skipml_reference"}
 
-    return _map_tables(query.tree, swap)
-
-
-def parameter_literals(parameters: object) -> dict[str, str]:
-    """The SQL of every bound Python parameter by identifier; raises NotAnalysableError for a type without a plain
-    literal.
-    """
-    if parameters is None:
-        return {}
-    if isinstance(parameters, Mapping):
-        return {str(name): _literal(value) for name, value in parameters.items()}
-    if isinstance(parameters, Sequence) and not isinstance(parameters, str | bytes):
-        return {str(i): _literal(value) for i, value in enumerate(parameters, start=1)}
-    return {"1": _literal(parameters)}
-
-
-def _literal(value: object) -> str:
-    if value is None:
-        return "NULL"
-    if isinstance(value, bool):
-        return "TRUE" if value else "FALSE"
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, float):
-        return f"CAST('{float(value)!r}' AS DOUBLE)"
-    if isinstance(value, str):
-        return quote_text(value)
-    if isinstance(value, datetime.datetime):
-        if value.tzinfo is not None:
-            raise NotAnalysableError("a parameter is a timestamp with a time zone")
-        return f"CAST('{value.isoformat(sep=' ')}' AS TIMESTAMP)"
-    if isinstance(value, datetime.date):
-        return f"CAST('{value.isoformat()}' AS DATE)"
-    if isinstance(value, decimal.Decimal) and value.is_finite():
-        digits, exponent = value.as_tuple().digits, int(value.as_tuple().exponent)
-        scale = max(0, -exponent)
-        return f"CAST('{value:f}' AS DECIMAL({max(len(digits) + max(0, exponent), scale)},{scale}))"
-    raise NotAnalysableError(f"a parameter of type {type(value).__name__} has no plain SQL literal")
-
-
-def _bound_parameter(node: Node, parameters: Mapping[str, Node]) -> Node:
-    if node.get("class") != "PARAMETER":
-        return node
-    identifier = str(node.get("identifier"))
-    if identifier not in parameters:
-        raise NotAnalysableError(f"parameter {identifier} has no value")
-    return copy.deepcopy(parameters[identifier])
-
-
-def _nodes(tree: object) -> list[Node]:
-    found: list[Node] = []
-    stack = [tree]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, dict):
-            found.append(item)
-            stack.extend(item.values())
-        elif isinstance(item, list):
-            stack.extend(item)
-    return found
-
-
-def _map_nodes(item: Any, change: Callable[[Node], Node]) -> Any:
-    """A copy of the tree with every node changed, parents first."""
-    if isinstance(item, list):
-        return [_map_nodes(x, change) for x in item]
-    if not isinstance(item, dict):
-        return item
-    changed = change(dict(item))
-    return {key: _map_nodes(value, change) for key, value in changed.items()}
-
-
-def _map_tables(tree: Node, change: Callable[[Node], Node]) -> Node:
-    mapped: Node = _map_nodes(
-        tree, lambda node: change(node) if node.get("type") in ("BASE_TABLE", "TABLE_FUNCTION") else node
-    )
-    return mapped
-
-
-def _meaning(item: Any) -> Any:
-    if isinstance(item, list):
-        return [_meaning(x) for x in item]
-    if isinstance(item, dict):
-        return {k: _meaning(v) for k, v in item.items() if k not in _NOT_MEANING}
-    return item
-
-
-def _cte_names(node: Node) -> list[str]:
-    entries = node.get("cte_map", {}).get("map", []) if isinstance(node.get("cte_map"), dict) else []
-    return [str(entry["key"]) for entry in entries]
-
-
-def _base_name(node: Node) -> str | None:
-    plain = (
-        node.get("type") == "BASE_TABLE"
-        and not node.get("schema_name")
-        and not node.get("catalog_name")
-        and not node.get("at_clause")
-    )
-    return str(node["table_name"]) if plain else None
+    return map_tables(query.tree, swap)
 
 
 def _expand_view(parser: Parser, known: Mapping[str, str | None], ctes: set[str], node: Node) -> Node:
     """Put a view's query in its place, unless a CTE could then capture one of the view's tables."""
-    name = _base_name(node)
+    name = base_name(node)
     sql = known.get(name.lower()) if name is not None else None
     if name is None or sql is None or name.lower() in ctes or node.get("sample"):
         return node
     body, has_columns = _view_body(parser, sql)
-    inner = {n.lower() for x in _nodes(body) if (n := _base_name(x))}
+    inner = {n.lower() for x in nodes(body) if (n := base_name(x))}
     if body is None or has_columns or inner & ctes:
         return node
     subquery = parser.table("(SELECT 1) AS x")
@@ -428,7 +323,7 @@ def _view_body(parser: Parser, sql: str) -> tuple[Node | None, bool]:
 def _reference(node: Node, number: int, known: Mapping[str, str | None], ctes: set[str]) -> Reference | None:
     if node.get("sample"):
         return None
-    name = _base_name(node)
+    name = base_name(node)
     if name is not None:
         if not name.lower().endswith(".parquet") or name.lower() in known or name.lower() in ctes:
             return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from skipml.engines.sql import NotAnalysableError, Parser
+from skipml.engines.parameters import NotAnalysableError
+from skipml.engines.sql import Parser
 
 _PREFIX = re.compile(
     r"\s*(CREATE\s+(OR\s+REPLACE\s+)?(TEMP\s+|TEMPORARY\s+)?TABLE\b|COPY\b|INSERT\b|EXPLAIN\b)", re.IGNORECASE

@@ -1,0 +1,69 @@
+"""Walking and changing DuckDB's syntax trees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from skipml.engines.dialect import Node
+
+_NOT_MEANING = {"query_location", "query_location_length", "is_operator", "named_param_map"}
+"""Keys of a syntax tree that depend on how a query is written, not on what it says."""
+
+
+def nodes(tree: object) -> list[Node]:
+    """Every node of a tree."""
+    found: list[Node] = []
+    stack = [tree]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, dict):
+            found.append(item)
+            stack.extend(item.values())
+        elif isinstance(item, list):
+            stack.extend(item)
+    return found
+
+
+def map_nodes(item: Any, change: Callable[[Node], Node]) -> Any:
+    """A copy of the tree with every node changed, parents first."""
+    if isinstance(item, list):
+        return [map_nodes(x, change) for x in item]
+    if not isinstance(item, dict):
+        return item
+    changed = change(dict(item))
+    return {key: map_nodes(value, change) for key, value in changed.items()}
+
+
+def map_tables(tree: Node, change: Callable[[Node], Node]) -> Node:
+    """A copy of the tree with every table reference changed."""
+    mapped: Node = map_nodes(
+        tree, lambda node: change(node) if node.get("type") in ("BASE_TABLE", "TABLE_FUNCTION") else node
+    )
+    return mapped
+
+
+def meaning(item: Any) -> Any:
+    """The tree without what depends on how it was written."""
+    if isinstance(item, list):
+        return [meaning(x) for x in item]
+    if isinstance(item, dict):
+        return {k: meaning(v) for k, v in item.items() if k not in _NOT_MEANING}
+    return item
+
+
+def cte_names(node: Node) -> list[str]:
+    """The CTEs that a query node defines."""
+    entries = node.get("cte_map", {}).get("map", []) if isinstance(node.get("cte_map"), dict) else []
+    return [str(entry["key"]) for entry in entries]
+
+
+def base_name(node: Node) -> str | None:
+    """The unqualified name of a base table reference, or None for any other node."""
+    plain = (
+        node.get("type") == "BASE_TABLE"
+        and not node.get("schema_name")
+        and not node.get("catalog_name")
+        and not node.get("at_clause")
+    )
+    return str(node["table_name"]) if plain else None
