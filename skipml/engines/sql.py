@@ -31,7 +31,7 @@ from skipml.engines.dialect import (
 )
 from skipml.engines.parameters import NotAnalysableError, bound_parameter
 from skipml.engines.pushdown import ScanFilter, scan_filters
-from skipml.engines.tree import base_name, cte_names, map_tables, meaning, nodes
+from skipml.engines.tree import base_name, cte_names, map_nodes, map_tables, meaning, nodes
 
 STANDIN_DATABASE = "__skipml"
 """An attached in-memory database that holds the empty stand-in tables."""
