@@ -20,7 +20,10 @@ def mlp(dims: tuple[int, ...], dtype: np.dtype[Any] = F32, seed: int = 0) -> Net
     rng = np.random.default_rng(seed)
     ops: list[Op] = []
     for n_in, n_out in zip(dims, dims[1:], strict=False):
-        ops += [Affine(rng.normal(size=(n_out, n_in)).astype(dtype), rng.normal(size=n_out).astype(dtype)), LeakyRelu(0)]
+        ops += [
+            Affine(rng.normal(size=(n_out, n_in)).astype(dtype), rng.normal(size=n_out).astype(dtype)),
+            LeakyRelu(0),
+        ]
     return Network(dims[0], dims[-1], dtype, tuple(ops[:-1]))
 
 
@@ -52,7 +55,9 @@ def test_forward_computes_the_ops(network: Network, seed: int) -> None:
     assert y.dtype == network.dtype
     expected = reference(network, x)
     tolerance = 1e-3 if network.dtype == F32 else 1e-10
-    np.testing.assert_allclose(y, expected, rtol=tolerance, atol=tolerance * max(1.0, float(np.abs(expected).max())) * 10)
+    np.testing.assert_allclose(
+        y, expected, rtol=tolerance, atol=tolerance * max(1.0, float(np.abs(expected).max())) * 10
+    )
 
 
 @pytest.mark.parametrize("dtype", [F32, F64], ids=str)
