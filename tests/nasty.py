@@ -45,7 +45,7 @@ NASTY: Mapping[str, tuple[pa.DataType, list[Any], list[Any]]] = {
     "date": (pa.date32(), [0, 19000], [-700_000, 700_000]),
     "far_date": (pa.date32(), [-(2**31) + 10**6, 0], [2**31 - 2]),
     "timestamp_s": (pa.timestamp("s"), [1, 1_700_000_000], [-(10**10), 10**11]),
-    "timestamp_ms": (pa.timestamp("ms"), [1, 1_700_000_000_001], [-(10**13) - 1, 10**14 + 1]),
+    "timestamp_ms": (pa.timestamp("ms"), [1, 1_700_000_000_001], [-(10**13) - 1, 576_460_752_305_000]),
     "timestamp_us": (pa.timestamp("us"), [1, 1_700_000_000_000_001], [-(10**16) - 1, 2**62 + 1]),
     "timestamp_ns": (pa.timestamp("ns"), [1, 1_700_000_000_000_000_001], [-(2**62) - 1, 2**62 + 1, -1]),
     "timestamp_us_utc": (pa.timestamp("us", "UTC"), [1, 1_700_000_000_000_001], [-(10**16) - 1, 2**62 + 1]),

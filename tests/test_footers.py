@@ -510,7 +510,7 @@ def test_footers_are_remembered_until_the_file_changes(tmp_path: Path, monkeypat
     os.utime(path, ns=(0, 1))
     read_footers([str(path)], ["x"])
     read_footers([str(path)], ["y"])
-    monkeypatch.setattr(footers_module, "read_files", None)
+    monkeypatch.setattr(footers_module, "read_files", lambda paths, _: [pytest.fail("read again") for _ in paths])
     assert read_footers([str(path)], ["y", "x"]).columns["x"].upper.tolist() == [1.0], "both columns are kept"
     monkeypatch.undo()
     before = read_footers([str(path)], ["x"]).identities[0]

@@ -71,7 +71,8 @@ class _Head:
     flat, their leaf number.
     """
 
-    names: tuple[str, ...]
+    names: tuple[bytes, ...]
+    """In ASCII lower case, as DuckDB compares them."""
     types: tuple[ColumnType, ...]
     leaves: tuple[int, ...]
     n_leaves: int
@@ -175,7 +176,7 @@ def _parse_head(raw: bytes) -> _Head:
     leaf, i = 0, 1
     for _ in range(elements[0].get(_CHILDREN, 0)):
         size, n_leaves = _subtree(elements, i)
-        names.append(element_name(elements[i]))
+        names.append(element_name(elements[i]).lower())
         types.append(column_type(elements[i]))
         leaves.append(leaf)
         leaf, i = leaf + n_leaves, i + size
@@ -250,21 +251,15 @@ def _decode(buffer: Buffer, parsed: Sequence[_Parsed | str], columns: Sequence[s
 _MISSING = "column is not in the file"
 
 
-def _find(names: Sequence[str], wanted: str) -> int | str:
+def _find(names: Sequence[bytes], wanted: str) -> int | str:
     """The position of a column as DuckDB resolves it (ASCII case does not count), or why there is none."""
-    folded = [_fold(name) for name in names]
-    hits = [i for i, name in enumerate(folded) if name == _fold(wanted)]
+    folded = wanted.encode("utf-8", "surrogateescape").lower()
+    hits = [i for i, name in enumerate(names) if name == folded]
     if len(hits) == 1:
         return hits[0]
-    if hits or len(set(folded)) < len(
-        folded
-    ):  # DuckDB renames duplicates, so that even an absent name may be one of them
+    if hits or len(set(names)) < len(names):  # DuckDB renames duplicates: even an absent name may be one of them
         return "column names are ambiguous"
     return _MISSING
-
-
-def _fold(name: str) -> bytes:
-    return name.encode("utf-8", "surrogateescape").lower()
 
 
 def _unusable(file: _Parsed, sql_type: str, reason: str, missing: bool) -> FileColumn:

@@ -21,14 +21,28 @@ from skipml.parquet.thrift import Buffer, Positions, varint
 
 BOOLEAN, INT32, INT64, INT96, FLOAT, DOUBLE, BYTE_ARRAY, FIXED = range(8)
 
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    """A tick is factor / divisor seconds; DuckDB counts microseconds and divides those, and cuts nanoseconds off."""
+
+    factor: int
+    divisor: int
+    slack: float = 0.0
+
+
 _TYPE, _LENGTH, _REPETITION, _NAME, _CHILDREN, _CONVERTED, _SCALE, _PRECISION = range(1, 9)  # fields of SchemaElement
 _LOGICAL = 10
 _REQUIRED, _REPEATED = 0, 2  # values of FieldRepetitionType
 _DECIMAL, _DATE, _TIME, _TIMESTAMP, _INTEGER, _FLOAT16 = 5, 6, 7, 8, 10, 15  # members of LogicalType
-_UNITS = {1: ("MILLIS", 10**3), 2: ("MICROS", 10**6), 3: ("NANOS", 10**9)}
-_CONVERTED_DECIMAL, _CONVERTED_DATE = 5, 6
-_CONVERTED_TIMES = {7: ("MILLIS", 10**3), 8: ("MICROS", 10**6)}
-_CONVERTED_TIMESTAMPS = {9: ("MILLIS", 10**3), 10: ("MICROS", 10**6)}
+_MICROSECOND = 1e-6
+_MILLIS = _Unit(1000, 10**6)
+_MICROS = _Unit(1, 10**6)
+_NANOS = _Unit(1, 10**9, _MICROSECOND)
+_UNITS = {1: _MILLIS, 2: _MICROS, 3: _NANOS}  # members of TimeUnit
+_CONVERTED_DECIMAL, _CONVERTED_DATE = 5, 6  # values of ConvertedType
+_CONVERTED_TIMES = {7: _MILLIS, 8: _MICROS}
+_CONVERTED_TIMESTAMPS = {9: _MILLIS, 10: _MICROS}
 _CONVERTED_INTEGERS = {
     11: ("UTINYINT", 8, False),
     12: ("USMALLINT", 16, False),
@@ -41,7 +55,6 @@ _CONVERTED_INTEGERS = {
 }
 INTEGER_TYPES = frozenset(name for name, _, _ in _CONVERTED_INTEGERS.values())
 _NANOSECOND_TYPES = int(duckdb.__version__.partition(".")[0]) >= 2  # before, they were read as microseconds
-_MICROSECOND = 1e-6
 _MAX_DECIMAL_DIGITS = 38
 
 
@@ -50,7 +63,7 @@ class ColumnType:
     """How the statistics of a column become model inputs.
 
     They are decoded as `codec`; what lies in [low, high] is a value of the type and stands for the model input
-    value * factor / divisor, up to `slack`. `reason` says why the column is not a model input; it is empty if it is one.
+    value * factor / divisor, up to `slack`. `reason` says why the column is not a model input, '' if it is one.
     """
 
     sql_type: str
@@ -107,9 +120,9 @@ def column_type(element: Mapping[int, Any]) -> ColumnType:
     return replace(found, required=True)
 
 
-def element_name(element: Mapping[int, Any]) -> str:
-    """The name of a schema element."""
-    return str(element[_NAME].decode("utf-8", "surrogateescape"))
+def element_name(element: Mapping[int, Any]) -> bytes:
+    """The name of a schema element, in UTF-8."""
+    return bytes(element[_NAME])
 
 
 def _mismatch(sql_type: str) -> ColumnType:
@@ -191,43 +204,28 @@ def _integer(physical: int, sql_type: str, bits: int, signed: bool) -> ColumnTyp
     return ColumnType(sql_type, codec=codec, low=-(2 ** (bits - 1)) if signed else 0, high=2 ** (bits - signed) - 1)
 
 
-def _unit(logical: Mapping[int, Any]) -> tuple[str, int]:
-    return next((_UNITS[member] for member in logical.get(2, {}) if member in _UNITS), ("", 0))
+def _unit(logical: Mapping[int, Any]) -> _Unit | None:
+    return next((_UNITS[member] for member in logical.get(2, {}) if member in _UNITS), None)
 
 
-def _timestamp(physical: int, utc: bool, unit: tuple[str, int]) -> ColumnType:
-    name, per_second = unit
+def _timestamp(physical: int, utc: bool, unit: _Unit | None) -> ColumnType:
     if utc:
-        sql_type = "TIMESTAMPTZ_NS" if name == "NANOS" and _NANOSECOND_TYPES else "TIMESTAMP WITH TIME ZONE"
+        sql_type = "TIMESTAMPTZ_NS" if unit is _NANOS and _NANOSECOND_TYPES else "TIMESTAMP WITH TIME ZONE"
     else:
-        sql_type = "TIMESTAMP_NS" if name == "NANOS" else "TIMESTAMP"
-    if physical != INT64 or not name:
+        sql_type = "TIMESTAMP_NS" if unit is _NANOS else "TIMESTAMP"
+    if physical != INT64 or unit is None:
         return _mismatch(sql_type)
-    # DuckDB counts microseconds in 64 bits, the largest is 'infinity'
-    limit = (2**63 - 2) // (1000 if name == "MILLIS" else 1)
-    return ColumnType(
-        sql_type,
-        codec="<i8",
-        low=-limit,
-        high=limit,
-        divisor=per_second,
-        slack=_MICROSECOND if name == "NANOS" else 0.0,
-    )
+    limit = (2**63 - 2) // unit.factor  # the largest is 'infinity', which has no epoch
+    return ColumnType(sql_type, "", "<i8", -limit, limit, unit.factor, unit.divisor, unit.slack)
 
 
-def _time(physical: int, utc: bool, unit: tuple[str, int]) -> ColumnType:
-    name, per_second = unit
-    sql_type = "TIME WITH TIME ZONE" if utc else "TIME_NS" if name == "NANOS" and _NANOSECOND_TYPES else "TIME"
-    if physical != (INT32 if name == "MILLIS" else INT64) or not name:
+def _time(physical: int, utc: bool, unit: _Unit | None) -> ColumnType:
+    sql_type = "TIME WITH TIME ZONE" if utc else "TIME_NS" if unit is _NANOS and _NANOSECOND_TYPES else "TIME"
+    if unit is None or physical != (INT32 if unit is _MILLIS else INT64):
         return _mismatch(sql_type)
     codec = "<i4" if physical == INT32 else "<i8"
-    return ColumnType(
-        sql_type,
-        codec=codec,
-        high=86400 * per_second,
-        divisor=per_second,
-        slack=_MICROSECOND if name == "NANOS" else 0.0,
-    )
+    midnight = 86400 * unit.divisor // unit.factor
+    return ColumnType(sql_type, "", codec, 0, midnight, unit.factor, unit.divisor, unit.slack)
 
 
 def _decimal(element: Mapping[int, Any]) -> ColumnType:
