@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
-from skipml.decisions import DECISION_NAMES, Decisions
+from skipml.bounds.outcome import Method, Reason
+from skipml.decisions import DECISION_NAMES, EVALUATE, SKIP, Decisions
 
 _MAX_LINES = 12
+_MAX_NAME = 40
+_WHY = {
+    Reason.PROVED: "needed by another scan of the table",
+    Reason.FALSIFIED: "a point within its limits passes",
+    Reason.BUDGET: "undecided when the budget was spent",
+    Reason.DEGENERATE: "within the rounding margin",
+    Reason.OVERFLOW: "limits unbounded, or the model may overflow",
+    Reason.NOT_TRIED: "limits unknown, or a condition without a model",
+    Reason.NULL_OR_NAN: "a row may be NULL or NaN",
+}
+_PROOF = {
+    Method.NONE: "NULL in every row",
+    Method.INTERVAL: "interval",
+    Method.CROWN: "crown",
+    Method.BRANCH: "branch",
+}
+_NAN_ADVICE = (
+    "NaN is greater than every number, so `>` and `>=` may match where a column may hold NaN: "
+    "files written by DuckDB, and columns that are not floats, are free of doubt"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,24 +61,35 @@ class ScanReport:
         found = Counter(DECISION_NAMES[d] for d in self.decisions.decision.tolist())
         return {"row_groups": len(self.row_group), **{name.lower(): found.get(name, 0) for name in DECISION_NAMES}}
 
+    @property
+    def rows_skipped(self) -> int:
+        """Rows in row groups that are not read."""
+        return int(np.asarray(self.n_rows, np.int64)[self.decisions.decision == SKIP].sum())
+
     def to_arrow(self) -> pa.Table:
-        """One row per row group: file, row_group, n_rows, decision, lower, upper, method."""
+        """One row per row group: file, row_group, n_rows, decision, lower, upper, method, reason."""
+        decisions = self.decisions
         return pa.table(
             {
                 "file": pa.array([self.files[i] for i in self.file_index], pa.string()),
                 "row_group": pa.array(self.row_group, pa.int64()),
                 "n_rows": pa.array(self.n_rows, pa.int64()),
-                "decision": pa.array([DECISION_NAMES[d] for d in self.decisions.decision.tolist()], pa.string()),
-                "lower": pa.array(self.decisions.lower, pa.float64()),
-                "upper": pa.array(self.decisions.upper, pa.float64()),
-                "method": pa.array(self.decisions.method_names, pa.string()),
+                "decision": pa.array([DECISION_NAMES[d] for d in decisions.decision.tolist()], pa.string()),
+                "lower": pa.array(decisions.lower, pa.float64()),
+                "upper": pa.array(decisions.upper, pa.float64()),
+                "method": pa.array(decisions.method_names, pa.string()),
+                "reason": pa.array([Reason(r).name.lower() for r in decisions.reason.tolist()], pa.string()),
             }
         )
 
     def summary(self) -> str:
-        """One line: `Row groups: 49, skipped 41, kept 3, evaluated 5`."""
-        c = self.counts
-        return f"Row groups: {c['row_groups']:,}, skipped {c['skip']:,}, kept {c['keep']:,}, evaluated {c['evaluate']:,}"
+        """One line: `Row groups: 49, skipped 41, kept 3, evaluated 5; 83.7 % of 6,001,215 rows are not read`."""
+        c, rows = self.counts, sum(self.n_rows)
+        share = f"{100 * self.rows_skipped / rows:.1f} %" if rows else "none"
+        return (
+            f"Row groups: {c['row_groups']:,}, skipped {c['skip']:,}, kept {c['keep']:,}, evaluated {c['evaluate']:,}; "
+            f"{share} of {rows:,} rows are not read"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values."""
@@ -62,6 +98,8 @@ class ScanReport:
             "predicate": self.predicate,
             "route": self.route,
             **self.counts,
+            "rows": sum(self.n_rows),
+            "rows_skipped": self.rows_skipped,
             "verification_seconds": self.decisions.seconds,
             "error": self.decisions.error,
             "reasons": list(self.reasons),
@@ -72,29 +110,73 @@ class ScanReport:
         """Some lines for people."""
         out = [
             f"{self.table}: {self.predicate}",
-            f"  {self.summary()}  (verified in {self.decisions.seconds * 1e3:.1f} ms, route: {self.route})",
+            f"  {self.summary()}",
+            f"  verified in {self.decisions.seconds * 1e3:.1f} ms, route: {self.route}",
         ]
         out += [f"  note: {reason}" for reason in self.reasons]
+        if any("NaN" in reason for reason in self.reasons):
+            out.append(f"  note: {_NAN_ADVICE}")
         if self.decisions.error:
             out.append(f"  pruning failed and was left out: {self.decisions.error}")
-        return out + _block_lines(self)
+        return out + _run_lines(self)
 
 
-def _block_lines(scan: ScanReport) -> list[str]:
-    """The blocks that were not skipped first: they are what the query costs."""
-    order = np.argsort(-scan.decisions.decision.astype(np.int64), kind="stable")[:_MAX_LINES]
-    if not len(order):
+def _runs(scan: ScanReport) -> Iterator[slice]:
+    """Row groups of one file that follow each other and have the same decision."""
+    keys = np.stack([np.asarray(scan.file_index, np.int64), scan.decisions.decision])
+    starts = np.flatnonzero(np.any(np.diff(keys, prepend=-1), axis=0)).tolist()
+    return (slice(start, stop) for start, stop in zip(starts, [*starts[1:], keys.shape[1]], strict=True))
+
+
+def _run_lines(scan: ScanReport) -> list[str]:
+    """The row groups that are read first: they are what the query costs."""
+    runs = sorted(_runs(scan), key=lambda run: scan.decisions.decision[run.start] == SKIP)
+    if not runs:
         return []
-    lines = ["  file                                     row group      rows  decision       lower       upper  method"]
-    for i in order.tolist():
-        name = scan.files[scan.file_index[i]]
-        short = name if len(name) <= 40 else "…" + name[-39:]
-        d = scan.decisions
-        lines.append(
-            f"  {short:<40} {scan.row_group[i]:>9} {scan.n_rows[i]:>9,}  {DECISION_NAMES[d.decision[i]]:<8} {d.lower[i]:>11.5g} {d.upper[i]:>11.5g}  {d.method_names[i]}"
-        )
-    hidden = len(scan.row_group) - len(order)
-    return [*lines, f"  … and {hidden:,} more"] if hidden > 0 else lines
+    names = _short_names(scan.files)
+    wide = max((len(name) for name in names), default=0)
+    head = f"  {'file':<{wide}}" if wide else " "
+    lines = [f"{head} {'row groups':>13} {'rows':>11}  decision {'lower':>11} {'upper':>11}  why"]
+    for run in runs[:_MAX_LINES]:
+        name = f"  {names[scan.file_index[run.start]]:<{wide}}" if wide else " "
+        lines.append(f"{name} {_run_line(scan, run)}")
+    hidden = sum(run.stop - run.start for run in runs[_MAX_LINES:])
+    return [*lines, f"  … and {hidden:,} more row groups"] if hidden else lines
+
+
+def _run_line(scan: ScanReport, run: slice) -> str:
+    first, last = scan.row_group[run.start], scan.row_group[run.stop - 1]
+    d, rows = scan.decisions, sum(scan.n_rows[run])
+    limits = f"{_number(d.lower[run], min)} {_number(d.upper[run], max)}"
+    groups = f"{first}" if first == last else f"{first}-{last}"
+    return f"{groups:>13} {rows:>11,}  {DECISION_NAMES[d.decision[run.start]]:<8} {limits}  {_why(d, run)}"
+
+
+def _number(bounds: NDArray[np.float64], pick: Any) -> str:
+    value = float(pick(bounds))
+    return f"{'-' if math.isnan(value) else format(value, '.5g'):>11}"
+
+
+def _why(decisions: Decisions, run: slice) -> str:
+    """The methods that proved a run, or the reasons why it is not decided, each with its number of row groups."""
+    if decisions.decision[run.start] == EVALUATE:
+        return _counted([_WHY[Reason(r)] for r in decisions.reason[run].tolist()])
+    return f"proved by {_counted([_PROOF[Method(m)] for m in decisions.method[run].tolist()])}"
+
+
+def _counted(words: list[str]) -> str:
+    found = Counter(words).most_common()
+    return found[0][0] if len(found) == 1 else ", ".join(f"{word} ({n:,})" for word, n in found)
+
+
+def _short_names(files: tuple[str, ...]) -> tuple[str, ...]:
+    """Names to tell the files apart by; one file needs none, and the folder all files share is left out."""
+    if len(files) < 2:
+        return ("",) * len(files)
+    paths = [os.path.abspath(file) for file in files]
+    folder = os.path.commonpath([os.path.dirname(path) for path in paths])
+    names = [os.path.relpath(path, folder) for path in paths]
+    return tuple(name if len(name) <= _MAX_NAME else "…" + name[1 - _MAX_NAME :] for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +190,11 @@ class Report:
     seconds: float = 0.0
     """The whole analysis: parsing, footers, verification, rewriting."""
     counters: dict[str, int] = field(default_factory=dict)
+
+    def summary(self) -> str:
+        """One line per scan, or one that says why nothing is skipped."""
+        lines = [f"{scan.table}: {scan.summary()}" for scan in self.scans]
+        return "\n".join(lines) or f"Nothing is skipped: {'; '.join(self.notes) or 'no registered model is called'}"
 
     def to_dict(self) -> dict[str, Any]:
         """The report as plain values."""

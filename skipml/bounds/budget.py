@@ -63,14 +63,14 @@ class Meter:
     def next_wave(self) -> int:
         """How many boxes the next wave may have; 0 when the budget is used up.
 
-        Waves grow from small ones, so that the cost of a box is known before much is spent, and shrink again near the
-        end.
+        Waves grow from small ones, so that the cost of a box is known before much is spent, and shrink towards the end,
+        so that what is left goes into depth rather than into one split of everything.
         """
         spent = self.seconds
         left = self._granted - spent
         if left <= 0:
             return 0
         affordable = left / spent * self._boxes if self._boxes and spent > 0 else self._wave
-        wave = int(min(self._wave, max(affordable, _FIRST_WAVE)))
+        wave = int(min(self._wave, max(affordable / 4, _FIRST_WAVE)))
         self._wave = min(2 * self._wave, _LARGEST_WAVE)
         return wave

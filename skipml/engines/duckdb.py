@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from inspect import Parameter, Signature
 from typing import Any
 
@@ -19,6 +20,7 @@ from skipml.engines.conditions import RegisteredFunction
 from skipml.engines.dialect import quote_name
 from skipml.engines.planner import Planner, QueryPlan
 from skipml.engines.relation import Relation, file_changes_named
+from skipml.engines.session import UserSession
 from skipml.engines.sql import STANDIN_DATABASE, Parser
 from skipml.engines.statements import embedded_query
 from skipml.engines.virtual import VirtualFiles
@@ -74,7 +76,7 @@ class Connection:
         self.skipping = True
         self.last_report: Report | None = None
         self._running: QueryPlan | None = None
-        self._planner = Planner(Parser(plain.cursor()), shared.files, shared.functions, self._session)
+        self._planner = Planner(Parser(plain.cursor()), shared.files, shared.functions)
 
     def register_model(self, name: str, model: Model) -> None:
         """Make a model a SQL function: `name(inputs)` gives its score, or the list of its outputs, and
@@ -141,7 +143,8 @@ class Connection:
         """What skipml would do with a query, without running it: per row group the decision, its bounds and the
         method.
         """
-        plan = self._plan_statement(query, params, scope.visible(sys._getframe(1), query))
+        variables = _plain_relations(scope.visible(sys._getframe(1), query))
+        plan = self._plan_statement(query, params, UserSession(self._plain, variables, takes_result=False))
         return plan.report if plan is not None else Report(query, notes=("no registered model is called",))
 
     def cursor(self) -> Connection:
@@ -175,7 +178,12 @@ class Connection:
             "to_arrow_reader",
         ):
             return lambda *args, **kwargs: self._fetch(attribute, args, kwargs)
-        return attribute
+        return partial(self._relations, attribute) if callable(attribute) else attribute
+
+    def _relations(self, method: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call a method of DuckDB's connection; a relation it gives can be filtered by a model too."""
+        value = method(*args, **kwargs)
+        return Relation(value, None, {}, self) if isinstance(value, duckdb.DuckDBPyRelation) else value
 
     def _fetch(self, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with file_changes_named():
@@ -206,7 +214,7 @@ class Connection:
         """A relation that reads what is left of a query, and its plan; None where the query runs as it is."""
         if not self._may_skip(sql):
             return None
-        plan = self._planner.plan(sql, None, variables)
+        plan = self._planner.plan(sql, None, UserSession(self._plain, variables, takes_result=False))
         self.last_report = plan.report
         if plan.sql is None:
             return None
@@ -221,7 +229,8 @@ class Connection:
         """Run one statement, rewritten where that helps; if the rewritten one fails, as it was."""
         variables = _plain_relations(variables)
         self._note(sql)
-        plan = self._plan_statement(sql, parameters, variables)
+        takes_result = method == self._plain.execute
+        plan = self._plan_statement(sql, parameters, UserSession(self._plain, variables, takes_result=takes_result))
         self._running = plan
         if plan is None or plan.sql is None:
             return scope.call(variables, method, sql, **given)
@@ -237,25 +246,19 @@ class Connection:
         plan.check_files()
         return result
 
-    def _plan_statement(self, sql: str, parameters: object, variables: Mapping[str, Any]) -> QueryPlan | None:
+    def _plan_statement(self, sql: str, parameters: object, session: UserSession) -> QueryPlan | None:
         """The plan of a SELECT or of the SELECT inside a CTAS, COPY, INSERT or EXPLAIN; None where no model is
         called.
         """
         if not self._may_skip(sql):
             return None
         before, query, after = embedded_query(self._planner.parser, sql)
-        plan = self._planner.plan(query, parameters, _plain_relations(variables))
+        plan = self._planner.plan(query, parameters, session)
         self.last_report = plan.report
         return QueryPlan(before + plan.sql + after, plan.report, plan.states) if plan.sql is not None else plan
 
     def _may_skip(self, sql: str) -> bool:
         return self.skipping and self._shared.calls_model(sql)
-
-    def _session(
-        self, sql: str, parameters: Sequence[object], variables: Mapping[str, object]
-    ) -> list[tuple[object, ...]]:
-        rows: list[tuple[object, ...]] = scope.call(variables, self._plain.execute, sql, list(parameters)).fetchall()
-        return rows
 
     def _note(self, query: object) -> None:
         """Remember that a definition calls a model."""

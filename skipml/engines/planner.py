@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import duckdb
@@ -18,17 +17,16 @@ from skipml.bounds.branch import Budget
 from skipml.decisions import SKIP, Decisions, prune
 from skipml.engines import routes
 from skipml.engines.conditions import ConditionReader, RegisteredFunction
-from skipml.engines.dialect import Node, quote_name, quote_text
+from skipml.engines.dialect import Node
 from skipml.engines.inputs import Values, input_regions
 from skipml.engines.parameters import NotAnalysableError, parameter_literals
 from skipml.engines.pushdown import ScanFilter
+from skipml.engines.session import UserSession
 from skipml.engines.sql import (
     Parser,
     Reference,
-    Schema,
     bind_filters,
     find_references,
-    schema_of,
     with_references,
 )
 from skipml.engines.virtual import VirtualFiles
@@ -70,66 +68,19 @@ class _Pruned:
     report: ScanReport
 
 
-Run = Callable[[str, Sequence[object], Mapping[str, object]], list[tuple[object, ...]]]
-"""Executes SQL with parameters where the given variables are visible, and gives the rows."""
-
-
-@dataclass(frozen=True, slots=True)
-class UserSession:
-    """What the user's connection knows while one query is planned (see `sql.Session`)."""
-
-    run: Run
-    variables: Mapping[str, object]
-
-    def catalog(self, names: Sequence[str]) -> Mapping[str, str | None]:
-        """Tables and views among the names."""
-        listed = ", ".join(map(quote_text, names)) or "''"
-        rows = self.run(
-            f"SELECT lower(table_name), NULL FROM duckdb_tables() WHERE lower(table_name) IN ({listed}) "
-            "UNION ALL SELECT lower(view_name), sql FROM duckdb_views() "
-            f"WHERE NOT internal AND lower(view_name) IN ({listed}) "
-            "AND schema_name = current_schema() AND database_name IN (current_database(), 'temp')",
-            [],
-            {},
-        )
-        known: dict[str, str | None] = {}
-        for name, text in rows:
-            known[str(name)] = None if str(name) in known or text is None else str(text)
-        return known
-
-    def variable(self, name: str) -> Schema | None:
-        """The schema DuckDB sees in a variable of the caller."""
-        if name not in self.variables:
-            return None
-        return schema_of(self.run(f"DESCRIBE SELECT * FROM {quote_name(name)}", [], self.variables))
-
-    def logical_plan(self, sql: str) -> Node:
-        """The serialized plan of a query."""
-        rows = self.run("SELECT json_serialize_plan(?, skip_null := true, skip_empty := true)", [sql], {})
-        plan: Node = json.loads(str(rows[0][0]))
-        return plan
-
-    def search_path(self) -> bool:
-        """Whether DuckDB looks for relative paths elsewhere than in the working directory."""
-        return bool(self.run("SELECT current_setting('file_search_path')", [], {})[0][0])
-
-
 @dataclass(slots=True)
 class Planner:
-    """Plans the queries of one connection; `run` executes there what needs the user's tables, views, settings and
-    variables.
-    """
+    """Plans the queries of one connection."""
 
     parser: Parser
     files: VirtualFiles
     functions: Mapping[str, RegisteredFunction]
-    run: Run
 
-    def plan(self, sql: str, parameters: object = None, variables: Mapping[str, object] | None = None) -> QueryPlan:
+    def plan(self, sql: str, parameters: object, session: UserSession) -> QueryPlan:
         """Plan one statement; never raises for what cannot be analysed: the report says why the query runs as it is."""
         started = time.perf_counter()
         try:
-            new_sql, scans, notes, states = self._plan(sql, parameters, UserSession(self.run, variables or {}))
+            new_sql, scans, notes, states = self._plan(sql, parameters, session)
         except NotAnalysableError as reason:
             new_sql, scans, notes, states = None, [], [str(reason)], []
         except (
@@ -274,10 +225,14 @@ def _kept(footers: Footers, decisions: Decisions) -> routes.Kept:
 
 def _column_values(reference: Reference, footers: Footers, name: str) -> Values:
     """What is known of a scan column: from the footers, or from the paths for a partition column that no file holds."""
-    declared = {column.lower(): sql_type for column, sql_type in reference.schema}[name.lower()]
+    declared = {column.lower(): sql_type for column, sql_type in reference.schema}.get(name.lower())
     stats = footers.columns[name]
-    if stats.missing.all() and not any(footers.errors):
-        return _partition_values(footers, name, declared)
+    if declared is None:
+        return Values.nothing(len(footers))
+    if any(_is_partition_key(path, name) for path in footers.files):
+        # A partition value hides a column of the same name in the file, unless partitioning is off.
+        only_in_paths = stats.missing.all() and not any(footers.errors)
+        return _partition_values(footers, name, declared) if only_in_paths else Values.nothing(len(footers))
     # Only union_by_name gives a missing column a meaning: NULL in every row.
     null = stats.missing if reference.option("union_by_name") else np.zeros(len(footers), dtype=np.bool_)
     if _type_name(stats.sql_type) != _type_name(declared):
@@ -291,6 +246,16 @@ def _column_values(reference: Reference, footers: Footers, name: str) -> Values:
         may_be_null=(stats.null_count != 0) | null,
         may_be_nan=stats.may_be_nan & ~null,
     )
+
+
+def _is_partition_key(path: str, name: str) -> bool:
+    """Whether a directory of the path could give the column its value, by the widest reading."""
+    return any(part.partition("=")[0].lower() == name.lower() for part in re.split(r"[/\\]", path)[:-1] if "=" in part)
+
+
+def _partition_keys(path: str) -> dict[str, str | None]:
+    """The partition values in a path by key in lower case."""
+    return {key.lower(): value for key, value in partition_values(path).items()}
 
 
 def _type_name(sql_type: str) -> str:
@@ -309,7 +274,7 @@ def _partition_values(footers: Footers, name: str, declared: str) -> Values:
 
 
 def _bounds(path: str, name: str, declared: str) -> tuple[float, float, bool] | None:
-    values = {key.lower(): value for key, value in partition_values(path).items()}
+    values = _partition_keys(path)
     return value_bounds(values[name.lower()], declared) if name.lower() in values else None
 
 

@@ -1,0 +1,65 @@
+"""What only the user's own connection knows: its tables, views, settings and the caller's variables."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import duckdb
+
+from skipml.engines import scope
+from skipml.engines.dialect import Node, quote_name, quote_text
+from skipml.engines.sql import Schema, schema_of
+
+
+@dataclass(frozen=True, slots=True)
+class UserSession:
+    """The user's connection while one query is planned (see `sql.Session`).
+
+    With `takes_result` the query is about to replace the connection's pending result anyway; without, that result is
+    left alone.
+    """
+
+    plain: duckdb.DuckDBPyConnection
+    variables: Mapping[str, object]
+    takes_result: bool
+
+    def catalog(self, names: Sequence[str]) -> Mapping[str, str | None]:
+        """Tables and views among the names."""
+        listed = ", ".join(map(quote_text, names)) or "''"
+        rows = self._rows(
+            f"SELECT lower(table_name), NULL FROM duckdb_tables() WHERE lower(table_name) IN ({listed}) "
+            "UNION ALL SELECT lower(view_name), sql FROM duckdb_views() "
+            f"WHERE NOT internal AND lower(view_name) IN ({listed}) "
+            "AND schema_name = current_schema() AND database_name IN (current_database(), 'temp')"
+        )
+        known: dict[str, str | None] = {}
+        for name, text in rows:
+            known[str(name)] = None if str(name) in known or text is None else str(text)
+        return known
+
+    def variable(self, name: str) -> Schema | None:
+        """The schema DuckDB sees in a variable of the caller."""
+        if name not in self.variables:
+            return None
+        return schema_of(self._rows(f"DESCRIBE SELECT * FROM {quote_name(name)}"))
+
+    def logical_plan(self, sql: str) -> Node:
+        """The serialized plan of a query."""
+        rows = self._rows("SELECT json_serialize_plan(?, skip_null := true, skip_empty := true)", [sql])
+        plan: Node = json.loads(str(rows[0][0]))
+        return plan
+
+    def search_path(self) -> bool:
+        """Whether DuckDB looks for relative paths elsewhere than in the working directory."""
+        return bool(self._rows("SELECT current_setting('file_search_path')")[0][0])
+
+    def _rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
+        given = list(parameters) or None
+        if self.takes_result:
+            result = scope.call(self.variables, self.plain.execute, sql, given)
+        else:
+            result = scope.call(self.variables, self.plain.sql, sql, params=given)
+        rows: list[tuple[object, ...]] = result.fetchall()
+        return rows
