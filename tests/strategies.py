@@ -12,6 +12,9 @@ from skipml.network import Affine, Array, Divide, LeakyRelu, Network, Op, Scale,
 
 Floats = NDArray[np.float64]
 
+_UP_TO_3, _UP_TO_4, _UP_TO_12 = st.integers(1, 3), st.integers(1, 4), st.integers(1, 12)
+_HIDDEN = st.lists(st.integers(1, 8), max_size=4)
+
 
 @dataclass(frozen=True)
 class Boxes:
@@ -31,13 +34,12 @@ class Boxes:
 @st.composite
 def networks(
     draw: st.DrawFn,
-    n_inputs: st.SearchStrategy[int] = st.integers(1, 4),
-    n_outputs: st.SearchStrategy[int] = st.integers(1, 3),
-    hidden: st.SearchStrategy[list[int]] = st.lists(st.integers(1, 8), max_size=4),
-    dtypes: st.SearchStrategy[str] = st.sampled_from(["float32", "float64"]),
+    n_inputs: st.SearchStrategy[int] = _UP_TO_4,
+    n_outputs: st.SearchStrategy[int] = _UP_TO_3,
+    hidden: st.SearchStrategy[list[int]] = _HIDDEN,
 ) -> Network:
     """Chains of every op: normalised inputs, linear ops in a row, activations first and last, weights of all sizes."""
-    dtype: np.dtype[np.floating] = np.dtype(draw(dtypes))
+    dtype: np.dtype[np.floating] = np.dtype(draw(st.sampled_from(["float32", "float64"])))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     size = draw(st.sampled_from([0.1, 1.0, 1.0, 10.0]))
     slope = draw(st.sampled_from([0.0, 0.0, 0.01, 0.5, 1.0]))
@@ -45,7 +47,8 @@ def networks(
     ops: list[Op] = []
     if draw(st.booleans()):
         ops.append(Shift(_normal(rng, dtype, width)))
-        ops.append(draw(st.sampled_from([Scale, Divide]))(np.exp(_normal(rng, dtype, width))))
+        spread = np.exp(_normal(rng, dtype, width))
+        ops.append(Scale(spread) if draw(st.booleans()) else Divide(spread))
     if draw(st.integers(0, 9)) == 0:
         ops.append(LeakyRelu(slope))
     for n in draw(hidden):
@@ -55,12 +58,12 @@ def networks(
     last = draw(n_outputs)
     ops.append(_affine(rng, dtype, (last, width), size))
     if draw(st.integers(0, 4)) == 0:
-        ops.append(draw(st.sampled_from([LeakyRelu(slope), _affine(rng, dtype, (last, last), 1.0)])))
+        ops.append(LeakyRelu(slope) if draw(st.booleans()) else _affine(rng, dtype, (last, last), 1.0))
     return Network(first, last, dtype, tuple(ops))
 
 
 @st.composite
-def boxes(draw: st.DrawFn, n_inputs: int, n_boxes: st.SearchStrategy[int] = st.integers(1, 12)) -> Boxes:
+def boxes(draw: st.DrawFn, n_inputs: int, n_boxes: st.SearchStrategy[int] = _UP_TO_12) -> Boxes:
     """Finite boxes around the origin."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     shape = (draw(n_boxes), n_inputs)

@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skipml import network as network_module
@@ -19,7 +20,7 @@ F64: np.dtype[Any] = np.dtype(np.float64)
 def mlp(dims: tuple[int, ...], dtype: np.dtype[Any] = F32, seed: int = 0) -> Network:
     rng = np.random.default_rng(seed)
     ops: list[Op] = []
-    for n_in, n_out in zip(dims, dims[1:], strict=False):
+    for n_in, n_out in pairwise(dims):
         ops += [
             Affine(rng.normal(size=(n_out, n_in)).astype(dtype), rng.normal(size=n_out).astype(dtype)),
             LeakyRelu(0),
@@ -48,6 +49,7 @@ def same_bits(a: np.ndarray[Any, Any], b: np.ndarray[Any, Any]) -> bool:
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
 
 
+@settings(deadline=None)
 @given(networks(), st.integers(0, 2**32 - 1))
 def test_forward_computes_the_ops(network: Network, seed: int) -> None:
     x = np.random.default_rng(seed).normal(size=(40, network.n_inputs))

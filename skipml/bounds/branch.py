@@ -135,7 +135,7 @@ class _Search:
         while len(self._leaves) and (wave := self._meter.next_wave() // 2):
             now = np.ones(len(self._leaves), np.bool_)
             if wave < len(now):
-                effort = (1.0 - self._leaves.promise) * (1 + self._splits[self._leaves.block])
+                effort = (1.0 - self._leaves.promise) ** 2 * self._open[self._leaves.block]
                 hardest = np.zeros(len(self._n_rows))
                 np.maximum.at(hardest, self._leaves.block, effort)
                 now[np.argpartition(hardest[self._leaves.block], wave)[wave:]] = False

@@ -1,4 +1,4 @@
-"""Other executions of a network that its bounds must cover: every order of summation, with and without fused multiply-add."""
+"""Other executions of a network that its bounds must cover: orders of summation, fused multiply-add."""
 
 from __future__ import annotations
 
@@ -78,3 +78,8 @@ def _affine(op: Affine, h: Array, order: Order) -> Array:
     for k in range(terms.shape[2]):
         total = total + terms[:, :, k]
     return total
+
+
+def f32(values: Any) -> NDArray[np.float32]:
+    """A float32 array."""
+    return np.array(values, np.float32)

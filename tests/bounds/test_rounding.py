@@ -7,19 +7,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skipml.bounds.rounding import arithmetic, coefficients_fit
 from skipml.bounds.verifier import Verifier
 from skipml.network import Affine, LeakyRelu, Network, Scale, Shift
-from tests.bounds.executions import ORDERS, exact, execute
+from tests.bounds.executions import ORDERS, exact, execute, f32
 from tests.strategies import Boxes, boxes, networks
 
 F32: np.dtype[Any] = np.dtype(np.float32)
 F64: np.dtype[Any] = np.dtype(np.float64)
 
 
+@settings(deadline=None)
 @given(networks(), st.data())
 def test_the_margin_covers_the_distance_from_exact_arithmetic(network: Network, data: st.DataObject) -> None:
     box: Boxes = data.draw(boxes(network.n_inputs, n_boxes=st.just(2)))
@@ -85,12 +86,12 @@ def test_an_adversarial_sum_is_covered(n: int) -> None:
 
 def test_an_offset_that_cancels_costs_no_margin() -> None:
     """Inputs around 1.6e9 (seconds since 1970) minus their mean are exact in float32; the margin must see that."""
-    mean = np.float32([1.6e9])
-    network = Network(1, 1, F32, (Shift(-mean), Scale(np.float32([1e-4]))))
+    mean = f32([1.6e9])
+    network = Network(1, 1, F32, (Shift(-mean), Scale(f32([1e-4]))))
     x = np.array([[1.6e9 + 12800.0]])
     low, high = Verifier(network).interval(x, x)
     assert high[0, 0] - low[0, 0] < 1e-5
-    folded = Network(1, 1, F32, (Affine(np.float32([[1e-4]]), np.float32([-1e-4]) * mean),))
+    folded = Network(1, 1, F32, (Affine(f32([[1e-4]]), f32([-1e-4]) * mean),))
     low, high = Verifier(folded).interval(x, x)
     assert high[0, 0] - low[0, 0] > 1e-2
 
@@ -99,8 +100,8 @@ def test_underflow_is_covered() -> None:
     tiny = np.float32(2.0**-120)
     ops = (
         Affine(np.full((1, 4), tiny, "f"), np.zeros(1, "f")),
-        Scale(np.float32([2.0**120])),
-        Scale(np.float32([2.0**20])),
+        Scale(f32([2.0**120])),
+        Scale(f32([2.0**20])),
     )
     network = Network(4, 1, F32, ops)
     x = np.full((1, 4), 2.0**-29 * 1.5)

@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from skipml.bounds.verifier import Verifier
 from skipml.errors import ModelError
-from skipml.network import Affine, Divide, LeakyRelu, Network, Scale, Shift
-from tests.bounds.executions import ORDERS, execute
+from skipml.network import Affine, Divide, LeakyRelu, Network, Op, Scale, Shift
+from tests.bounds.executions import ORDERS, execute, f32
 from tests.strategies import Boxes, boxes, networks
 
 F32: np.dtype[Any] = np.dtype(np.float32)
@@ -25,6 +25,7 @@ def scores(network: Network, functionals: NDArray[np.float64], points: NDArray[n
     return np.concatenate([(o.astype(np.float64) @ functionals.T).reshape(*points.shape[:2], -1) for o in outputs])
 
 
+@settings(deadline=None)
 @given(networks(), st.data())
 def test_bounds_hold_for_every_execution(network: Network, data: st.DataObject) -> None:
     box: Boxes = data.draw(boxes(network.n_inputs))
@@ -44,6 +45,7 @@ def test_bounds_hold_for_every_execution(network: Network, data: st.DataObject) 
     assert (bounds.upper <= high).all()
 
 
+@settings(deadline=None)
 @given(networks(), st.data())
 def test_a_part_of_a_box_has_no_looser_interval(network: Network, data: st.DataObject) -> None:
     box: Boxes = data.draw(boxes(network.n_inputs))
@@ -58,6 +60,7 @@ def test_a_part_of_a_box_has_no_looser_interval(network: Network, data: st.DataO
     assert (inner_high <= high + slack).all()
 
 
+@settings(deadline=None)
 @given(networks(), st.data())
 def test_a_point_is_known_up_to_the_margin(network: Network, data: st.DataObject) -> None:
     box: Boxes = data.draw(boxes(network.n_inputs))
@@ -72,6 +75,7 @@ def test_a_point_is_known_up_to_the_margin(network: Network, data: st.DataObject
         assert (np.abs(upper - exact) <= 2 * margin).all()
 
 
+@settings(deadline=None)
 @given(networks(hidden=st.just([]), n_outputs=st.integers(1, 3)), st.data())
 def test_linear_networks_are_bounded_exactly(network: Network, data: st.DataObject) -> None:
     if any(isinstance(op, LeakyRelu) for op in network.ops):
@@ -87,9 +91,10 @@ def test_linear_networks_are_bounded_exactly(network: Network, data: st.DataObje
             assert (np.abs(bound[:, i] - best) <= 2 * margin).all()
 
 
+@settings(deadline=None)
 @given(networks(hidden=st.lists(st.integers(1, 8), min_size=1, max_size=2)), st.data())
 def test_slopes_belong_to_the_bounds(network: Network, data: st.DataObject) -> None:
-    """The linear bound lies above the network everywhere: its value at the best corner minus the slope along the way there."""
+    """The linear bound lies above the network everywhere: its value at the best corner, less the slope from there."""
     box: Boxes = data.draw(boxes(network.n_inputs))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     verifier = Verifier(network)
@@ -104,15 +109,15 @@ def test_slopes_belong_to_the_bounds(network: Network, data: st.DataObject) -> N
             assert (values[:, i] <= line + tolerance)[crown_only[:, i]].all()
 
 
+@settings(deadline=None)
 @given(networks(), st.data())
 def test_gradients_are_those_of_the_values(network: Network, data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
     x = rng.normal(size=(20, network.n_inputs)).astype(network.dtype).astype(np.float64)
     verifier = Verifier(network)
     direction = rng.normal(size=(20, network.n_outputs))
-    step = rng.normal(size=x.shape).astype(np.float16).astype(np.float64) * 2.0**-10
-    if network.dtype == F32:
-        step = (x + step).astype(np.float32) - x
+    step = np.asarray(rng.normal(size=x.shape) * 2.0**-10)
+    step = (x + step).astype(network.dtype) - x
     ahead, back = verifier.gradients(x + step, direction), verifier.gradients(x, direction)
     change = ((verifier.values(x + step) - verifier.values(x)) * direction).sum(axis=1)
     smooth = (np.abs(ahead - back) <= 1e-9 * np.abs(back)).all(axis=1)
@@ -175,7 +180,7 @@ def unbounded(verifier: Verifier, lower: list[float], upper: list[float]) -> boo
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
 def test_unbounded_and_huge_boxes_have_no_bounds(dtype: np.dtype[Any], depth: int) -> None:
     rng = np.random.default_rng(0)
-    hidden = [Affine(rng.normal(size=(2, 2)).astype(dtype), np.ones(2, dtype)), LeakyRelu(0.0)] * depth
+    hidden: list[Op] = [Affine(rng.normal(size=(2, 2)).astype(dtype), np.ones(2, dtype)), LeakyRelu(0.0)] * depth
     verifier = Verifier(Network(2, 1, dtype, (*hidden, Affine(np.ones((1, 2), dtype), np.zeros(1, dtype)))))
     assert unbounded(verifier, [-np.inf, 0], [np.inf, 1])
     assert unbounded(verifier, [0, 0], [np.inf, 1])
@@ -184,22 +189,22 @@ def test_unbounded_and_huge_boxes_have_no_bounds(dtype: np.dtype[Any], depth: in
     assert unbounded(verifier, [np.nan, 0], [1, 1])
     assert unbounded(verifier, [0, 0], [float(np.finfo(dtype).max), 1])
     assert not unbounded(verifier, [0, 0], [1e30, 1])
-    low, high = verifier.interval(np.array([[-np.inf, 0], [0, 0.0]]), np.array([[0, 1], [1, 1.0]]))
+    low, _ = verifier.interval(np.array([[-np.inf, 0], [0, 0.0]]), np.array([[0, 1], [1, 1.0]]))
     assert np.isinf(low[0]).all()
     assert np.isfinite(low[1]).all()
 
 
 def test_a_sum_that_may_overflow_has_no_bounds() -> None:
-    half = np.float32(0.6) * np.finfo(np.float32).max
+    half = float(np.float32(0.6) * np.finfo(np.float32).max)
     one = np.ones(1, "f")
-    cancelling = Network(2, 1, F32, (Affine(np.ones((1, 2), "f"), one), Scale(np.float32([1e-30]))))
+    cancelling = Network(2, 1, F32, (Affine(np.ones((1, 2), "f"), one), Scale(f32([1e-30]))))
     assert unbounded(Verifier(cancelling), [half, half], [half, half])
     assert not unbounded(Verifier(cancelling), [half / 2, half / 2], [half / 2, half / 2])
-    assert unbounded(Verifier(Network(1, 1, F32, (Scale(np.float32([1e20])), Scale(np.float32([1e-20]))))), [0], [1e20])
-    assert unbounded(Verifier(Network(1, 1, F32, (Divide(np.float32([1e-20])), Scale(np.float32([0]))))), [0], [1e20])
-    assert unbounded(Verifier(Network(1, 1, F32, (Shift(np.float32([half])),))), [0], [float(half)])
+    assert unbounded(Verifier(Network(1, 1, F32, (Scale(f32([1e20])), Scale(f32([1e-20]))))), [0], [1e20])
+    assert unbounded(Verifier(Network(1, 1, F32, (Divide(f32([1e-20])), Scale(f32([0]))))), [0], [1e20])
+    assert unbounded(Verifier(Network(1, 1, F32, (Shift(f32([half])),))), [0], [half])
     # 60 layers of large weights: no float64 coefficient can hold their product
-    deep = [Affine(np.full((1, 1), 1e30, "f"), np.zeros(1, "f")), LeakyRelu(0.5)] * 60
+    deep: list[Op] = [Affine(np.full((1, 1), 1e30, "f"), np.zeros(1, "f")), LeakyRelu(0.5)] * 60
     assert unbounded(Verifier(Network(1, 1, F32, (*deep, Affine(one[None], one)))), [0], [0])
     divided = Network(1, 1, F64, (Divide(np.array([5e-324])), LeakyRelu(0.0), Scale(np.array([1e-300]))))
     assert unbounded(Verifier(divided), [0], [1])
