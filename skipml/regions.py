@@ -23,8 +23,8 @@ class Regions:
     """N blocks, each covered by the union of its parts (axis-parallel boxes over d model inputs).
 
     Shapes: `lower`, `upper` float64 [M, d], model inputs rounded outward, infinite where a side is unbounded or
-    unknown; `block` int64 [M], ascending, the block of each part,
-    every block having at least one; `n_rows` int64 [N]; the flags bool [N, d], one per block and input.
+    unknown; `block` int64 [M], ascending, the block of each part, every block having at least one; `n_rows` int64 [N];
+    the flags bool [N, d], one per block and input.
     """
 
     columns: tuple[str, ...]

@@ -173,10 +173,29 @@ def quote_name(name: str) -> str:
 
 
 def arguments(function: Node) -> list[Node]:
-    """The argument expressions of a function in a syntax tree, in order."""
+    """The argument expressions of a function in a syntax tree, in order; `name := value` becomes `name = value`."""
     if "arguments" in function:
-        return [argument["expression"] for argument in function["arguments"]]
+        return [_plain_argument(argument) for argument in function["arguments"]]
     return list(function.get("children", []))
+
+
+def _plain_argument(argument: Node) -> Node:
+    expr: Node = argument["expression"]
+    if not argument.get("name"):
+        return expr
+    name = {"class": "COLUMN_REF", "type": "COLUMN_REF", "alias": "", "column_names": [argument["name"]]}
+    return {"class": "COMPARISON", "type": "COMPARE_EQUAL", "alias": "", "left": name, "right": {**expr, "alias": ""}}
+
+
+def is_false(node: Node) -> bool:
+    """Whether an expression in a syntax tree is the literal FALSE."""
+    if node.get("class") == "CAST" and node["cast_type"]["id"] == "BOOLEAN":
+        return string_constant(node["child"]) in ("f", "false")
+    if node.get("class") != "CONSTANT":
+        return False
+    if "literal" in node:
+        return node["literal"].get("kind") == "BOOLEAN" and str(node["literal"]["text"]).lower() == "false"
+    return node["value"]["type"]["id"] == "BOOLEAN" and node["value"].get("value") is False
 
 
 def set_first_argument(function: Node, expr: Node) -> None:

@@ -94,6 +94,11 @@ class Connection:
                 "load it with skipml.Model.load or Model.from_torch"
             )
         with self._shared.lock:
+            known = "SELECT 1 FROM duckdb_functions() WHERE lower(function_name) = lower(?)"
+            if self._planner.parser.private.execute(known, [name]).fetchone() is not None:
+                raise RegistrationError(
+                    f"{name!r} is a function already: choose another name or call remove_function first"
+                )
             self._create_function(name, model)
             self._shared.functions[name.lower()] = RegisteredFunction(name.lower(), model, "score")
             if model.n_outputs > 1:

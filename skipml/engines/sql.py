@@ -24,6 +24,7 @@ from skipml.engines.dialect import (
     append_arguments,
     arguments,
     function_name,
+    is_false,
     quote_name,
     quote_text,
     set_first_argument,
@@ -75,8 +76,7 @@ class Reference:
         """Whether a boolean option was given and is not false."""
         for node in self.options:
             if str(node["left"]["column_names"][-1]).lower() == name:
-                text = json.dumps(node["right"]).lower()
-                return '"f"' not in text and '"false"' not in text and '"value": false' not in text
+                return not is_false(node["right"])
         return False
 
 

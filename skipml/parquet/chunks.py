@@ -1,13 +1,11 @@
 """Where every column chunk of many Parquet footers is, found for all of them at once and proved.
 
 The row groups of a footer follow each other without an index: where a chunk starts is known once the one before it has
-been read to its end. Instead of reading them in turn, every place
-that could be the start of a chunk's column path is taken as a candidate, all candidates are read to the start of the
-path after them in step (`thrift.scan`), and the results are linked up:
+been read to its end. Instead of reading them in turn, every place that could be the start of a chunk's column path is
+taken as a candidate, all candidates are read up to the next path in step (`thrift.scan`), and the results are linked:
 the first path of a footer is known, and a path reached from a true one is true. So the links, followed from the first
-path through every row group, visit exactly the chunks that a
-sequential reader would have met; candidates that are not chunks are never visited. If a link is missing, or the numbers
-do not add up, the footer is not understood.
+path through every row group, visit exactly the chunks that a sequential reader meets; candidates that are no chunks are
+never visited. If a link is missing, or the numbers do not add up, the footer is not understood.
 """
 
 from __future__ import annotations

@@ -1,11 +1,9 @@
 """The Thrift compact protocol: one value at a time (`read_struct`) and many values in step (`scan`).
 
 Parquet footers are Thrift. A footer holds thousands of equally shaped column chunks one after the other; reading them
-one by one in Python costs about 170 ns a byte.
-`scan` walks many of them at once instead: a *lane* is one position in a byte buffer, and all lanes take the same step
-together with numpy.
-A lane that leaves the buffer, or meets something no Parquet footer holds, is parked on the buffer's last byte (`dead`),
-where it stays: its owner sees that it never arrived.
+one by one in Python costs about 170 ns a byte. `scan` walks many of them at once instead: a *lane* is one position in a
+byte buffer, and all lanes take the same step together with numpy. A lane that leaves the buffer, or meets something no
+Parquet footer holds, is parked on the buffer's last byte (`dead`), where it stays: its owner sees that it never arrived.
 
 Source: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """
@@ -26,7 +24,7 @@ Field = tuple[int, int]
 TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
 PADDING = 16
 _MAX_FIELDS = 64
-_MAX_ELEMENTS = 4096
+_MAX_ELEMENTS = 256
 _MAX_DEPTH = 8
 
 

@@ -122,7 +122,10 @@ def column_type(element: Mapping[int, Any]) -> ColumnType:
 
 def element_name(element: Mapping[int, Any]) -> bytes:
     """The name of a schema element, in UTF-8."""
-    return bytes(element[_NAME])
+    name = element[_NAME]
+    if not isinstance(name, bytes):
+        raise TypeError("a column's name is no text")
+    return name
 
 
 def _mismatch(sql_type: str) -> ColumnType:
