@@ -256,3 +256,9 @@ def test_missing_and_ambiguous_columns() -> None:
     double = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["x", "x"])
     with pytest.raises(SchemaError, match="'x' is there 2 times"):
         model_inputs(double, ["x"])
+
+
+@pytest.mark.parametrize("value", [-1, -999, -1000, -1001, 1, 999, 1_500_000_001, -1_500_000_001])
+def test_nanoseconds_are_cut_off_as_duckdb_does_it(connection: duckdb.DuckDBPyConnection, value: int) -> None:
+    array = pa.array([value], pa.int64()).cast(pa.timestamp("ns"))
+    assert row_input(array) == duckdb_input(connection, array, "epoch(x)")
