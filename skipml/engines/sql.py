@@ -230,9 +230,11 @@ def find_references(parser: Parser, sql: str, session: Session) -> Query:
         return node
 
     tree = map_tables(tree, number)
+    # The options of a Parquet function look like columns: `filename = true`.
+    outside = map_tables(tree, lambda node: {} if "__skipml_reference" in node else node)
     columns = {
         str(node["column_names"][-1]).lower()
-        for node in nodes(tree)
+        for node in nodes(outside)
         if node.get("class") == "COLUMN_REF" and "column_names" in node
     }
     return Query(
