@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -125,7 +126,7 @@ def _runs(scan: ScanReport) -> Iterator[slice]:
     """Row groups of one file that follow each other and have the same decision."""
     keys = np.stack([np.asarray(scan.file_index, np.int64), scan.decisions.decision])
     starts = np.flatnonzero(np.any(np.diff(keys, prepend=-1), axis=0)).tolist()
-    return (slice(start, stop) for start, stop in zip(starts, [*starts[1:], keys.shape[1]], strict=True))
+    return itertools.starmap(slice, itertools.pairwise([*starts, keys.shape[1]]))
 
 
 def _run_lines(scan: ScanReport) -> list[str]:
