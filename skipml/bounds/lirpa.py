@@ -51,7 +51,8 @@ class LirpaVerifier(Verifier):
         perturbation = self._lirpa.PerturbationLpNorm(norm=np.inf, x_L=torch.as_tensor(low), x_U=torch.as_tensor(high))
         centre = (low + high) * 0.5
         x = self._lirpa.BoundedTensor(torch.as_tensor(centre), perturbation)
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             found = self._module.compute_bounds(x=(x,), method="backward")
         slope = np.stack([self.gradients(centre, np.tile(e, (len(low), 1))) for e in np.eye(len(self.functionals))], 1)
         error = 2 * trace.outputs.error
@@ -68,7 +69,7 @@ def _bounded_module(lirpa: Any, stages: Stages) -> Any:
 
     layers: list[torch.nn.Module] = []
     for stage, slope in zip(stages.linear, (*stages.slopes, None), strict=True):
-        layer = torch.nn.Linear(*reversed(stage.weight.shape), dtype=torch.float64)
+        layer = torch.nn.Linear(stage.weight.shape[1], stage.weight.shape[0], dtype=torch.float64)
         layer.weight.data[:] = torch.as_tensor(stage.weight)
         layer.bias.data[:] = torch.as_tensor(stage.bias)
         layers.append(layer)
@@ -96,15 +97,14 @@ def _import_auto_lirpa() -> Any:
 def _repair_imports() -> None:
     """Give auto_LiRPA 0.3 the three names that numpy and torch have dropped since."""
     import torch
-    import torch.onnx.symbolic_helper as symbolic_helper
 
     if "numpy.lib.arraysetops" not in sys.modules:
         module: Any = types.ModuleType("numpy.lib.arraysetops")
         module.isin = np.isin
         sys.modules["numpy.lib.arraysetops"] = module
-    if not hasattr(symbolic_helper, "_set_opset_version"):
+    helper: Any = importlib.import_module("torch.onnx.symbolic_helper")
+    if not hasattr(helper, "_set_opset_version"):
         exporter: Any = importlib.import_module("torch.onnx._internal.torchscript_exporter._globals")
-        helper: Any = symbolic_helper
         helper._set_opset_version = lambda version: setattr(exporter.GLOBALS, "export_onnx_opset_version", version)
     node: Any = torch._C.Node
     if not hasattr(node, "__getitem__"):
