@@ -8,7 +8,7 @@ gives (`outward`).
     DATE, TIMESTAMP of every unit    seconds since 1970-01-01 UTC
     TIME of every unit               seconds since midnight
 
-Dates and times are DuckDB's epoch(): nanoseconds are cut to microseconds, and an infinite date or timestamp is NULL.
+Dates and times are DuckDB's epoch(), up to a microsecond; an infinite date or timestamp is NULL there and here.
 
 Nothing else is a model input. DuckDB, Arrow and numpy round a division or a wide integer in different ways, so
 `outward` leaves room for all of them.
@@ -30,7 +30,7 @@ EXACT = 2**53
 """Up to here every integer is a double."""
 _DIVISION_ULPS = 2
 _WIDE_ULPS = 4  # runtimes put a 128-bit integer together from two halves before they divide
-_TICKS = {"s": 1, "ms": 10**3, "us": 10**6}
+_TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 _INFINITE_TIMESTAMP = 2**63 - 1
 _INFINITE_DATE = 2**31 - 1
 
@@ -148,8 +148,6 @@ def _ticks(column: pa.Array | pa.ChunkedArray, integer: pa.DataType) -> NDArray[
 
 
 def _seconds(ticks: NDArray[Any], unit: str) -> NDArray[np.float64]:
-    if unit == "ns":
-        ticks, unit = np.sign(ticks) * (np.abs(ticks) // 1000), "us"  # DuckDB cuts the nanoseconds off, towards zero
     seconds: NDArray[np.float64] = ticks / float(_TICKS[unit])
     return seconds
 

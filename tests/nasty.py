@@ -48,7 +48,7 @@ NASTY: Mapping[str, tuple[pa.DataType, list[Any], list[Any]]] = {
     "timestamp_ms": (pa.timestamp("ms"), [1, 1_700_000_000_001], [-(10**13) - 1, 576_460_752_305_000]),
     "timestamp_us": (pa.timestamp("us"), [1, 1_700_000_000_000_001], [-(10**16) - 1, 2**62 + 1]),
     "timestamp_ns": (pa.timestamp("ns"), [1, 1_700_000_000_000_000_001], [-(2**62) - 1, 2**62 + 1, -1]),
-    "timestamp_us_utc": (pa.timestamp("us", "UTC"), [1, 1_700_000_000_000_001], [-(10**16) - 1, 2**62 + 1]),
+    "timestamp_us_utc": (pa.timestamp("us", "UTC"), [1, 1_700_000_000_000_001], [-(10**16) - 1, 2**62 + 1, -1]),
     "timestamp_ns_utc": (pa.timestamp("ns", "UTC"), [1, 1_700_000_000_000_000_001], [-(2**62) - 1, 2**62 + 1, -1]),
     "time_ms": (pa.time32("ms"), [1, 2], [0, 86_399_999]),
     "time_us": (pa.time64("us"), [1, 2], [0, 86_399_999_999]),

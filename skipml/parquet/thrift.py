@@ -3,7 +3,7 @@
 Parquet footers are Thrift. A footer holds thousands of equally shaped column chunks one after the other; reading them
 one by one in Python costs about 170 ns a byte. `scan` walks many of them at once instead: a *lane* is one position in a
 byte buffer, and all lanes take the same step together with numpy. A lane that leaves the buffer, or meets something no
-Parquet footer holds, is parked on the buffer's last byte (`dead`) and stays there: its owner sees that it never arrived.
+Parquet footer holds, is parked on the buffer's last byte (`dead`) for good: its owner sees that it never arrived.
 
 Source: https://github.com/apache/thrift/blob/master/doc/specs/thrift-compact-protocol.md
 """

@@ -24,21 +24,24 @@ BOOLEAN, INT32, INT64, INT96, FLOAT, DOUBLE, BYTE_ARRAY, FIXED = range(8)
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
-    """A tick is factor / divisor seconds; DuckDB counts microseconds and divides those, and cuts nanoseconds off."""
+    """A tick is factor / divisor seconds; DuckDB counts microseconds and divides those."""
 
     factor: int
     divisor: int
-    slack: float = 0.0
+
+    def slack(self, utc: bool) -> float:
+        """DuckDB rounds or cuts nanoseconds; with a time zone it adds milliseconds and microseconds after dividing."""
+        return 1e-6 if utc or self.divisor == _NANOSECONDS else 0.0
 
 
+_NANOSECONDS = 10**9
 _TYPE, _LENGTH, _REPETITION, _NAME, _CHILDREN, _CONVERTED, _SCALE, _PRECISION = range(1, 9)  # fields of SchemaElement
 _LOGICAL = 10
 _REQUIRED, _REPEATED = 0, 2  # values of FieldRepetitionType
 _DECIMAL, _DATE, _TIME, _TIMESTAMP, _INTEGER, _FLOAT16 = 5, 6, 7, 8, 10, 15  # members of LogicalType
-_MICROSECOND = 1e-6
 _MILLIS = _Unit(1000, 10**6)
 _MICROS = _Unit(1, 10**6)
-_NANOS = _Unit(1, 10**9, _MICROSECOND)
+_NANOS = _Unit(1, _NANOSECONDS)
 _UNITS = {1: _MILLIS, 2: _MICROS, 3: _NANOS}  # members of TimeUnit
 _CONVERTED_DECIMAL, _CONVERTED_DATE = 5, 6  # values of ConvertedType
 _CONVERTED_TIMES = {7: _MILLIS, 8: _MICROS}
@@ -219,7 +222,7 @@ def _timestamp(physical: int, utc: bool, unit: _Unit | None) -> ColumnType:
     if physical != INT64 or unit is None:
         return _mismatch(sql_type)
     limit = (2**63 - 2) // unit.factor  # the largest is 'infinity', which has no epoch
-    return ColumnType(sql_type, "", "<i8", -limit, limit, unit.factor, unit.divisor, unit.slack)
+    return ColumnType(sql_type, "", "<i8", -limit, limit, unit.factor, unit.divisor, unit.slack(utc))
 
 
 def _time(physical: int, utc: bool, unit: _Unit | None) -> ColumnType:
@@ -228,7 +231,7 @@ def _time(physical: int, utc: bool, unit: _Unit | None) -> ColumnType:
         return _mismatch(sql_type)
     codec = "<i4" if physical == INT32 else "<i8"
     midnight = 86400 * unit.divisor // unit.factor
-    return ColumnType(sql_type, "", codec, 0, midnight, unit.factor, unit.divisor, unit.slack)
+    return ColumnType(sql_type, "", codec, 0, midnight, unit.factor, unit.divisor, unit.slack(utc))
 
 
 def _decimal(element: Mapping[int, Any]) -> ColumnType:
