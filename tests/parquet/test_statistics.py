@@ -3,14 +3,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from skipml.footers import ColumnStats
 from skipml.parquet.thrift import BINARY, BYTE, I64, LIST, STRUCT, TRUE
-from tests.nasty import NAN
-from tests.writers import Struct, edit_footer, statistics, write_pyarrow
+from tests.nasty import NAN, nasty_table
+from tests.writers import Struct, edit_footer, statistics, write_duckdb, write_pyarrow
 from tests.zone_maps import small_file, stats_of
 
 
@@ -166,3 +167,31 @@ def test_int96_and_missing_statistics(tmp_path: Path) -> None:
     write_pyarrow(table, tmp_path / "bare.parquet", write_statistics=False)
     assert set(stats_of(tmp_path / "int96.parquet").reason) == {"INT96"}
     assert set(stats_of(tmp_path / "bare.parquet").reason) == {"no min and max"}
+
+
+@pytest.mark.skipif(duckdb.__version__ < "2", reason="writes no NaN count")
+def test_the_nan_count_of_duckdb_is_believed_of_any_writer(tmp_path: Path) -> None:
+    path = tmp_path / "file.parquet"
+    write_duckdb(nasty_table("double"), path)
+    edit_footer(path, lambda f: f.put(6, BINARY, b"someone else"))
+    assert not stats_of(path).may_be_nan.any()
+    write_duckdb(nasty_table("double_nan"), path)
+    edit_footer(path, lambda f: f.put(6, BINARY, b"someone else"))
+    assert stats_of(path).may_be_nan.tolist() == [True, True, False, True, True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("writer", "trusted"),
+    [
+        (b"DuckDB version v1.1.3 (build x)", True),
+        (b"DuckDB version v2.0.0 (build x)", True),
+        (b"DuckDB version v3.0.0 (build x)", False),
+        (b"DuckDB version v0.9.2", False),
+        (b"DuckDB", False),
+    ],
+)
+def test_writers_that_are_trusted_by_name(tmp_path: Path, writer: bytes, trusted: bool) -> None:
+    path = tmp_path / "file.parquet"
+    write_pyarrow(pa.table({"x": [1.0]}), path)
+    edit_footer(path, lambda f: f.put(6, BINARY, writer))
+    assert stats_of(path).may_be_nan.tolist() == [not trusted]
