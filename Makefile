@@ -2,6 +2,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
+DUCKDB15 := 1.5.5
 PYTEST := $(BIN)/python -m pytest -n 2 --quiet
 # Needs no DuckDB, so that one run is enough.
 WITHOUT_DUCKDB := tests/bounds tests/models tests/test_layers.py tests/test_network.py
@@ -12,7 +13,7 @@ WITHOUT_DUCKDB := tests/bounds tests/models tests/test_layers.py tests/test_netw
 help: ## Show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
-setup: .venv/.installed .duckdb15/.installed ## Create .venv and the DuckDB 1.5 overlay; quick the second time
+setup: .venv/.installed .duckdb15/.installed-$(DUCKDB15) ## Create .venv and the DuckDB 1.5 overlay; quick the second time
 
 .venv/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("skipml needs Python 3.11 or newer, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
@@ -22,9 +23,9 @@ setup: .venv/.installed .duckdb15/.installed ## Create .venv and the DuckDB 1.5 
 	@touch $@
 
 # DuckDB 1.5 beside the 2.0 of .venv (PYTHONPATH=.duckdb15), for the tests and for its TPC-H and TPC-DS generators.
-.duckdb15/.installed: .venv/.installed
+.duckdb15/.installed-$(DUCKDB15): | .venv/.installed
 	@echo "Installing DuckDB 1.5 into .duckdb15"
-	@$(PIP) --target .duckdb15 --upgrade --no-deps duckdb==1.5.5 duckdb-extension-tpch==1.5.5 duckdb-extension-tpcds==1.5.5
+	@$(PIP) --target .duckdb15 --upgrade --no-deps duckdb==$(DUCKDB15) $(patsubst %,duckdb-extension-%==$(DUCKDB15),tpch tpcds)
 	@touch $@
 
 lint: setup ## ruff, mypy --strict, import layers
