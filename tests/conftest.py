@@ -1,0 +1,38 @@
+"""Settings of the test suite, and the count of random cases that is printed at its end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import duckdb
+import pytest
+from hypothesis import settings
+
+from tests.oracle import standing_clock
+
+# The same cases in every run; `--hypothesis-profile=search` looks for new ones.
+settings.register_profile("same", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("search", deadline=None, max_examples=1000, print_blob=True)
+settings.load_profile("same")
+
+_CASES = "random cases"
+
+
+@pytest.fixture
+def patient() -> Iterator[None]:
+    """Verification is limited by its work, not by the clock."""
+    with standing_clock():
+        yield
+
+
+@pytest.fixture
+def count_cases(record_property: Callable[[str, object], None]) -> Callable[[int], None]:
+    """Note how many random cases a test has tried; the sum is printed at the end of the run."""
+    return lambda number: record_property(_CASES, number)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    passed = terminalreporter.stats.get("passed", [])
+    cases = [value for report in passed for name, value in getattr(report, "user_properties", ()) if name == _CASES]
+    if cases:
+        terminalreporter.write_line(f"{sum(cases):,} random differential cases with DuckDB {duckdb.__version__}")
