@@ -1,0 +1,68 @@
+"""The three ways to run the filter: PyTorch in a plain DuckDB UDF, skipml without skipping, skipml."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import nn
+
+import skipml
+
+FUNCTION = "charge"
+_SCANNED = re.compile(r"Row Groups Scanned: ([\d,]+) / ([\d,]+)")
+
+Rows = list[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """A way to run SQL that calls the model; `open` gives a new connection on which it is a function."""
+
+    name: str
+    open: Callable[[], Any]
+
+
+def systems(network: nn.Sequential, model: skipml.Model) -> tuple[System, ...]:
+    """The baseline first, skipml last."""
+    return (
+        System("PyTorch UDF", lambda: _plain(network)),
+        System("skipml, skipping off", lambda: _skipml(model, skipping=False)),
+        System("skipml", lambda: _skipml(model, skipping=True)),
+    )
+
+
+def row_groups(connection: Any, sql: str) -> tuple[int, int]:
+    """Row groups scanned and in total as DuckDB counts them, over all scans of the query."""
+    text = connection.execute(f"EXPLAIN ANALYZE {sql}").fetchall()[0][1]
+    found = [tuple(int(number.replace(",", "")) for number in pair) for pair in _SCANNED.findall(text)]
+    return sum(pair[0] for pair in found), sum(pair[1] for pair in found)
+
+
+def _plain(network: nn.Sequential) -> duckdb.DuckDBPyConnection:
+    def charge(quantity: Any, price: Any, discount: Any) -> Any:
+        rows = np.stack([quantity.to_numpy(), price.to_numpy(), discount.to_numpy()], axis=1)
+        with torch.inference_mode():
+            return pa.array(network(torch.from_numpy(rows)).numpy()[:, 0])
+
+    connection = duckdb.connect()
+    connection.create_function(FUNCTION, charge, ["FLOAT"] * 3, "FLOAT", type="arrow")  # type: ignore[call-overload]
+    return connection
+
+
+def _skipml(model: skipml.Model, *, skipping: bool) -> skipml.Connection:
+    connection = skipml.connect()
+    connection.register_model(FUNCTION, model)
+    connection.skipping = skipping
+    return connection
+
+
+def same_rows(left: Rows, right: Rows) -> bool:
+    """Whether both hold the same rows, in any order."""
+    return sorted(left) == sorted(right)
