@@ -1,6 +1,6 @@
 """How long bounding a box, scoring a row and deciding a block take on one thread.
 
-OMP_NUM_THREADS=1 pytest benchmarks/micro/test_bounds.py --benchmark-enable; `us_each` is the time per box, row or block.
+OMP_NUM_THREADS=1 pytest benchmarks/micro/test_bounds.py --benchmark-enable; `us_each` is the time per box, row, block.
 """
 
 from __future__ import annotations

@@ -251,6 +251,14 @@ def test_a_block_is_the_union_of_its_boxes() -> None:
     assert mixed.decision.tolist() == outcome.decision.tolist()
 
 
+def test_a_corner_that_passes_ends_the_work() -> None:
+    verifier = Verifier(wave(2))
+    parts = one_box_each(np.array([[0.0, 0.5]]), np.array([[1.0, 0.6]]))  # x1 - x2: highest at one corner
+    outcome = branch_and_bound(verifier, parts, Above(0.49), Budget.unlimited())
+    assert outcome.reason[0] == Reason.FALSIFIED
+    assert outcome.boxes[0] == 2
+
+
 def test_one_passing_point_ends_the_work_unless_keep_is_wanted() -> None:
     verifier = Verifier(mlp((2, 16, 16, 1), F32, 1))
     parts = one_box_each(np.full((1, 2), -3.0), np.full((1, 2), 3.0))

@@ -125,6 +125,21 @@ def test_a_dead_neuron_carries_no_error() -> None:
     assert high[0, 0] - low[0, 0] < 1e-5
 
 
+def test_a_neuron_that_is_dead_only_in_exact_arithmetic_carries_its_error() -> None:
+    """Exactly -0.5 before the ReLU; summed from the left 2^25 - 1 rounds to 2^25 and 0.5 is left."""
+    ops = (
+        Affine(f32([[2.0**25, -1.0, -(2.0**25)]]), f32([0.5])),
+        LeakyRelu(0.0),
+        Affine(f32([[1.0]]), f32([0.0])),
+    )
+    network = Network(3, 1, F32, ops)
+    x = np.ones((1, 3))
+    assert exact(network, x[0]) == [0]
+    assert execute(network, x, "forwards")[0, 0] == 0.5
+    assert Verifier(network).interval(x, x)[1][0, 0] >= 0.5
+    assert Verifier(network).crown(x, x).upper[0, 0] >= 0.5
+
+
 def test_the_unit_roundoff_is_that_of_the_dtype() -> None:
     one = Network(1, 1, F32, (Scale(np.ones(1, "f")),))
     assert arithmetic(one, 1).relative(1) == pytest.approx(2.0**-24, rel=1e-5)

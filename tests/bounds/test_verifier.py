@@ -206,6 +206,9 @@ def test_a_sum_that_may_overflow_has_no_bounds() -> None:
     # 60 layers of large weights: no float64 coefficient can hold their product
     deep: list[Op] = [Affine(np.full((1, 1), 1e30, "f"), np.zeros(1, "f")), LeakyRelu(0.5)] * 60
     assert unbounded(Verifier(Network(1, 1, F32, (*deep, Affine(one[None], one)))), [0], [0])
+    # values are small in this box, the product of weights is not
+    large = Affine(np.full((1, 1), 1e200), np.zeros(1))
+    assert unbounded(Verifier(Network(1, 1, F64, (large, LeakyRelu(0.5), large))), [0], [0])
     divided = Network(1, 1, F64, (Divide(np.array([5e-324])), LeakyRelu(0.0), Scale(np.array([1e-300]))))
     assert unbounded(Verifier(divided), [0], [1])
 
