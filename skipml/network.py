@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,7 +15,7 @@ from skipml.errors import ModelError
 
 Array = NDArray[np.floating]
 
-_SLAB_BYTES = 128 * 1024  # activations of one layer in one pass: they stay in the cache
+_SLAB_BYTES = 512 * 1024  # activations of one layer in one pass: they stay in the cache
 _LANES = 16  # columns of every matrix product: one kernel tile; wider products sum their columns in different orders
 _MIN_OUTPUTS = 2  # narrower layers are padded: a vector product takes another, threaded, code path
 
@@ -92,20 +94,25 @@ class Network:
         rows = np.asarray(x)
         if rows.ndim != 2 or rows.shape[1] != self.n_inputs:
             raise ValueError(f"expected rows of {self.n_inputs} inputs, got an array of shape {rows.shape}")
-        shapes = tuple(op.weight.shape for op in self.ops if isinstance(op, Affine))
+        return self.forward_columns(list(rows.T))
+
+    def forward_columns(self, columns: Sequence[Array]) -> Array:
+        """The same for rows given as one array [n] per input, the form in which databases hand them over."""
+        shapes = tuple(constants[0].shape for op, constants in self._steps if isinstance(op, Affine))
         used = _usable_lanes(self.dtype, shapes)
-        widest = max(self.n_inputs, *(n_out for n_out, _ in shapes), _MIN_OUTPUTS)
+        widest = max(self.n_inputs, *(n_out for n_out, _ in shapes), _MIN_OUTPUTS) + 1
         slab = used * max(1, _SLAB_BYTES // (widest * self.dtype.itemsize * _LANES))
-        out = np.empty((len(rows), self.n_outputs), self.dtype)
+        n = len(columns[0])
+        out = np.empty((n, self.n_outputs), self.dtype)
         with np.errstate(all="ignore"):
-            for start in range(0, len(rows), slab):
-                part = rows[start : start + slab]
-                h = _to_lanes(part, used, self.dtype)
-                for op, constants in self._steps:
-                    h = _apply(op, constants, h)
-                y = h[:, :, :used].transpose(0, 2, 1).reshape(-1, self.n_outputs)
-                out[start : start + len(part)] = y[: len(part)]
-            out += self.dtype.type(0)  # -0.0 becomes 0.0: which of the two max() returns may depend on the position
+            for start in range(0, n, slab):
+                size = min(slab, n - start)
+                h = _to_lanes([column[start : start + size] for column in columns], used, self.dtype)
+                for depth, (op, constants) in enumerate(self._steps, start=1):
+                    h = _apply(op, constants, h, depth)
+                y = h[:, : self.n_outputs, :used].transpose(0, 2, 1).reshape(-1, self.n_outputs)
+                # -0.0 becomes 0.0: which of the two max() returns may depend on the position
+                np.add(y[:size], self.dtype.type(0), out=out[start : start + size])
         return out
 
     @property
@@ -159,40 +166,64 @@ def _checked_width(index: int, op: Op, width: int, dtype: np.dtype[np.floating])
     return width
 
 
-def _to_lanes(rows: Array, used: int, dtype: np.dtype[np.floating]) -> Array:
-    """Rows [n, d] as blocks [ceil(n / used), d, _LANES], `used` rows side by side, zeros in what is left."""
-    n, d = rows.shape
-    blocks = np.zeros((-(-n // used), d, _LANES), dtype)
+class _Scratch(threading.local):
+    """Memory for activations, kept by each thread: mapping it anew costs as much as the arithmetic."""
+
+    def __init__(self) -> None:
+        self._buffers: dict[tuple[int, int, np.dtype[np.floating]], Array] = {}
+
+    def blocks(self, depth: int, shape: tuple[int, int], dtype: np.dtype[np.floating]) -> Array:
+        """Blocks [n, width + 1, _LANES] for the result of op number `depth`; the row behind the values is all ones."""
+        n, width = shape
+        buffer = self._buffers.get((depth, width, dtype))
+        if buffer is None or len(buffer) < n:
+            buffer = np.ones((n, width + 1, _LANES), dtype)
+            self._buffers[depth, width, dtype] = buffer
+        return buffer[:n]
+
+
+_scratch = _Scratch()
+
+
+def _to_lanes(columns: Sequence[Array], used: int, dtype: np.dtype[np.floating]) -> Array:
+    """Columns [n] as blocks [ceil(n / used), d + 1, _LANES], `used` rows side by side, zeros in what is left, and ones
+    for the biases.
+    """
+    n = len(columns[0])
+    blocks = _scratch.blocks(0, (-(-n // used), len(columns)), dtype)
     whole = n // used
-    blocks[:whole, :, :used] = rows[: whole * used].reshape(whole, used, d).transpose(0, 2, 1)
-    if whole < len(blocks):
-        blocks[whole, :, : n - whole * used] = rows[whole * used :].T
+    if used < _LANES or whole < len(blocks):
+        blocks[whole if used == _LANES else 0 :, :-1] = 0
+    for i, column in enumerate(columns):
+        blocks[:whole, i, :used] = column[: whole * used].reshape(whole, used)
+        if whole < len(blocks):
+            blocks[whole, i, : n - whole * used] = column[whole * used :]
     return blocks
 
 
 def _tiled(op: Op, width: int, dtype: np.dtype[np.floating]) -> tuple[Array, ...]:
-    """The constants of an op as `_apply` takes them: a weight of at least _MIN_OUTPUTS rows, vectors repeated over the
-    lanes.
+    """The constants of an op as `_apply` takes them: a weight of at least _MIN_OUTPUTS rows with the bias as a further
+    column; vectors repeated over the lanes, with what leaves the ones behind the values alone.
     """
     if isinstance(op, LeakyRelu):
-        return (np.full(width * _LANES, op.slope, dtype),)  # numpy's maximum with a scalar is three times slower
-    *weights, vector = _constants(op)
-    if not weights:
-        return (np.repeat(vector, _LANES),)
-    missing = max(0, _MIN_OUTPUTS - width)
-    return np.pad(weights[0], ((0, missing), (0, 0))), np.repeat(np.pad(vector, (0, missing)), _LANES)
+        return (np.full((width + 1) * _LANES, op.slope, dtype),)  # numpy's maximum with a scalar is three times slower
+    if isinstance(op, Affine):
+        weight = np.column_stack([op.weight, op.bias])
+        return (np.pad(weight, ((0, max(0, _MIN_OUTPUTS - width)), (0, 0))),)
+    (vector,) = _constants(op)
+    return (np.repeat(np.append(vector, dtype.type(0 if isinstance(op, Shift) else 1)), _LANES),)
 
 
-def _apply(op: Op, constants: tuple[Array, ...], h: Array) -> Array:
-    """One op on blocks h [blocks, n_in, _LANES], which it may overwrite."""
+def _apply(op: Op, constants: tuple[Array, ...], h: Array, depth: int) -> Array:
+    """One op on blocks h [blocks, n_in + 1, _LANES], which it may overwrite."""
     flat: Array = h.reshape(len(h), -1)
     match op:
-        case Affine(bias=bias):
-            weight, offsets = constants
-            y: Array = np.matmul(weight, h)
-            flat = y.reshape(len(h), -1)
-            flat += offsets
-            return np.ascontiguousarray(y[:, : len(bias)])
+        case Affine():
+            weight = constants[0]
+            y = _scratch.blocks(depth, (len(h), len(weight)), h.dtype)
+            np.matmul(weight, h, out=y[:, :-1])
+            n_out = len(op.bias)
+            return y if len(weight) == n_out else np.concatenate([y[:, :n_out], y[:, -1:]], axis=1)
         case Scale():
             flat *= constants[0]
         case Divide():

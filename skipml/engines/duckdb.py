@@ -310,15 +310,15 @@ def _plain_relations(variables: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value.plain if isinstance(value, Relation) else value for name, value in variables.items()}
 
 
-def _inputs(columns: tuple[Any, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    return np.stack([column.to_numpy() for column in columns], axis=1)
+def _outputs(model: Model, columns: tuple[Any, ...]) -> np.ndarray[Any, np.dtype[np.floating]]:
+    return model.network.forward_columns([column.to_numpy() for column in columns])
 
 
 def _scorer(model: Model) -> Any:
     """An Arrow function over the model's inputs; DuckDB never hands it a NULL."""
 
     def score(*columns: Any) -> Any:
-        outputs = model.network.forward(_inputs(columns))
+        outputs = _outputs(model, columns)
         if model.n_outputs == 1:
             return pa.array(outputs[:, 0])
         offsets = np.arange(len(outputs) + 1, dtype=np.int32) * model.n_outputs
@@ -329,7 +329,7 @@ def _scorer(model: Model) -> Any:
 
 def _classifier(model: Model) -> Any:
     def label(*columns: Any) -> Any:
-        return pa.array(np.argmax(model.network.forward(_inputs(columns)), axis=1).astype(np.int32))
+        return pa.array(np.argmax(_outputs(model, columns), axis=1).astype(np.int32))
 
     return _with_arity(label, model.network.n_inputs)
 
