@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -171,6 +172,7 @@ class _Scratch(threading.local):
 
     def __init__(self) -> None:
         self._buffers: dict[tuple[int, int, np.dtype[np.floating]], Array] = {}
+        self._zeros: dict[np.dtype[np.floating], Array] = {}
 
     def blocks(self, depth: int, shape: tuple[int, int], dtype: np.dtype[np.floating]) -> Array:
         """Blocks [n, width + 1, _LANES] for the result of op number `depth`; the row behind the values is all ones."""
@@ -180,6 +182,14 @@ class _Scratch(threading.local):
             buffer = np.ones((n, width + 1, _LANES), dtype)
             self._buffers[depth, width, dtype] = buffer
         return buffer[:n]
+
+    def zeros(self, shape: tuple[int, ...], dtype: np.dtype[np.floating]) -> Array:
+        """Zeros to compare with, read-only by convention: numpy's maximum with a scalar or a row is slower."""
+        size = math.prod(shape)
+        buffer = self._zeros.get(dtype)
+        if buffer is None or buffer.size < size:
+            self._zeros[dtype] = buffer = np.zeros(size, dtype)
+        return buffer[:size].reshape(shape)
 
 
 _scratch = _Scratch()
@@ -206,7 +216,7 @@ def _tiled(op: Op, width: int, dtype: np.dtype[np.floating]) -> tuple[Array, ...
     column; vectors repeated over the lanes, with what leaves the ones behind the values alone.
     """
     if isinstance(op, LeakyRelu):
-        return (np.full((width + 1) * _LANES, op.slope, dtype),)  # numpy's maximum with a scalar is three times slower
+        return (np.full((width + 1) * _LANES, op.slope, dtype),)
     if isinstance(op, Affine):
         weight = np.column_stack([op.weight, op.bias])
         return (np.pad(weight, ((0, max(0, _MIN_OUTPUTS - width)), (0, 0))),)
@@ -231,7 +241,7 @@ def _apply(op: Op, constants: tuple[Array, ...], h: Array, depth: int) -> Array:
         case Shift():
             flat += constants[0]
         case LeakyRelu(slope):
-            np.maximum(flat, flat * constants[0] if slope else constants[0], out=flat)
+            np.maximum(flat, flat * constants[0] if slope else _scratch.zeros(flat.shape, flat.dtype), out=flat)
     return h
 
 
