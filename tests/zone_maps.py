@@ -47,7 +47,14 @@ def stats_of(path: Path, column: str = "x") -> ColumnStats:
 def small_file(tmp_path: Path, kind: pa.DataType | None = None, **options: object) -> Path:
     """Two row groups of the column x: 1, 2 and 3, 4."""
     path = tmp_path / "small.parquet"
-    write_pyarrow(pa.table({"x": pa.array([1, 2, 3, 4]).cast(kind or pa.int64())}), path, 2, **options)
+    write_pyarrow(
+        pa.table(
+            {"x": pa.array([1, 2, 3, 4], pa.int32() if kind == pa.date32() else pa.int64()).cast(kind or pa.int64())}
+        ),
+        path,
+        2,
+        **options,
+    )
     return path
 
 

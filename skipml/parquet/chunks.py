@@ -28,12 +28,9 @@ _GROUP_COLUMNS = 0x19  # the first byte of a row group: field 1, a list
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """Where a footer's row groups are: `at` is the first one in the buffer, `limit` the end of the footer; their number
-    and that of the leaf columns of the schema.
-    """
+    """Where a footer's row groups start in the buffer, how many there are, and how many leaf columns each has."""
 
     at: int
-    limit: int
     row_groups: int
     columns: int
 
@@ -163,7 +160,7 @@ def _link(candidates: _Candidates, extent: Extent, start: int) -> Chunks | None:
     end = int(candidates.end[last[-1]])
     if ends_group[:, :-1].any() or not ends_group[:, -1].all() or (candidates.next_columns[last[:-1]] != columns).any():
         return None
-    if (n_rows < 0).any() or end > extent.limit:
+    if (n_rows < 0).any():
         return None
     return Chunks(candidates.statistics[order], candidates.num_values[order], candidates.compressed[order], n_rows, end)
 

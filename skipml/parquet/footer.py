@@ -113,13 +113,13 @@ def read_files(paths: Sequence[str], columns: Sequence[str]) -> list[Footer]:
 
 def _read_batch(batch: Sequence[tuple[str, Any]], columns: Sequence[str]) -> list[Footer]:
     paths, raws = [path for path, _ in batch], [raw for _, raw in batch]
-    heads = [
+    heads: list[Any] = [
         raw if isinstance(raw, str) else _attempt(path, _parse_head, raw[1])
         for path, raw in zip(paths, raws, strict=True)
     ]
     buffer, starts = pack([b"" if isinstance(raw, str) else raw[1] for raw in raws])
     good = [i for i, head in enumerate(heads) if isinstance(head, _Head)]
-    extents = [_extent(heads[i], len(raws[i][1]), starts[i]) for i in good]
+    extents = [Extent(starts[i] + heads[i].at, heads[i].row_groups, heads[i].n_leaves) for i in good]
     located = dict(zip(good, locate(buffer, extents), strict=True))
     parsed = [_combine(path, raws[i], heads[i], starts[i], located.get(i)) for i, path in enumerate(paths)]
     return _decode(buffer, parsed, columns)
@@ -203,10 +203,6 @@ def _parse_tail(raw: bytes, at: int) -> _Tail:
         _NAN_FREE_WRITERS.match(fields.get(_CREATED_BY, b"")) is not None,
         tuple(_TYPE_ORDER in order for order in orders),
     )
-
-
-def _extent(head: Any, length: int, start: int) -> Extent:
-    return Extent(start + head.at, start + length, head.row_groups, head.n_leaves)
 
 
 def _combine(path: str, raw: Any, head: Any, start: int, chunks: Chunks | None) -> _Parsed | str:

@@ -8,7 +8,7 @@ import pytest
 
 from skipml.errors import FooterError
 from skipml.footers import read_footers
-from skipml.parquet.thrift import BINARY, LIST, STRUCT
+from skipml.parquet.thrift import BINARY, I64, LIST, STRUCT
 from tests.writers import Struct, edit_footer, write_duckdb, write_fastparquet, write_polars, write_pyarrow
 from tests.zone_maps import duckdb_statistics, small_file
 
@@ -49,12 +49,55 @@ def test_encrypted_columns_under_a_plain_footer(tmp_path: Path) -> None:
         crypto = Struct()
         crypto.put(2, STRUCT, key)
         chunk.put(8, STRUCT, crypto)
-        chunk.put(9, BINARY, b"\x19\x18\x01x" * 5)
+        decoy = b"\x19\x18\x01x\x15\x00\x16\x04\x00\x00\x16\x08\x16\x04\x00"  # chunk and group
+        chunk.put(9, BINARY, decoy)
 
     edit_footer(path, hide)
     footers = read_footers([str(path)], ["x"])
     assert "encrypted columns" in footers.errors[0]
     assert len(footers) == 0
+
+
+@pytest.mark.parametrize("lie", [False, True])
+def test_a_chunk_that_moved_to_another_row_group(tmp_path: Path, lie: bool) -> None:
+    path = tmp_path / "file.parquet"
+    write_pyarrow(pa.table({"x": [1, 2], "y": [3, 4]}), path, 1)
+
+    def move(footer: Struct) -> None:
+        first, second = (group[1][1] for group in footer[4][1])
+        second.insert(0, first.pop())
+
+    edit_footer(path, move)
+    if lie:
+        data = path.read_bytes()
+        assert data.count(b"\x19\x1c\x26") == data.count(b"\x19\x3c\x26") == 1
+        path.write_bytes(data.replace(b"\x19\x1c\x26", b"\x19\x2c\x26").replace(b"\x19\x3c\x26", b"\x19\x2c\x26"))
+    assert "does not understand" in read_footers([str(path)], ["x"]).errors[0]
+
+
+@pytest.mark.parametrize("rows", [-1, -5, None])
+def test_a_row_group_without_a_number_of_rows(tmp_path: Path, rows: int | None) -> None:
+    path = small_file(tmp_path)
+
+    def edit(footer: Struct) -> None:
+        group = footer[4][1][1]
+        group.drop(3)
+        if rows is not None:
+            group.put(3, I64, rows)
+
+    edit_footer(path, edit)
+    assert "does not understand" in read_footers([str(path)], ["x"]).errors[0]
+
+
+@pytest.mark.parametrize("liar", [0, 1])
+def test_a_row_group_that_lies_about_its_chunks(tmp_path: Path, liar: int) -> None:
+    path = small_file(tmp_path)
+    group = b"\x19\x1c\x26"  # the list of one chunk, and the chunk's first byte
+    parts = path.read_bytes().split(group)
+    assert len(parts) == 3
+    groups = [b"\x19\x2c\x26" if i == liar else group for i in range(2)]
+    path.write_bytes(parts[0] + groups[0] + parts[1] + groups[1] + parts[2])
+    assert "does not understand" in read_footers([str(path)], ["x"]).errors[0]
 
 
 def test_a_file_that_ends_anywhere_is_an_error(tmp_path: Path) -> None:

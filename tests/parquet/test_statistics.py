@@ -85,8 +85,18 @@ def test_an_infinite_timestamp_has_no_epoch(tmp_path: Path, value: int) -> None:
     assert stats.known.tolist() == [False, True]
 
 
+@pytest.mark.parametrize("value", [2**31 - 1, -(2**31) + 1, -(2**31)])
+def test_an_infinite_date_has_no_epoch(tmp_path: Path, value: int) -> None:
+    number = 5 if value > 0 else 6
+    days = value.to_bytes(4, "little", signed=True)
+    stats = edited(tmp_path, lambda f: statistics(f, 0, 0).put(number, BINARY, days), pa.date32())
+    assert stats.known.tolist() == [False, True]
+
+
 def test_without_column_orders_nothing_is_known(tmp_path: Path) -> None:
-    assert set(edited(tmp_path, lambda f: f.drop(7)).reason) == {"unknown column order"}
+    stats = edited(tmp_path, lambda f: f.drop(7))
+    assert not stats.known.any()
+    assert set(stats.reason) == {"unknown column order"}
 
 
 def test_another_column_order_is_not_understood(tmp_path: Path) -> None:
@@ -95,7 +105,9 @@ def test_another_column_order_is_not_understood(tmp_path: Path) -> None:
         order.put(9, STRUCT, Struct())
         footer.put(7, LIST, (STRUCT, [order]))
 
-    assert set(edited(tmp_path, edit).reason) == {"unknown column order"}
+    stats = edited(tmp_path, edit)
+    assert not stats.known.any()
+    assert set(stats.reason) == {"unknown column order"}
 
 
 @pytest.mark.parametrize(("count", "known"), [(0, False), (1, True), (-3, True), (3, True)])
@@ -130,6 +142,7 @@ def test_a_required_column_has_no_nulls(tmp_path: Path) -> None:
 
 def test_a_chunk_with_other_rows_than_its_row_group(tmp_path: Path) -> None:
     stats = edited(tmp_path, lambda f: f[4][1][0][1][1][0][3].put(5, I64, 3))
+    assert stats.known.tolist() == [False, True]
     assert stats.reason.tolist() == ["number of values is not that of rows", ""]
     assert stats.null_count.tolist() == [-1, 0]
 
