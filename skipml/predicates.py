@@ -165,10 +165,12 @@ class Threshold(ScoreTest):
         return self.operator in (">", ">=")
 
     def never(self, lower: Floats, upper: Floats) -> Bools:
-        return _compare(_NEGATED[self.operator], upper[:, 0] if self.on_nan else lower[:, 0], self.limit)
+        value = upper[:, 0] if self.on_nan else lower[:, 0]
+        return _compare(_NEGATED[self.operator], value, self.limit) & _bounded(lower, upper)
 
     def always(self, lower: Floats, upper: Floats) -> Bools:
-        return _compare(self.operator, lower[:, 0] if self.on_nan else upper[:, 0], self.limit)
+        value = lower[:, 0] if self.on_nan else upper[:, 0]
+        return _compare(self.operator, value, self.limit) & _bounded(lower, upper)
 
     def holds(self, values: Floats) -> Bools:
         value = values[:, 0]
@@ -176,6 +178,11 @@ class Threshold(ScoreTest):
 
     def negated(self) -> Predicate:
         return Threshold(self.score, _NEGATED[self.operator], self.limit)
+
+
+def _bounded(lower: Floats, upper: Floats) -> Bools:
+    """Whether the bounds say anything: behind infinite ones a computation may have overflowed, even to NaN."""
+    return np.asarray((np.isfinite(lower) & np.isfinite(upper)).all(axis=1), dtype=np.bool_)
 
 
 def _compare(operator: Operator, value: Floats, limit: float) -> Bools:
@@ -208,10 +215,10 @@ class Between(ScoreTest):
         return _compare("<" if self.strict_high else "<=", value, self.high)
 
     def never(self, lower: Floats, upper: Floats) -> Bools:
-        return ~self._above(upper[:, 0]) | ~self._below(lower[:, 0])
+        return (~self._above(upper[:, 0]) | ~self._below(lower[:, 0])) & _bounded(lower, upper)
 
     def always(self, lower: Floats, upper: Floats) -> Bools:
-        return self._above(lower[:, 0]) & self._below(upper[:, 0])
+        return self._above(lower[:, 0]) & self._below(upper[:, 0]) & _bounded(lower, upper)
 
     def holds(self, values: Floats) -> Bools:
         return self._above(values[:, 0]) & self._below(values[:, 0])
@@ -242,10 +249,12 @@ class Class(ScoreTest):
         return np.asarray(np.where(earlier, margin <= 0, margin < 0).any(axis=1), dtype=np.bool_)
 
     def never(self, lower: Floats, upper: Floats) -> Bools:
-        return ~self._beaten(lower) if self.is_not else self._beaten(upper)
+        proved = ~self._beaten(lower) if self.is_not else self._beaten(upper)
+        return proved & _bounded(lower, upper)
 
     def always(self, lower: Floats, upper: Floats) -> Bools:
-        return self._beaten(upper) if self.is_not else ~self._beaten(lower)
+        proved = self._beaten(upper) if self.is_not else ~self._beaten(lower)
+        return proved & _bounded(lower, upper)
 
     def holds(self, values: Floats) -> Bools:
         return self._beaten(values) if self.is_not else ~self._beaten(values)

@@ -19,7 +19,7 @@ from skipml.engines import scope
 from skipml.engines.conditions import RegisteredFunction
 from skipml.engines.dialect import quote_name
 from skipml.engines.planner import Planner, QueryPlan
-from skipml.engines.relation import Relation, file_changes_named
+from skipml.engines.relation import Relation, file_changes_named, original_error
 from skipml.engines.session import UserSession
 from skipml.engines.sql import STANDIN_DATABASE, Parser
 from skipml.engines.statements import embedded_query
@@ -39,6 +39,8 @@ class _Shared:
     files: VirtualFiles = field(default_factory=VirtualFiles)
     functions: dict[str, RegisteredFunction] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    callbacks: list[Any] = field(default_factory=list)
+    """The Python functions that DuckDB calls: it lets go of them when the cursor that registered them is closed."""
     definitions_call_models: bool = False
     """A view or macro calls a model, so a query may call one without naming it."""
 
@@ -59,7 +61,7 @@ def connect(database: Any = ":memory:", **kwargs: Any) -> Connection:
     plain.register_filesystem(shared.files)
     attached = plain.execute("SELECT 1 FROM duckdb_databases() WHERE database_name = ?", [STANDIN_DATABASE]).fetchone()
     if attached is None:
-        plain.execute(f"ATTACH ':memory:' AS {STANDIN_DATABASE}")
+        plain.execute(f"ATTACH ':memory:' AS {STANDIN_DATABASE} (READ_WRITE)")
     return Connection(plain, shared)
 
 
@@ -111,7 +113,10 @@ class Connection:
         """Remove a function; a removed model no longer filters anything."""
         with self._shared.lock:
             self._plain.remove_function(name)
-            self._shared.functions.pop(name.lower(), None)
+            removed = self._shared.functions.pop(name.lower(), None)
+            if removed is not None and removed.kind == "score" and removed.model.n_outputs > 1:
+                self._plain.remove_function(f"{name}_class")
+                self._shared.functions.pop(f"{name}_class".lower(), None)
         return self
 
     def sql(self, query: Any, *, alias: str = "", params: object = None) -> Relation | duckdb.DuckDBPyRelation | None:
@@ -138,8 +143,8 @@ class Connection:
             self._note(query)
             scope.call(_plain_relations(variables), self._plain.execute, query, **_given(parameters=parameters))
             return self
-        statements = [s.query for s in self._plain.extract_statements(query)]
-        for i, text in enumerate(statements, start=1):
+        statements = self._statements(query)
+        for i, (text, _) in enumerate(statements, start=1):
             given = parameters if i == len(statements) else None
             self._run(text, given, variables, self._plain.execute, _given(parameters=given))
         return self
@@ -204,16 +209,23 @@ class Connection:
         if not isinstance(query, str) or not self.skipping or not self._shared.functions:
             self._note(query)
             return _relation(scope.call(_plain_relations(variables), self._plain.sql, query, **named))
-        statements = self._plain.extract_statements(query)
-        for statement in statements[:-1]:
-            self._run(statement.query, None, variables, self._plain.execute, {})
+        statements = self._statements(query)
+        for text, _ in statements[:-1]:
+            self._run(text, None, variables, self._plain.execute, {})
         if not statements:
             return None
-        last = statements[-1]
-        if str(last.type).rsplit(".", 1)[-1].startswith("SELECT") and params is None:
-            plain = scope.call(_plain_relations(variables), self._plain.sql, last.query, **named)
-            return Relation(plain, last.query, _plain_relations(variables), self)
-        return _relation(self._run(last.query, params, variables, self._plain.sql, named))
+        last, is_select = statements[-1]
+        if is_select and params is None:
+            plain = scope.call(_plain_relations(variables), self._plain.sql, last, **named)
+            return Relation(plain, last, _plain_relations(variables), self)
+        return _relation(self._run(last, params, variables, self._plain.sql, named))
+
+    def _statements(self, query: str) -> list[tuple[str, bool]]:
+        """The texts of the statements, and whether each is a SELECT; what DuckDB expands (PIVOT) stays in one piece."""
+        statements = self._plain.extract_statements(query)
+        if not all(statement.query.strip() for statement in statements):
+            return [(query, False)]
+        return [(s.query, str(s.type).rsplit(".", 1)[-1].startswith("SELECT")) for s in statements]
 
     def plan_relation(self, sql: str, variables: Mapping[str, Any]) -> tuple[duckdb.DuckDBPyRelation, QueryPlan] | None:
         """A relation that reads what is left of a query, and its plan; None where the query runs as it is."""
@@ -244,10 +256,11 @@ class Connection:
                 result = scope.call(variables, method, plan.sql, **given)
             except duckdb.InterruptException:
                 raise
-            except duckdb.Error:
+            except duckdb.Error as error:
                 plan.check_files()
                 self._running = None
-                result = scope.call(variables, method, sql, **given)
+                with original_error(error):
+                    result = scope.call(variables, method, sql, **given)
         plan.check_files()
         return result
 
@@ -288,9 +301,11 @@ class Connection:
         arrow: Any = "arrow"
         try:
             output = element if model.n_outputs == 1 else f"{element}[]"
-            self._plain.create_function(name, _scorer(model), inputs, output, type=arrow)
+            self._shared.callbacks += [_scorer(model), _classifier(model)]
+            score, label = self._shared.callbacks[-2:]
+            self._plain.create_function(name, score, inputs, output, type=arrow)
             if model.n_outputs > 1:
-                self._plain.create_function(f"{name}_class", _classifier(model), inputs, "INTEGER", type=arrow)
+                self._plain.create_function(f"{name}_class", label, inputs, "INTEGER", type=arrow)
         except duckdb.Error as error:
             raise RegistrationError(
                 f"the function {quote_name(name)} cannot be created: {error}; "

@@ -30,7 +30,7 @@ from skipml.engines.sql import (
     with_references,
 )
 from skipml.engines.virtual import VirtualFiles
-from skipml.errors import FileChangedError, SkipmlError
+from skipml.errors import FileChangedError
 from skipml.footers import Footers, read_footers
 from skipml.identity import FileIdentity, expand, identity
 from skipml.partitions import partition_values, value_bounds
@@ -83,16 +83,7 @@ class Planner:
             new_sql, scans, notes, states = self._plan(sql, parameters, session)
         except NotAnalysableError as reason:
             new_sql, scans, notes, states = None, [], [str(reason)], []
-        except (
-            SkipmlError,
-            duckdb.Error,
-            OSError,
-            ValueError,
-            KeyError,
-            IndexError,
-            TypeError,
-            ArithmeticError,
-        ) as error:
+        except Exception as error:
             # A failure to prune must never fail a query; it is reported and counted.
             new_sql, scans, notes, states = (
                 None,

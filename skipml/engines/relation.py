@@ -82,7 +82,8 @@ class Relation:
                     raise
                 plan.check_files()
                 self._running = (self._plain, None)
-                value = getattr(self._plain, name)(*args, **kwargs)
+                with original_error(error):
+                    value = getattr(self._plain, name)(*args, **kwargs)
         if plan is not None:
             plan.check_files()
         if name in _FINISHES or not value:
@@ -121,6 +122,15 @@ class Relation:
 
 def _unwrapped(values: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(value.plain if isinstance(value, Relation) else value for value in values)
+
+
+@contextlib.contextmanager
+def original_error(error: duckdb.Error) -> Iterator[None]:
+    """Raise the first error where trying again fails only because that one has aborted the transaction."""
+    try:
+        yield
+    except duckdb.TransactionException:
+        raise error from None
 
 
 @contextlib.contextmanager

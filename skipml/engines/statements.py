@@ -16,18 +16,21 @@ _START = re.compile(r"\b(SELECT|FROM|WITH)\b", re.IGNORECASE)
 def embedded_query(parser: Parser, sql: str) -> tuple[str, str, str]:
     """Text before, the query, text after; the query is the whole text of a SELECT, and of what is not understood.
 
-    The first span that parses as a query is the statement's own: all that stands before it belongs to the statement.
+    The query starts with the first keyword that can start one; it ends with the statement, or, in COPY, before the
+    parenthesis that closes it.
     """
-    if not _PREFIX.match(sql):
+    prefix = _PREFIX.match(sql)
+    start = _START.search(sql, prefix.end()) if prefix else None
+    if prefix is None or start is None:
         return "", sql, ""
-    ends = [len(sql.rstrip().rstrip(";")), *[m.start() for m in re.finditer(r"\)", sql)][::-1]]
-    for start in _START.finditer(sql):
-        for end in ends:
-            if end <= start.start():
-                continue
-            text = sql[start.start() : end]
-            if _parses(parser, text):
-                return sql[: start.start()], text, sql[end:]
+    ends = [len(sql.rstrip().rstrip(";"))]
+    if prefix[1].upper() == "COPY":
+        ends = [m.start() for m in re.finditer(r"\)", sql[start.start() :])][::-1]
+        ends = [start.start() + end for end in ends]
+    for end in ends:
+        text = sql[start.start() : end]
+        if _parses(parser, text):
+            return sql[: start.start()], text, sql[end:]
     return "", sql, ""
 
 

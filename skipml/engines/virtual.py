@@ -189,7 +189,8 @@ class VirtualFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]
         with self._lock:
             for path, state, row_groups in files:
                 found = layout(path, state)
-                name = f"{plan}/{os.path.abspath(path).lstrip('/')}"
+                # The path as given: DuckDB reads partitions from its directories.
+                name = f"{plan}/{path.lstrip('/')}"
                 self._files[name] = _VirtualFile(path, state, found.start, found.keep(row_groups))
                 urls.append(f"{self.protocol}://{name}")
             while len(self._files) > _MAX_FILES:

@@ -45,14 +45,12 @@ def infinite(tmp_path: Path) -> str:
     return str(path)
 
 
-@pytest.mark.xfail(strict=True, reason="an infinite bound is compared with an infinite limit as if it were proved")
 def test_a_nan_score_of_finite_inputs_is_greater_than_infinity(con: skipml.Connection, infinite: str) -> None:
     answers = ask(con, f"SELECT id FROM '{infinite}' WHERE minus(a, b) > 'inf'::DOUBLE")
     assert len(answers.plain) == 50, "NaN is greater than infinity"
     assert answers.skipping == answers.plain
 
 
-@pytest.mark.xfail(strict=True, reason="an infinite bound is compared with an infinite limit as if it were proved")
 def test_a_nan_score_of_finite_inputs_is_not_kept_below_infinity(infinite: str) -> None:
     plan = skipml.plan(infinite, model(linear([[1, -1]], [0])) <= float("inf"))
     assert plan.scan().read_all().num_rows == 0
@@ -65,7 +63,6 @@ def test_a_partition_column_hides_a_column_of_the_file(con: skipml.Connection, t
     assert answers.skipping == answers.plain
 
 
-@pytest.mark.xfail(strict=True, reason="virtual files have absolute paths, in which DuckDB finds more partitions")
 def test_a_partition_above_a_relative_path_adds_no_column(
     con: skipml.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -77,7 +74,6 @@ def test_a_partition_above_a_relative_path_adds_no_column(
     assert answers.skipping == answers.plain
 
 
-@pytest.mark.xfail(strict=True, reason="the first part of the text that parses is taken for the statement's query")
 def test_a_cte_of_an_insert_is_not_taken_for_a_view(con: skipml.Connection, tmp_path: Path) -> None:
     con.execute(f"CREATE VIEW c AS FROM '{ramp(tmp_path / 'x.parquet')}'")
     con.execute("CREATE TABLE target (id BIGINT)")
@@ -90,7 +86,6 @@ def test_a_cte_of_an_insert_is_not_taken_for_a_view(con: skipml.Connection, tmp_
     assert answers.skipping == answers.plain
 
 
-@pytest.mark.xfail(strict=True, reason="the query is run again in the transaction that the error has aborted")
 @pytest.mark.parametrize(
     "statement",
     [
@@ -116,7 +111,6 @@ def test_an_error_in_a_transaction_is_the_one_duckdb_raises(
     assert errors[0] == errors[1]
 
 
-@pytest.mark.xfail(not DUCKDB_2, strict=True, reason="the parts of a statement are run one by one: PIVOT has several")
 def test_pivot_statements_run(con: skipml.Connection, tmp_path: Path) -> None:
     file = ramp(tmp_path / "x.parquet")
     sql = f"PIVOT (SELECT id % 3 AS s, b FROM '{file}' WHERE minus(a, b) > 390) ON s USING count(*)"
@@ -132,7 +126,6 @@ def test_explain_leaves_an_unfinished_result_alone(con: skipml.Connection, tmp_p
     assert con.fetchone() == (1,)
 
 
-@pytest.mark.xfail(strict=True, reason="an in-memory database cannot be attached in read-only mode")
 def test_a_read_only_database_can_be_opened(tmp_path: Path) -> None:
     path = str(tmp_path / "data.duckdb")
     duckdb.connect(path).close()
@@ -142,7 +135,6 @@ def test_a_read_only_database_can_be_opened(tmp_path: Path) -> None:
         assert rows_of(con, f"SELECT count(*) FROM '{file}' WHERE minus(a, b) > 390") == [(9,)]
 
 
-@pytest.mark.xfail(strict=True, reason="the class function of the model stays behind")
 def test_a_removed_model_of_several_outputs_can_be_registered_again(con: skipml.Connection, tmp_path: Path) -> None:
     con.remove_function("multi")
     con.register_model("multi", model(linear([[1, -1], [0, 1], [1, 1]], [0, 0, 0])))
@@ -154,12 +146,7 @@ def test_a_removed_model_of_several_outputs_can_be_registered_again(con: skipml.
 @pytest.mark.parametrize(
     "error",
     [
-        OSError,
-        ValueError,
-        *(
-            pytest.param(kind, marks=pytest.mark.xfail(strict=True, reason="the list of errors caught has gaps"))
-            for kind in (AttributeError, RuntimeError, AssertionError, RecursionError, MemoryError)
-        ),
+        *(OSError, ValueError, AttributeError, RuntimeError, AssertionError, RecursionError, MemoryError),
     ],
 )
 def test_no_error_while_planning_fails_a_query(
@@ -175,7 +162,6 @@ def test_no_error_while_planning_fails_a_query(
     assert answers.report.counters["errors"] == 1
 
 
-@pytest.mark.xfail(strict=True, reason="nothing but the closed cursor holds the Python function that DuckDB calls")
 def test_a_model_outlives_the_cursor_that_registered_it(tmp_path: Path) -> None:
     # In a process of its own: DuckDB calls freed memory.
     script = """
