@@ -8,7 +8,7 @@ import pytest
 
 from skipml.errors import FooterError
 from skipml.footers import read_footers
-from skipml.parquet.thrift import BINARY, I64, LIST, STRUCT
+from skipml.parquet.thrift import BINARY, I32, I64, LIST, STRUCT
 from tests.writers import Struct, edit_footer, write_duckdb, write_fastparquet, write_polars, write_pyarrow
 from tests.zone_maps import duckdb_statistics, small_file
 
@@ -72,6 +72,22 @@ def test_a_chunk_that_moved_to_another_row_group(tmp_path: Path, lie: bool) -> N
         data = path.read_bytes()
         assert data.count(b"\x19\x1c\x26") == data.count(b"\x19\x3c\x26") == 1
         path.write_bytes(data.replace(b"\x19\x1c\x26", b"\x19\x2c\x26").replace(b"\x19\x3c\x26", b"\x19\x2c\x26"))
+    assert "does not understand" in read_footers([str(path)], ["x"]).errors[0]
+
+
+def test_two_row_groups_passed_off_as_one_of_two_columns(tmp_path: Path) -> None:
+    path = small_file(tmp_path)
+
+    def second_column(footer: Struct) -> None:
+        schema = footer[2][1]
+        schema[0].put(5, I32, 2)
+        schema.append(schema[1])
+
+    edit_footer(path, second_column)
+    data = path.read_bytes()
+    two_of_one, one_of_two = b"\x19\x2c\x19\x1c\x26", b"\x19\x1c\x19\x2c\x26"
+    assert data.count(two_of_one) == 1
+    path.write_bytes(data.replace(two_of_one, one_of_two))
     assert "does not understand" in read_footers([str(path)], ["x"]).errors[0]
 
 
