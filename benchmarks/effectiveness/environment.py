@@ -10,8 +10,8 @@ from pathlib import Path
 import skipml
 
 
-def environment() -> dict[str, str | int]:
-    """Versions, processor and cores."""
+def environment() -> dict[str, str | int | float]:
+    """Versions, processor, cores, and how busy the machine was: a busy one skips less."""
     packages = {name: version(name) for name in ("duckdb", "numpy", "pyarrow", "torch")}
     return {
         "skipml": skipml.__version__,
@@ -20,6 +20,7 @@ def environment() -> dict[str, str | int]:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "system": platform.system(),
+        "load_average": round(os.getloadavg()[0], 1),
     }
 
 
