@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-_SECONDS_PER_ROW = 150e-9
+_SECONDS_PER_ROW = 70e-9
 """What an engine spends to hand one row to a Python function and take the score back: 324 us per 2,048 rows in
 DuckDB.
 """

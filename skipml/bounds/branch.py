@@ -96,7 +96,7 @@ class _Search:
     def __init__(self, verifier: Verifier, blocks: Blocks, test: Test, budget: Budget) -> None:
         n, m, d = len(blocks.n_rows), len(verifier.functionals), blocks.lower.shape[1]
         self._verifier, self._test, self._budget = verifier, test, budget
-        self._meter = Meter(budget, blocks.n_rows)
+        self._meter = Meter(budget, blocks.n_rows, verifier.seconds_per_box)
         self._n_rows = blocks.n_rows
         self._decision = np.full(n, EVALUATE, np.int8)
         self._reason = np.full(n, Reason.BUDGET, np.int8)
@@ -116,7 +116,7 @@ class _Search:
         """
         lower, upper, block = self._cast(blocks.lower), self._cast(blocks.upper), blocks.block
         order = np.argsort(np.random.default_rng(0).permutation(len(self._n_rows))[block], kind="stable")
-        while len(order) and (wave := self._meter.next_wave()):
+        while len(order) and (wave := self._meter.next_wave(deep=False)):
             now, order = order[:wave], order[wave:]
             futile = self._finished[block[now]]
             self._widen(block[now[futile]], -np.inf, np.inf)
@@ -132,7 +132,7 @@ class _Search:
         """Split open leaves, those of the blocks nearest to a proof first, until all are decided or the budget is used
         up.
         """
-        while len(self._leaves) and (wave := self._meter.next_wave() // 2):
+        while len(self._leaves) and (wave := self._meter.next_wave(deep=True) // 2):
             now = np.ones(len(self._leaves), np.bool_)
             if wave < len(now):
                 effort = (1.0 - self._leaves.promise) ** 2 * self._open[self._leaves.block]
@@ -275,8 +275,10 @@ class _Search:
 
     def _count(self, block: Indices, method: Method) -> None:
         self._method[block] = method
-        np.add.at(self._boxes, block, 1)
-        self._meter.bounded(len(block))
+        if method is not Method.CROWN:  # the first box of a block had its interval bounds counted
+            np.add.at(self._boxes, block, 1)
+        if method is not Method.INTERVAL:
+            self._meter.bounded(len(block))
 
     def _cast(self, x: Floats) -> Floats:
         with np.errstate(over="ignore"):

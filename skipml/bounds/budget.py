@@ -1,4 +1,8 @@
-"""How much work verification may do: never more than it can be worth."""
+"""How much work verification may do: never more than it can be worth.
+
+The cost of a box is an estimate from the size of the network, as the cost of a row is: both scale with the machine and
+its load, and decisions do not depend on the clock. The clock only stops a run that goes far beyond its estimate.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,12 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-_FIRST_WAVE = 32
 _LARGEST_WAVE = 1024
+_SMALLEST_WAVE = 32
+_LATE = 8.0
+"""How many times its estimate a run may take before the clock stops it."""
+_GRACE = 0.1
+"""Seconds in which the clock stops nothing: the first run of a process maps memory and loads code."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,33 +26,34 @@ class Budget:
     """The limits of one run of branch and bound.
 
     `cost_per_row`: seconds that scoring one row costs. `share`: how much of the cost of scoring all blocks may be spent
-    without success. `gain_share`: how much of the cost already saved by blocks proved SKIP may be spent on top. `free`:
-    seconds that are always granted, below what any query takes. `boxes_per_block`: splits stop there. `prove_keep`:
-    whether KEEP is worth any work; if not, a block is finished as soon as a point of it passes.
+    without success. `gain_share`: how much of the cost already saved by blocks proved SKIP may be spent on top.
+    `free_boxes`: how many boxes are always granted, fewer than any query notices. `boxes_per_block`: splits stop there.
+    `prove_keep`: whether KEEP is worth any work; if not, a block is finished as soon as a point of it passes.
     """
 
     cost_per_row: float
     boxes_per_block: int = 256
     share: float = 0.02
     gain_share: float = 0.5
-    free: float = 1e-3
+    free_boxes: int = 128
     prove_keep: bool = False
 
     @classmethod
     def unlimited(cls, boxes_per_block: int = 100_000, prove_keep: bool = False) -> Budget:
-        """No limit on time, for studies."""
+        """No limit on cost, for studies."""
         return cls(cost_per_row=math.inf, boxes_per_block=boxes_per_block, prove_keep=prove_keep)
 
 
 class Meter:
-    """Watches the clock of one run over blocks of `n_rows` [N] rows."""
+    """Counts the boxes of one run over blocks of `n_rows` [N] rows against what the budget grants."""
 
-    def __init__(self, budget: Budget, n_rows: NDArray[np.int64]) -> None:
+    def __init__(self, budget: Budget, n_rows: NDArray[np.int64], seconds_per_box: float) -> None:
         self._budget = budget
-        self._granted = budget.free + budget.share * budget.cost_per_row * max(1, int(n_rows.sum()))
+        self._seconds_per_box = seconds_per_box
+        rows = max(1, int(n_rows.sum()))
+        self._granted = max(budget.free_boxes, budget.share * budget.cost_per_row * rows / seconds_per_box)
         self._start = perf_counter()
         self._boxes = 0
-        self._wave = _FIRST_WAVE
 
     @property
     def seconds(self) -> float:
@@ -54,23 +63,21 @@ class Meter:
     def saved(self, rows: int) -> None:
         """Blocks of that many rows were proved SKIP."""
         if rows:
-            self._granted += self._budget.gain_share * self._budget.cost_per_row * rows
+            self._granted += self._budget.gain_share * self._budget.cost_per_row * rows / self._seconds_per_box
 
     def bounded(self, boxes: int) -> None:
         """That many boxes were bounded."""
         self._boxes += boxes
 
-    def next_wave(self) -> int:
+    def next_wave(self, deep: bool) -> int:
         """How many boxes the next wave may have; 0 when the budget is used up.
 
-        Waves grow from small ones, so that the cost of a box is known before much is spent, and shrink towards the end,
-        so that what is left goes into depth rather than into one split of everything.
+        `deep` waves take a part of what is left, so that the rest goes into depth rather than into one split of
+        everything.
         """
-        spent = self.seconds
-        left = self._granted - spent
-        if left <= 0:
+        left = self._granted - self._boxes
+        if left < 1 or self.seconds > _GRACE + _LATE * self._granted * self._seconds_per_box:
             return 0
-        affordable = left / spent * self._boxes if self._boxes and spent > 0 else self._wave
-        wave = int(min(self._wave, max(affordable / 4, _FIRST_WAVE)))
-        self._wave = min(2 * self._wave, _LARGEST_WAVE)
-        return wave
+        if deep:
+            left = max(left / 4, min(left, _SMALLEST_WAVE))
+        return int(min(left, _LARGEST_WAVE))

@@ -20,6 +20,8 @@ _CHUNK_LIMITS = (16, 1024)
 # glibc gives freed memory back and maps fresh pages for the next chunk, which costs more than the arithmetic, until a
 # process has once freed a large block
 np.empty(1 << 21)
+_SECONDS_PER_BOX = 6e-6
+_SECONDS_PER_RELATION = 0.5e-9  # of one weight and one input
 
 
 class Verifier:
@@ -42,6 +44,11 @@ class Verifier:
         self._bounded = coefficients_fit([stage.weight for stage in self._stages.linear])
         widest = max(stage.weight.shape[0] for stage in self._stages.linear)
         self._chunk = int(np.clip(_CHUNK_VALUES // ((network.n_inputs + 1) * widest), *_CHUNK_LIMITS))
+
+    @property
+    def seconds_per_box(self) -> float:
+        """An estimate of what bounding one box and trying its points costs on one core, in large waves."""
+        return _SECONDS_PER_BOX + _SECONDS_PER_RELATION * self.network.macs * (self.network.n_inputs + 1)
 
     def interval(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
         """Interval bounds over boxes `lower`, `upper` [M, d] -> lower, upper [M, m]; infinite where a score might

@@ -170,7 +170,7 @@ def test_decisions_agree_with_a_dense_grid(
     assert (outcome.lower <= found.min(axis=0)).all()
     assert (outcome.upper >= found.max(axis=0)).all()
     assert ((outcome.reason == Reason.PROVED) == (outcome.decision != EVALUATE)).all()
-    assert (outcome.boxes <= cap + 2).all()
+    assert (outcome.boxes <= cap + 1).all()
 
 
 def exact_maximum(network: Network, lower: Floats, upper: Floats) -> float:
@@ -222,13 +222,13 @@ def test_the_ladder_stops_at_the_first_rung_that_decides() -> None:
     line = branch_and_bound(verifier, parts, Above(1.5), Budget.unlimited())
     assert (line.method == Method.CROWN).all()
     assert (line.decision == SKIP).all()
-    assert (line.boxes == 2).all()
+    assert (line.boxes == 1).all()
     deep = Verifier(mlp((2, 8, 8, 1), F64, 3))
     highest = float(deep.values(grid(Boxes(lower[:1], upper[:1])).reshape(-1, 2)).max())
     hard = branch_and_bound(deep, parts, Above(highest + 0.01), Budget.unlimited())
     assert (hard.method == Method.BRANCH).all()
     assert (hard.decision == SKIP).all()
-    assert (hard.boxes > 2).all()
+    assert (hard.boxes > 1).all()
 
 
 def test_a_block_is_the_union_of_its_boxes() -> None:
@@ -256,7 +256,7 @@ def test_a_corner_that_passes_ends_the_work() -> None:
     parts = one_box_each(np.array([[0.0, 0.5]]), np.array([[1.0, 0.6]]))  # x1 - x2: highest at one corner
     outcome = branch_and_bound(verifier, parts, Above(0.49), Budget.unlimited())
     assert outcome.reason[0] == Reason.FALSIFIED
-    assert outcome.boxes[0] == 2
+    assert outcome.boxes[0] == 1
 
 
 def test_one_passing_point_ends_the_work_unless_keep_is_wanted() -> None:
@@ -265,14 +265,14 @@ def test_one_passing_point_ends_the_work_unless_keep_is_wanted() -> None:
     low, _ = verifier.interval(parts.lower, parts.upper)
     span = branch_and_bound(verifier, parts, Above(float(low[0, 0])), Budget.unlimited())
     assert span.reason[0] in (Reason.PROVED, Reason.FALSIFIED)
-    assert span.boxes[0] <= 2
+    assert span.boxes[0] <= 1
     rng = np.random.default_rng(0)
     scores = verifier.values(rng.uniform(-3, 3, size=(100_000, 2)))[:, 0]
     almost = float(scores.min()) - 0.2
     assert branch_and_bound(verifier, parts, Above(almost), Budget.unlimited()).decision[0] == EVALUATE
     kept = branch_and_bound(verifier, parts, Above(almost), Budget.unlimited(prove_keep=True))
     assert kept.decision[0] == KEEP
-    assert kept.boxes[0] > 2
+    assert kept.boxes[0] > 1
     neither = branch_and_bound(verifier, parts, Above(float(np.median(scores))), Budget.unlimited(prove_keep=True))
     assert neither.reason[0] == Reason.FALSIFIED
 
@@ -312,7 +312,7 @@ def test_halves_leave_no_float_out() -> None:
         assert branch_and_bound(verifier, part, Above(1.01), Budget.unlimited()).decision[0] == SKIP
         halved = branch_and_bound(verifier, part, Inside(0.1, 0.9), Budget.unlimited())
         assert halved.decision[0] == SKIP  # only by going down to single floats
-        assert halved.boxes[0] >= 8
+        assert halved.boxes[0] >= 7
 
 
 @pytest.mark.parametrize("dtype", [F32, F64], ids=str)
@@ -334,9 +334,13 @@ def test_no_blocks_have_no_decisions() -> None:
 
 
 class CountingVerifier(Verifier):
-    """Bounding a box by CROWN takes one second on a clock of its own; nothing else takes any time."""
+    """Bounding a box by CROWN is taken to cost one second, and counted."""
 
     now = 0.0
+
+    @property
+    def seconds_per_box(self) -> float:
+        return 1.0
 
     def crown(self, lower: Floats, upper: Floats) -> LinearBounds:
         self.now += len(lower)
@@ -344,10 +348,8 @@ class CountingVerifier(Verifier):
 
 
 @pytest.fixture
-def clocked(monkeypatch: pytest.MonkeyPatch) -> CountingVerifier:
-    verifier = CountingVerifier(mlp((3, 32, 32, 1), F32, 5))
-    monkeypatch.setattr(budget_module, "perf_counter", lambda: verifier.now)
-    return verifier
+def clocked() -> CountingVerifier:
+    return CountingVerifier(mlp((3, 32, 32, 1), F32, 5))
 
 
 def hard_blocks(n: int, rows: int) -> Parts:
@@ -369,13 +371,12 @@ def test_without_success_only_the_share_is_spent(clocked: CountingVerifier) -> N
     hopeless = Inside(limit * 0.999, limit)  # nothing can be proved of the blocks that come near
     assert (high > limit).all()
     # scoring takes 1 s per row in a block of 1,000: 400 blocks grant 2 % of 400,000 s
-    budget = Budget(cost_per_row=0.01, boxes_per_block=10_000, gain_share=0.0, free=0.0)
+    budget = Budget(cost_per_row=0.01, boxes_per_block=10_000, gain_share=0.0, free_boxes=0)
     outcome = branch_and_bound(clocked, parts, hopeless, budget)
     granted = 0.02 * 0.01 * 400 * 1000
-    assert granted <= outcome.boxes.sum() <= granted + 64 + 400
-    assert clocked.now <= granted + 64
+    assert granted - 2 <= outcome.boxes.sum() <= granted
+    assert clocked.now <= granted
     assert (outcome.reason == Reason.BUDGET).any()
-    assert outcome.seconds == clocked.now
 
 
 def test_success_feeds_further_work(clocked: CountingVerifier) -> None:
@@ -384,12 +385,12 @@ def test_success_feeds_further_work(clocked: CountingVerifier) -> None:
     everything = branch_and_bound(clocked, parts, Above(limit), Budget.unlimited())
     needed = clocked.now
     clocked.now = 0.0
-    stingy = Budget(cost_per_row=0.001, share=0.02, gain_share=0.0, free=0.0)
+    stingy = Budget(cost_per_row=0.001, share=0.02, gain_share=0.0, free_boxes=0)
     poor = branch_and_bound(clocked, parts, Above(limit), stingy)
-    assert clocked.now <= 0.02 * 400 + 64
+    assert clocked.now <= 0.02 * 400
     clocked.now = 0.0
-    fed = branch_and_bound(clocked, parts, Above(limit), Budget(cost_per_row=0.1, share=1e-9, free=1e-9))
-    assert clocked.now <= 0.5 * 0.1 * 1000 * (fed.decision == SKIP).sum() + 64
+    fed = branch_and_bound(clocked, parts, Above(limit), Budget(cost_per_row=0.1, share=1e-9, free_boxes=32))
+    assert clocked.now <= 0.5 * 0.1 * 1000 * (fed.decision == SKIP).sum() + 32
     assert (poor.decision == SKIP).sum() < (fed.decision == SKIP).sum()
     assert (fed.decision == SKIP).sum() == (everything.decision == SKIP).sum()
     assert needed >= 400
@@ -398,8 +399,8 @@ def test_success_feeds_further_work(clocked: CountingVerifier) -> None:
 def test_the_first_pass_is_a_sample_if_it_would_cost_too_much(clocked: CountingVerifier) -> None:
     parts = hard_blocks(1000, 10)
     hopeless = Above(-1e6)
-    outcome = branch_and_bound(clocked, parts, Inside(-1e-9, 1e-9), Budget(cost_per_row=0.1, free=0.0))
-    assert clocked.now <= 0.02 * 0.1 * 10_000 + 64
+    outcome = branch_and_bound(clocked, parts, Inside(-1e-9, 1e-9), Budget(cost_per_row=0.1, free_boxes=0))
+    assert clocked.now <= 0.02 * 0.1 * 10_000
     untouched = outcome.method == Method.NONE
     assert untouched.sum() > 500
     assert (outcome.decision[untouched] == EVALUATE).all()
@@ -412,7 +413,7 @@ def test_the_first_pass_is_a_sample_if_it_would_cost_too_much(clocked: CountingV
 def test_the_blocks_nearest_to_a_proof_come_first(clocked: CountingVerifier) -> None:
     parts = hard_blocks(400, 1000)
     limit = closest_limits(Verifier(clocked.network), parts) * 0.8
-    budget = Budget(cost_per_row=0.06, boxes_per_block=4000, gain_share=0.0, free=0.0)
+    budget = Budget(cost_per_row=0.06, boxes_per_block=4000, gain_share=0.0, free_boxes=0)
     outcome = branch_and_bound(clocked, parts, Above(limit), budget)
     clocked.now = 0.0
     bounds = clocked.crown(parts.lower, parts.upper).upper[:, 0]
@@ -427,7 +428,7 @@ def test_a_cap_on_boxes_is_kept(clocked: CountingVerifier) -> None:
     limit = closest_limits(Verifier(clocked.network), parts)
     for cap in (0, 2, 20):
         outcome = branch_and_bound(clocked, parts, Inside(limit - 1e-7, limit), Budget.unlimited(boxes_per_block=cap))
-        assert outcome.boxes.max() <= 2 + cap
+        assert outcome.boxes.max() <= 1 + cap
         assert set(outcome.reason.tolist()) <= {Reason.PROVED, Reason.FALSIFIED, Reason.BUDGET}
 
 
@@ -459,3 +460,27 @@ def test_outcomes_spread_and_combine() -> None:
     assert both.reason.tolist() == [Reason.PROVED, Reason.PROVED, Reason.NOT_TRIED, Reason.BUDGET]
     flagged = narrow.replace_decision(np.array([EVALUATE, EVALUATE], np.int8))
     assert flagged.reason.tolist() == [Reason.NULL_OR_NAN, Reason.BUDGET]
+
+
+def test_the_clock_stops_a_run_far_beyond_its_estimate(monkeypatch: pytest.MonkeyPatch) -> None:
+    verifier = Verifier(mlp((3, 32, 32, 1), F32, 5))
+    parts = hard_blocks(50, 1000)
+    ticks = iter(range(10**6))
+    monkeypatch.setattr(budget_module, "perf_counter", lambda: float(next(ticks)))
+    outcome = branch_and_bound(verifier, parts, Above(-1e6), Budget(cost_per_row=1e-6))
+    assert (outcome.decision == EVALUATE).all()
+    assert (outcome.reason == Reason.BUDGET).all()
+
+
+def test_decisions_do_not_depend_on_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    verifier = Verifier(mlp((3, 32, 32, 1), F32, 5))
+    parts = hard_blocks(300, 1000)
+    limit = closest_limits(verifier, parts)
+    test = Inside(limit * 0.999, limit)
+    budget = Budget(cost_per_row=1e-7, gain_share=0.0)
+    first = branch_and_bound(verifier, parts, test, budget)
+    monkeypatch.setattr(budget_module, "perf_counter", lambda: 0.0)
+    second = branch_and_bound(verifier, parts, test, budget)
+    assert (first.decision == second.decision).all()
+    assert (first.boxes == second.boxes).all()
+    assert (first.reason == Reason.BUDGET).any(), "the budget must matter for this test to say something"
