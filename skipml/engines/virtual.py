@@ -21,12 +21,13 @@ import fsspec
 
 from skipml.errors import FileChangedError, FooterError
 from skipml.identity import FileIdentity, identity
+from skipml.parquet.chunks import Extent, locate, pack
 from skipml.parquet.thrift import read_list_header, read_struct
 
 _MAGIC = b"PAR1"
 _MAX_FILES = 100_000
 """Virtual files kept for results that are still being read; the oldest go first."""
-_ROW_COUNT_FIELD, _ROW_GROUPS_FIELD, _GROUP_ROWS_FIELD = 3, 4, 3
+_ROW_COUNT_FIELD, _ROW_GROUPS_FIELD = 3, 4
 _STRUCT = 12
 
 
@@ -84,13 +85,21 @@ def _layout(raw: bytes, start: int) -> FooterLayout:
     count, kind, at = read_list_header(raw, list_header)
     if kind != _STRUCT and count:
         raise ValueError("the row groups are not a list of structs")
-    groups, rows = [], []
-    for _ in range(count):
-        fields, end = read_struct(raw, at)
-        groups.append((at, end))
-        rows.append(int(fields[_GROUP_ROWS_FIELD]))
-        at = end
-    return FooterLayout(raw, start, (row_count, _varint_end(raw, row_count)), list_header, tuple(groups), tuple(rows))
+    ends, rows = _row_groups(raw, at, count)
+    groups = tuple(zip([at, *ends], ends, strict=False))
+    return FooterLayout(raw, start, (row_count, _varint_end(raw, row_count)), list_header, groups, rows)
+
+
+def _row_groups(raw: bytes, at: int, count: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The position behind each row group, and its rows; the first starts at `at`."""
+    if not count:
+        return (), ()
+    n_columns, _, _ = read_list_header(raw, at + 1)  # a row group begins with the list of its column chunks
+    buffer, _ = pack([raw])
+    (chunks,) = locate(buffer, [Extent(at, count, n_columns)])
+    if chunks is None:
+        raise ValueError("the row groups are not laid out as Parquet says")
+    return tuple(chunks.ends.tolist()), tuple(chunks.n_rows.tolist())
 
 
 def _varint_end(raw: bytes, at: int) -> int:

@@ -38,13 +38,15 @@ class Extent:
 @dataclass(frozen=True, slots=True)
 class Chunks:
     """The chunks of one footer. `statistics`, `num_values`, `compressed` [row groups, columns] (statistics: position in
-    the buffer, -1 if there are none); `n_rows` [row groups]; `end`: behind the last row group.
+    the buffer, -1 if there are none); `n_rows` [row groups]; `ends` [row groups]: the position behind each; `end`:
+    behind the last one, or where the first would be.
     """
 
     statistics: Positions
     num_values: NDArray[np.int64]
     compressed: NDArray[np.int64]
     n_rows: NDArray[np.int64]
+    ends: Positions
     end: int
 
 
@@ -148,8 +150,8 @@ def _link(candidates: _Candidates, extent: Extent, start: int) -> Chunks | None:
     """Follow the links from the first chunk of a footer through all of its row groups."""
     groups, columns = extent.row_groups, extent.columns
     if not groups:
-        nothing = np.zeros((0, columns), dtype=np.int64)
-        return Chunks(nothing, nothing, nothing, np.zeros(0, dtype=np.int64), extent.at)
+        nothing, none = np.zeros((0, columns), dtype=np.int64), np.zeros(0, dtype=np.int64)
+        return Chunks(nothing, nothing, nothing, none, none, extent.at)
     visited = _visit(candidates.following, start, groups * columns)
     if visited is None:
         return None
@@ -157,12 +159,19 @@ def _link(candidates: _Candidates, extent: Extent, start: int) -> Chunks | None:
     ends_group = candidates.ends_group[order]
     last = order[:, -1]
     n_rows = candidates.n_rows[last]
-    end = int(candidates.end[last[-1]])
+    ends = candidates.end[last]
     if ends_group[:, :-1].any() or not ends_group[:, -1].all() or (candidates.next_columns[last[:-1]] != columns).any():
         return None
     if (n_rows < 0).any():
         return None
-    return Chunks(candidates.statistics[order], candidates.num_values[order], candidates.compressed[order], n_rows, end)
+    return Chunks(
+        candidates.statistics[order],
+        candidates.num_values[order],
+        candidates.compressed[order],
+        n_rows,
+        ends,
+        int(ends[-1]),
+    )
 
 
 def _visit(following: NDArray[np.int64], start: int, count: int) -> NDArray[np.int64] | None:
