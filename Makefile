@@ -20,6 +20,7 @@ setup: .venv/.installed .duckdb15/.installed-$(DUCKDB15) ## Create .venv and the
 	@echo "Installing into .venv (a few minutes the first time)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@$(PIP) -c constraints.txt -e '.[dev,cli,torch]'
+	@$(PIP) --no-deps auto-lirpa==0.3 appdirs==1.4.4  # its own requirements ask for an old torch
 	@touch $@
 
 # DuckDB 1.5 beside the 2.0 of .venv (PYTHONPATH=.duckdb15), for the tests and for its TPC-H and TPC-DS generators.

@@ -221,7 +221,7 @@ class _Search:
         self._passed[block[always]] = True
         self._widen(block[closed], low[closed], high[closed])
         np.subtract.at(self._open, block[closed], 1)
-        whole = np.unique(block[closed])
+        whole = np.flatnonzero(np.bincount(block[closed], minlength=len(self._finished)))
         whole = whole[(self._open[whole] == 0) & ~self._finished[whole]]
         skipped, kept = whole[~self._passed[whole]], whole[~self._failed[whole]]
         self._decision[skipped] = SKIP

@@ -17,7 +17,7 @@ _LARGEST_WAVE = 1024
 _SMALLEST_WAVE = 32
 _LATE = 8.0
 """How many times its estimate a run may take before the clock stops it."""
-_GRACE = 0.1
+_GRACE = 1.0
 """Seconds in which the clock stops nothing: the first run of a process maps memory and loads code."""
 
 

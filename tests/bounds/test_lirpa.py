@@ -2,11 +2,15 @@ from __future__ import annotations
 
 import sys
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+import skipml
 from skipml.bounds.branch import SKIP, Budget, branch_and_bound
 from skipml.bounds.crown import crown
 from skipml.bounds.lirpa import LirpaVerifier
@@ -16,6 +20,8 @@ from skipml.network import LeakyRelu, Network
 from tests.bounds.test_branch import Above, one_box_each
 from tests.strategies import Boxes
 from tests.test_network import mlp
+
+VERIFIERS: tuple[Literal["crown", "auto_lirpa"], ...] = ("crown", "auto_lirpa")
 
 
 @pytest.fixture
@@ -103,3 +109,24 @@ def test_without_the_package_the_error_says_what_to_install(monkeypatch: pytest.
     monkeypatch.setitem(sys.modules, "auto_LiRPA", None)
     with pytest.raises(ModelError, match=r"pip install --no-deps auto-lirpa==0\.3"):
         LirpaVerifier(mlp((1, 2, 1)))
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_model_may_be_verified_by_auto_lirpa(tmp_path: Path) -> None:
+    path = tmp_path / "ramp.parquet"
+    table = pa.table({"a": np.arange(400), "b": np.arange(400) % 7})
+    pq.write_table(table, path, row_group_size=50)
+    network = mlp((2, 6, 1))
+    limit = float(np.median(skipml.Model(network, ("a", "b")).evaluate(table)))
+    ours, theirs = (
+        skipml.plan(path, skipml.Model(network, ("a", "b"), verifier=name) > limit, budget=Budget.unlimited())
+        for name in VERIFIERS
+    )
+    assert ours.result.error == theirs.result.error == ""
+    assert ours.decisions.tolist() == theirs.decisions.tolist()
+    assert SKIP in ours.decisions
+
+
+def test_a_verifier_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(ModelError, match="there is no verifier 'marabou'"):
+        skipml.Model(mlp((1, 2, 1)), ("a",), verifier="marabou")  # type: ignore[arg-type]
