@@ -1,0 +1,175 @@
+"""No row lost, no row added: random lakes, networks and conditions, against the same rows in a loaded table.
+
+The oracle is a DuckDB table, because DuckDB's own Parquet scan leaves out NaN rows for a plain comparison. Skipping is
+off for it, and it has no row groups that anything of skipml could skip.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from itertools import count
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import skipml
+from skipml.bounds.budget import Budget
+from skipml.decisions import KEEP, SKIP
+from skipml.network import Network
+from tests.soundness.lakes import KINDS, Lake, Rng, lakes
+from tests.soundness.questions import Asker, Limits, lake_networks, wanted
+
+pytestmark = pytest.mark.usefixtures("patient")
+
+EXAMPLES: Mapping[str, tuple[int, int]] = {"small row groups": (110, 6), "duckdb": (30, 5), "plans": (100, 5)}
+"""Lakes, and questions with limits of their own to each."""
+_VERSION = int(duckdb.__version__.split(".")[0])
+
+
+def many(name: str) -> settings:
+    """The examples of a test; the profile that searches for new cases tries twenty times as many."""
+    times = 1 if settings().derandomize else 20
+    return settings(max_examples=times * EXAMPLES[name][0], suppress_health_check=list(HealthCheck))
+
+
+def test_there_are_a_thousand_cases_with_each_version() -> None:
+    assert sum(n * questions for n, questions in EXAMPLES.values()) >= 1000
+
+
+@pytest.fixture(scope="module")
+def con() -> Iterator[skipml.Connection]:
+    with skipml.connect() as connection:
+        connection.execute("SET threads = 1")
+        yield connection
+
+
+_model_names = (f"net{i}_" for i in count())
+_folder_names = (f"lake{i}" for i in count())
+
+
+@st.composite
+def lakes_and_networks(draw: st.DrawFn, *, by_duckdb: bool = False) -> tuple[Lake, Network]:
+    lake = draw(lakes(by_duckdb=by_duckdb))
+    return lake, draw(lake_networks(lake))
+
+
+def loaded(con: skipml.Connection, lake: Lake, folder: Path) -> tuple[list[Path], pa.Table, Rng]:
+    """Write the lake and load the same values as the table `truth`.
+
+    Each lake has a folder of its own: DuckDB 1.5 may take pages from its cache where a file is rewritten at once.
+    """
+    folder.mkdir()
+    rng = np.random.default_rng([lake.seed, _VERSION])
+    paths, values = lake.write(folder, rng)
+    con.execute("CREATE OR REPLACE TABLE truth AS FROM values")
+    return paths, values, rng
+
+
+def arguments(rng: Rng, lake: Lake) -> str:
+    """SQL expressions over the columns, the model's inputs."""
+    return ", ".join(
+        str(rng.choice(KINDS[kind].arguments)).format(name) for kind, name in zip(lake.kinds, lake.columns, strict=True)
+    )
+
+
+def scores_of(con: skipml.Connection, call: str, network: Network) -> Limits:
+    """The scores of all rows."""
+    found = [row[0] for row in con.execute(f"SELECT {call} FROM truth").fetchall()]
+    rows = [value if isinstance(value, list) else [value] * network.n_outputs for value in found]
+    scores = np.array([[np.nan if v is None else v for v in row] for row in rows], np.float64)
+    return Limits(np.random.default_rng(len(rows)), scores.reshape(-1, network.n_outputs), network.dtype)
+
+
+def check_sql(con: skipml.Connection, lake: Lake, network: Network, folder: Path, questions: int) -> Counter[str]:
+    """Ask the files and the table the same questions."""
+    paths, _, rng = loaded(con, lake, folder)
+    name = next(_model_names)
+    con.register_model(name, skipml.Model(network, tuple(lake.columns)))
+    inputs = arguments(rng, lake)
+    con.skipping = False
+    limits = scores_of(con, f"{name}({inputs})", network)
+    asker = Asker(rng, Limits(rng, limits.scores, limits.dtype), name, inputs, network.n_outputs)
+    source = f"'{paths[0]}'" if len(paths) == 1 else f"'{folder}/*.parquet'"
+    counts: Counter[str] = Counter()
+    for _ in range(questions):
+        question = asker.question()
+        con.skipping = True
+        found = con.execute(f"SELECT id FROM {source} WHERE {question.condition}", question.parameters).fetchall()
+        report = con.last_report
+        con.skipping = False
+        expected = con.execute(f"SELECT id FROM truth WHERE {question.condition}", question.parameters).fetchall()
+        assert sorted(found) == sorted(expected), (question, str(report))
+        assert report is not None
+        assert not report.counters["errors"], "an error while pruning would hide what is tested here"
+        counts += Counter(cases=1, **{k: v for k, v in report.counters.items() if k in ("row_groups", "skipped")})
+    return counts
+
+
+@pytest.mark.parametrize("name", ["small row groups", "duckdb"])
+def test_no_row_is_lost_and_none_added(
+    name: str, con: skipml.Connection, tmp_path: Path, count_cases: Callable[[int], None]
+) -> None:
+    counts: Counter[str] = Counter()
+
+    @many(name)
+    @given(lakes_and_networks(by_duckdb=name == "duckdb"))
+    def ask(case: tuple[Lake, Network]) -> None:
+        counts.update(check_sql(con, *case, tmp_path / next(_folder_names), EXAMPLES[name][1]))
+
+    ask()
+    count_cases(counts["cases"])
+    assert counts["cases"] >= EXAMPLES[name][0] * EXAMPLES[name][1]
+    assert counts["skipped"] >= counts["row_groups"] * 0.05, "the cases must be such that something is skipped"
+
+
+def check_plans(con: skipml.Connection, lake: Lake, network: Network, folder: Path, questions: int) -> Counter[str]:
+    """Hold the decisions of plans against every row."""
+    paths, table, rng = loaded(con, lake, folder)
+    name, model = next(_model_names), skipml.Model(network, tuple(lake.columns))
+    con.register_model(name, model)
+    inputs = ", ".join(
+        KINDS[kind].arguments[0].format(column) for kind, column in zip(lake.kinds, lake.columns, strict=True)
+    )
+    con.skipping = False
+    budget = Budget.unlimited(boxes_per_block=32, prove_keep=True)
+    limits = Limits(rng, model.evaluate(table).astype(np.float64), network.dtype)
+    counts: Counter[str] = Counter()
+    for _ in range(questions):
+        test = wanted(rng, model, limits, f"{name}({inputs})")
+        plan = skipml.plan(paths, test.predicate, budget=budget)
+        assert not plan.result.error
+        expected = test.predicate.matches(table)
+        if all(KINDS[kind].exact for kind in lake.kinds):
+            rows = con.execute(f"SELECT id FROM truth WHERE {test.sql} ORDER BY id").fetchall()
+            assert table["id"].to_numpy()[expected].tolist() == [row[0] for row in rows], test
+        group = np.repeat(np.arange(len(plan.decisions)), plan.footers.n_rows)
+        assert not expected[plan.decisions[group] == SKIP].any(), "SKIP: TRUE for no row"
+        assert expected[plan.decisions[group] == KEEP].all(), "KEEP: TRUE for every row"
+        ids = plan.scan(columns=["id"]).read_all()["id"].to_pylist()
+        assert ids == table["id"].to_numpy()[expected].tolist(), test
+        counts += Counter(cases=1, groups=len(plan.decisions))
+        counts += Counter(skip=int((plan.decisions == SKIP).sum()), keep=int((plan.decisions == KEEP).sum()))
+    return counts
+
+
+def test_decisions_of_plans_hold_for_every_row(
+    con: skipml.Connection, tmp_path: Path, count_cases: Callable[[int], None]
+) -> None:
+    counts: Counter[str] = Counter()
+
+    @many("plans")
+    @given(lakes_and_networks())
+    def decide(case: tuple[Lake, Network]) -> None:
+        counts.update(check_plans(con, *case, tmp_path / next(_folder_names), EXAMPLES["plans"][1]))
+
+    decide()
+    count_cases(counts["cases"])
+    assert counts["cases"] >= EXAMPLES["plans"][0] * EXAMPLES["plans"][1]
+    assert counts["skip"] >= counts["groups"] * 0.1, "the cases must be such that something is skipped"
+    assert counts["keep"] >= counts["groups"] * 0.02, "the cases must be such that something is kept"
