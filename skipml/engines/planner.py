@@ -6,7 +6,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -30,7 +30,7 @@ from skipml.engines.sql import (
     with_references,
 )
 from skipml.engines.virtual import VirtualFiles
-from skipml.errors import FileChangedError
+from skipml.errors import FileChangedError, FooterError
 from skipml.footers import Footers, read_footers
 from skipml.identity import FileIdentity, expand, identity
 from skipml.partitions import partition_values, value_bounds
@@ -137,8 +137,9 @@ class Planner:
         if not all(os.path.isabs(pattern) for pattern in reference.patterns) and session.search_path():
             return False
         try:
+            reference.files = expand(reference.patterns)
             reference.schema = self.parser.describe(reference)
-        except (duckdb.Error, NotAnalysableError):
+        except (duckdb.Error, NotAnalysableError, FooterError, OSError):
             return False
         return True
 
@@ -154,9 +155,8 @@ class Planner:
         predicates = [self._predicate(filters) for filters in reference.filters]
         if not predicates or any(predicate is None for predicate, _ in predicates):
             return None
-        files = expand(reference.patterns)
         found = [
-            self._decide(reference, files, filters, predicate, reader)
+            self._decide(reference, filters, predicate, reader)
             for filters, (predicate, reader) in zip(reference.filters, predicates, strict=True)
             if predicate is not None
         ]
@@ -183,13 +183,12 @@ class Planner:
     def _decide(
         self,
         reference: Reference,
-        files: Sequence[str],
         filters: ScanFilter,
         predicate: Predicate,
         reader: ConditionReader,
     ) -> tuple[Footers, Decisions, tuple[str, ...]]:
         used = sorted({filters.columns[i] for expr in reader.arguments.values() for i in expr.refs()})
-        footers = read_footers(files, used)
+        footers = read_footers(reference.files, used)
         columns = {name: _column_values(reference, footers, name) for name in used}
         regions = input_regions(reader.arguments, columns, filters.columns, reader.constants, footers.n_rows)
         decisions = prune(predicate, regions, Budget(predicate.seconds_per_row))

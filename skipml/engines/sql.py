@@ -12,6 +12,7 @@ import copy
 import itertools
 import json
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -33,6 +34,7 @@ from skipml.engines.dialect import (
 from skipml.engines.parameters import NotAnalysableError, bound_parameter
 from skipml.engines.pushdown import ScanFilter, scan_filters
 from skipml.engines.tree import base_name, cte_names, map_nodes, map_tables, meaning, nodes
+from skipml.identity import identity
 
 STANDIN_DATABASE = "__skipml"
 """An attached in-memory database that holds the empty stand-in tables."""
@@ -54,6 +56,9 @@ _SAFE_OPTIONS = {
     "file_row_number",
 }
 _MAX_VIEW_DEPTH = 8
+_MAX_SCHEMAS = 256
+_SETTLED_NS = 2_000_000_000
+"""Files younger than this may be written again without their modification time showing it."""
 
 
 Schema = tuple[tuple[str, str], ...]
@@ -69,6 +74,7 @@ class Reference:
     options: tuple[Node, ...]
     alias: str
     column_aliases: tuple[str, ...]
+    files: tuple[str, ...] = ()
     schema: Schema = ()
     filters: tuple[ScanFilter, ...] = ()
 
@@ -116,6 +122,7 @@ class Parser:
     private: duckdb.DuckDBPyConnection
     _templates: dict[str, Node] = field(default_factory=dict)
     _standins: dict[tuple[str, Schema], str] = field(default_factory=dict)
+    _schemas: dict[tuple[object, ...], Schema] = field(default_factory=dict)
 
     def tree(self, sql: str) -> Node:
         """The syntax tree of one SELECT; raises NotAnalysableError for anything else."""
@@ -172,7 +179,20 @@ class Parser:
         return node
 
     def describe(self, reference: Reference) -> Schema:
-        """Column names and types of the reference as DuckDB binds it."""
+        """Column names and types of the reference as DuckDB binds it; remembered while the files stay as they are."""
+        states = tuple((file, identity(file)) for file in reference.files)
+        key = (reference.patterns, json.dumps(reference.options), states)
+        if key in self._schemas:
+            return self._schemas[key]
+        schema = self._describe(reference)
+        newest = max((state.mtime_ns for _, state in states), default=0)
+        if time.time_ns() - newest > _SETTLED_NS:
+            if len(self._schemas) >= _MAX_SCHEMAS:
+                self._schemas.clear()
+            self._schemas[key] = schema
+        return schema
+
+    def _describe(self, reference: Reference) -> Schema:
         if reference.options:
             tree = self.tree("SELECT * FROM x")
             tree["statements"][0]["node"]["from_table"] = self.table_function(reference, reference.patterns)
