@@ -71,7 +71,8 @@ class Network:
     n_outputs: int
     dtype: np.dtype[np.floating]
     ops: tuple[Op, ...]
-    _steps: tuple[tuple[Op, tuple[Array, ...]], ...] = field(init=False, repr=False)
+    _steps: tuple[tuple[Op, tuple[Array, ...], int], ...] = field(init=False, repr=False)
+    _shapes: tuple[tuple[int, ...], ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
@@ -79,12 +80,17 @@ class Network:
         if self.n_inputs < 1:
             raise ModelError(f"a network needs at least one input, not {self.n_inputs}")
         width, steps = self.n_inputs, []
+        rows = width  # of the activations in memory
+        last_product = max((i for i, op in enumerate(self.ops) if isinstance(op, Affine)), default=-1)
         for index, op in enumerate(self.ops):
             width = _checked_width(index, op, width, self.dtype)
-            steps.append((op, _tiled(op, width, self.dtype)))
+            if isinstance(op, Affine):
+                rows = max(width, _MIN_OUTPUTS) if index == last_product else width
+            steps.append((op, _tiled(op, rows, self.dtype), rows))
         if width != self.n_outputs:
             raise ModelError(f"the last op gives {width} outputs, but the network declares {self.n_outputs}")
         object.__setattr__(self, "_steps", tuple(steps))
+        object.__setattr__(self, "_shapes", tuple(c[0].shape for op, c, _ in steps if isinstance(op, Affine)))
 
     def forward(self, x: ArrayLike) -> Array:
         """The outputs for each row: x [n, n_inputs] -> [n, n_outputs] in `dtype`.
@@ -99,9 +105,8 @@ class Network:
 
     def forward_columns(self, columns: Sequence[Array]) -> Array:
         """The same for rows given as one array [n] per input, the form in which databases hand them over."""
-        shapes = tuple(constants[0].shape for op, constants in self._steps if isinstance(op, Affine))
-        used = _usable_lanes(self.dtype, shapes)
-        widest = max(self.n_inputs, *(n_out for n_out, _ in shapes), _MIN_OUTPUTS) + 1
+        used = _usable_lanes(self.dtype, self._shapes)
+        widest = max(self.n_inputs, *(n_out for n_out, _ in self._shapes), _MIN_OUTPUTS) + 1
         slab = used * max(1, _SLAB_BYTES // (widest * self.dtype.itemsize * _LANES))
         n = len(columns[0])
         out = np.empty((n, self.n_outputs), self.dtype)
@@ -109,8 +114,8 @@ class Network:
             for start in range(0, n, slab):
                 size = min(slab, n - start)
                 h = _to_lanes([column[start : start + size] for column in columns], used, self.dtype)
-                for depth, (op, constants) in enumerate(self._steps, start=1):
-                    h = _apply(op, constants, h, depth)
+                for depth, (op, constants, rows) in enumerate(self._steps, start=1):
+                    h = _apply(op, constants, h, (depth, rows))
                 y = h[:, : self.n_outputs, :used].transpose(0, 2, 1).reshape(-1, self.n_outputs)
                 # -0.0 becomes 0.0: which of the two max() returns may depend on the position
                 np.add(y[:size], self.dtype.type(0), out=out[start : start + size])
@@ -211,29 +216,32 @@ def _to_lanes(columns: Sequence[Array], used: int, dtype: np.dtype[np.floating])
     return blocks
 
 
-def _tiled(op: Op, width: int, dtype: np.dtype[np.floating]) -> tuple[Array, ...]:
+def _tiled(op: Op, rows: int, dtype: np.dtype[np.floating]) -> tuple[Array, ...]:
     """The constants of an op as `_apply` takes them: a weight of at least _MIN_OUTPUTS rows with the bias as a further
-    column; vectors repeated over the lanes, with what leaves the ones behind the values alone.
+    column; vectors repeated over the lanes, with what leaves the rows behind the values alone.
     """
     if isinstance(op, LeakyRelu):
-        return (np.full((width + 1) * _LANES, op.slope, dtype),)
+        return (np.full((rows + 1) * _LANES, op.slope, dtype),)
     if isinstance(op, Affine):
         weight = np.column_stack([op.weight, op.bias])
-        return (np.pad(weight, ((0, max(0, _MIN_OUTPUTS - width)), (0, 0))),)
+        return (np.pad(weight, ((0, max(0, _MIN_OUTPUTS - len(weight))), (0, 0))),)
     (vector,) = _constants(op)
-    return (np.repeat(np.append(vector, dtype.type(0 if isinstance(op, Shift) else 1)), _LANES),)
+    neutral = dtype.type(0 if isinstance(op, Shift) else 1)
+    return (np.repeat(np.pad(vector, (0, rows + 1 - len(vector)), constant_values=neutral), _LANES),)
 
 
-def _apply(op: Op, constants: tuple[Array, ...], h: Array, depth: int) -> Array:
-    """One op on blocks h [blocks, n_in + 1, _LANES], which it may overwrite."""
+def _apply(op: Op, constants: tuple[Array, ...], h: Array, place: tuple[int, int]) -> Array:
+    """One op on blocks h [blocks, n_in + 1, _LANES], which it may overwrite; `place` is the number of the op and of the
+    rows it leaves.
+    """
     flat: Array = h.reshape(len(h), -1)
     match op:
         case Affine():
             weight = constants[0]
+            depth, rows = place
             y = _scratch.blocks(depth, (len(h), len(weight)), h.dtype)
             np.matmul(weight, h, out=y[:, :-1])
-            n_out = len(op.bias)
-            return y if len(weight) == n_out else np.concatenate([y[:, :n_out], y[:, -1:]], axis=1)
+            return y if len(weight) == rows else np.concatenate([y[:, :rows], y[:, -1:]], axis=1)
         case Scale():
             flat *= constants[0]
         case Divide():
