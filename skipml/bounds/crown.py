@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml.bounds.interval import Span, Trace
+from skipml.bounds.product import product
 from skipml.bounds.stages import Stage, Stages
 
 Floats = NDArray[np.float64]
@@ -75,8 +76,8 @@ def _relaxations(stages: Stages, trace: Trace, centre: Floats, radius: Floats) -
     if not stages.slopes:
         return []
     first = stages.linear[0]
-    at_centre = centre @ first.weight.T + first.bias
-    spread = radius @ first.absolute.T
+    at_centre = product(centre, first.weight.T) + first.bias
+    spread = product(radius, first.absolute.T)
     relaxations = [_relax(at_centre - spread, at_centre + spread, trace.before[0], stages.slopes[0])]
     if len(stages.slopes) == 1:
         return relaxations
@@ -154,8 +155,8 @@ def _forward(
     mid[-1] += half
     dev[-1] += half
     p, q = scratch.array(0, len(stage.bias)), scratch.array(1, len(stage.bias))
-    np.matmul(mid.reshape(-1, mid.shape[2]), stage.weight.T, out=p.reshape(-1, p.shape[2]))
-    np.matmul(dev.reshape(-1, dev.shape[2]), stage.absolute.T, out=q.reshape(-1, q.shape[2]))
+    product(mid.reshape(-1, mid.shape[2]), stage.weight.T, out=p.reshape(-1, p.shape[2]))
+    product(dev.reshape(-1, dev.shape[2]), stage.absolute.T, out=q.reshape(-1, q.shape[2]))
     p[-1] += stage.bias
     return p, q
 
@@ -176,7 +177,7 @@ def _backward(stages: Stages, relaxations: list[_Relaxation], centre: Floats, ra
         a = a * relaxation.mid
         a += absolute * relaxation.dev
         constant += a @ stage.bias
-        a = (a.reshape(-1, a.shape[2]) @ stage.weight).reshape(*a.shape[:2], -1)
+        a = product(a.reshape(-1, a.shape[2]), stage.weight).reshape(*a.shape[:2], -1)
     slope = np.broadcast_to(a, (len(a), *centre.shape))
     bound = constant + np.einsum("fmd,md->fm", slope, centre) + np.einsum("fmd,md->fm", np.abs(slope), radius)
     return bound.T, slope.transpose(1, 0, 2)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from skipml.bounds.product import product
 from skipml.bounds.rounding import Arithmetic
 from skipml.network import Affine, Array, Divide, LeakyRelu, Network, Op, Scale, Shift
 
@@ -150,7 +151,8 @@ def _through_linear(step: _Linear, span: Span, magnitude: Floats) -> Span:
     entering *= step.relative
     entering += span.error
     if step.weight.ndim == 2:
-        centre, radius, error = span.centre @ step.weight, span.radius @ step.absolute, entering @ step.absolute
+        centre, radius = product(span.centre, step.weight), product(span.radius, step.absolute)
+        error = product(entering, step.absolute)
     else:
         centre, radius, error = span.centre * step.weight, span.radius * step.absolute, entering * step.absolute
     centre += step.bias

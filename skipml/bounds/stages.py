@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from skipml.bounds.product import product
 from skipml.network import Affine, Divide, LeakyRelu, Network, Scale, Shift
 
 Floats = NDArray[np.float64]
@@ -64,7 +65,7 @@ def values(stages: Stages, x: Floats) -> Floats:
     """The functionals at concrete points, approximately: x [K, d] -> [K, m]."""
     h = x
     for stage, slope in zip(stages.linear, (*stages.slopes, None), strict=True):
-        h = h @ stage.weight.T + stage.bias
+        h = product(h, stage.weight.T) + stage.bias
         if slope is not None:
             np.maximum(h, slope * h, out=h)
     return h
@@ -74,12 +75,12 @@ def gradients(stages: Stages, x: Floats, direction: Floats) -> Floats:
     """The gradient at x [K, d] of the sum of `direction` [K, m] times the functionals -> [K, d]."""
     h, local = x, []
     for stage, slope in zip(stages.linear[:-1], stages.slopes, strict=True):
-        h = h @ stage.weight.T + stage.bias
+        h = product(h, stage.weight.T) + stage.bias
         local.append(np.where(h > 0, 1.0, slope))
         h = h * local[-1]
-    a: Floats = direction @ stages.linear[-1].weight
+    a: Floats = product(direction, stages.linear[-1].weight)
     for stage, factor in zip(reversed(stages.linear[:-1]), reversed(local), strict=True):
-        a = (a * factor) @ stage.weight
+        a = product(a * factor, stage.weight)
     return a
 
 
