@@ -26,6 +26,9 @@ from skipml.identity import FileIdentity
 _MAX_GAPS = 32
 """Longer lists of row ranges cost more per row than they save (measured on DuckDB 1.5)."""
 
+_NEARLY_ALL = 0.95
+"""A file is read as it is if more than this share of its row groups is kept: reading through Python costs a little."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kept:
@@ -126,7 +129,8 @@ def _virtual_files(reference: Reference, kept: Kept, files: VirtualFiles) -> lis
     listed: list[str | None] = []
     virtual = []
     for i, (path, state, groups) in enumerate(zip(kept.files, kept.states, kept.row_groups, strict=True)):
-        if groups is None or state is None:
+        n_groups = len(kept.first_rows[i]) - 1
+        if groups is None or state is None or len(groups) > _NEARLY_ALL * n_groups:
             listed.append(path)
         elif len(groups) or i == 0 or all_matter:
             listed.append(None)
