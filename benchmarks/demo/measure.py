@@ -27,6 +27,8 @@ class Runs:
     system: str
     first: float = 0.0
     warm: list[float] = field(default_factory=list)
+    processor: list[float] = field(default_factory=list)
+    """Of each warm run, the seconds of processor time of all threads: a busy machine changes these least."""
     planning: list[float] = field(default_factory=list)
     """Of each warm run, the part that skipml spent before DuckDB read a row."""
     verification: list[float] = field(default_factory=list)
@@ -85,10 +87,8 @@ def measure(
             tick()
         for turn in range(n_warm):
             for i in (*range(turn % len(runs), len(runs)), *range(turn % len(runs))):
-                seconds, rows = _timed(connections[i], sql)
+                rows = _timed(connections[i], sql, runs[i])
                 assert same_rows(rows, found[i]), f"{runs[i].system} gave other rows when it ran again ({layout})"
-                runs[i].warm.append(seconds)
-                _note_report(runs[i], connections[i])
                 tick()
         for run, connection, rows in zip(runs, connections, found, strict=True):
             assert same_rows(rows, found[0]), f"{run.system} and {runs[0].system} differ in a row ({layout})"
@@ -101,16 +101,16 @@ def measure(
     return Measured(layout, rows_sql(Path(table.name), limit), runs, len(found[0]), str(sums[0][0][1]), report)
 
 
-def _timed(connection: Any, sql: str) -> tuple[float, Rows]:
-    started = time.perf_counter()
-    rows = connection.execute(sql).fetchall()
-    return time.perf_counter() - started, rows
-
-
-def _note_report(run: Runs, connection: Any) -> None:
+def _timed(connection: Any, sql: str, run: Runs) -> Rows:
+    """The rows of a warm run, whose times are added to `run`."""
+    started, worked = time.perf_counter(), time.process_time()
+    rows: Rows = connection.execute(sql).fetchall()
+    run.warm.append(time.perf_counter() - started)
+    run.processor.append(time.process_time() - worked)
     if (report := _report(connection)) is not None:
         run.planning.append(report.seconds)
         run.verification.append(sum(scan.decisions.seconds for scan in report.scans))
+    return rows
 
 
 def _skipped(connection: Any) -> int:
