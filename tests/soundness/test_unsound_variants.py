@@ -1,0 +1,32 @@
+"""The suite can fail: every unsound variant in `variants.py` is caught, and the code as it is is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.soundness.battery import BATTERIES
+from tests.soundness.engine_battery import ENGINE_BATTERIES
+from tests.soundness.variants import VARIANTS, Variant
+
+pytestmark = pytest.mark.usefixtures("patient")
+
+_ALL = {**BATTERIES, **ENGINE_BATTERIES}
+
+
+@pytest.mark.parametrize("name", _ALL)
+def test_the_code_as_it_is_breaks_no_rule(name: str, tmp_path: Path) -> None:
+    assert _ALL[name](tmp_path) == []
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.apply.__name__.strip("_"))
+def test_an_unsound_variant_is_caught(variant: Variant, tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        variant.apply(patch)
+        findings = _ALL[variant.battery](tmp_path)
+    assert findings, f"nothing was found wrong although this was broken: {variant.rule}"
+
+
+def test_every_variant_breaks_a_rule_of_its_own() -> None:
+    assert len({variant.rule for variant in VARIANTS}) == len(VARIANTS) >= 12
