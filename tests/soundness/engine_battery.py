@@ -151,9 +151,7 @@ QUERIES: tuple[Asked, ...] = (
     Asked("SELECT id FROM {t} WHERE 150 < minus(a, 0)"),
     Asked("SELECT id FROM (SELECT * FROM {t} ORDER BY id LIMIT 20) WHERE minus(a, 0) > 200"),
     Asked("SELECT id FROM (SELECT * FROM {t} ORDER BY id DESC LIMIT 20) WHERE minus(a, 0) < 200"),
-    Asked(
-        "SELECT id FROM (SELECT *, row_number() OVER (ORDER BY id) AS n FROM {t}) WHERE minus(a, 0) > 300 AND n < 10"
-    ),
+    Asked("SELECT a FROM (SELECT a, count(*) OVER () AS n_rows FROM {t}) WHERE minus(a, 0) > 300 AND n_rows = 400"),
     Asked("SELECT id FROM (SELECT DISTINCT ON (b) * FROM {t} ORDER BY b, id) WHERE minus(a, b) > 60"),
     Asked("SELECT b, max(id) FROM {t} GROUP BY b HAVING minus(max(a), 0) < 349.5"),
     Asked("SELECT t.id, u.id FROM {t} t ASOF JOIN {u} u ON t.id >= u.id WHERE minus(u.a, 0) < 249.5"),
