@@ -30,7 +30,7 @@ class RegisteredFunction:
 
 @dataclass(slots=True)
 class ConditionReader:
-    """Turns the conjuncts of one scan into a predicate whose inputs are argument expressions, named by their text.
+    """Turns the conjuncts of one scan into a predicate whose inputs are argument expressions, named by number and text.
 
     `constant` evaluates the SQL of a constant as DuckDB does and gives it as a float, or None.
     """
@@ -39,6 +39,7 @@ class ConditionReader:
     scan_columns: Sequence[str]
     constant: Callable[[str], float | None]
     arguments: dict[str, Expr] = field(default_factory=dict)
+    _names: dict[Expr, str] = field(default_factory=dict)
     constants: dict[str, float] = field(default_factory=dict)
     understood: list[str] = field(default_factory=list)
     """The conditions of the predicate, as text."""
@@ -89,7 +90,8 @@ class ConditionReader:
         return _score_test(operator, function.model.output(output, inputs), limit)
 
     def _input(self, expr: Expr) -> str:
-        name = self._text(expr)
+        # A column may have the text of an expression for its name, so the text alone would not do.
+        name = self._names.setdefault(expr, f"{len(self._names)}: {self._text(expr)}")
         self.arguments[name] = expr
         self._collect_constants(expr)
         return name

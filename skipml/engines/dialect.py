@@ -111,8 +111,8 @@ def _children(node: Node) -> tuple[Expr, ...]:
 
 def join_condition(condition: Node) -> Expr:
     """One condition of a comparison join; its right side counts columns of the right child only."""
-    if "comparison" not in condition:
-        return Expr("opaque")
+    if "comparison" not in condition or "right" not in condition:
+        return Expr("opaque")  # DuckDB 2.0: a condition that compares nothing, over the columns of both sides
     symbol = _COMPARISONS.get(condition["comparison"])
     sides = (expression(condition["left"]), expression(condition["right"]))
     return Expr("compare", symbol, sides, type="BOOLEAN") if symbol else Expr("opaque", "", sides)

@@ -62,7 +62,7 @@ def choose(parser: Parser, query: Query, reference: Reference, kept: Kept, files
     real = {name.lower() for name, _ in reference.schema}
     extra = [name for name in query.virtual_columns if name not in real]
     needs_real_names = bool(extra) or reference.option("filename") or reference.option("file_row_number")
-    condition = _condition(kept, allowed=not (dialect.ROW_GROUP_COLUMN and query.has_limit))
+    condition = _condition(kept, allowed=not (dialect.ROW_GROUP_COLUMN and query.may_be_limited))
     if condition is not None and (needs_real_names or len(kept.files) == 1):
         if extra and query.has_star:
             return Route(

@@ -93,7 +93,8 @@ class Query:
     tree: Node
     references: list[Reference]
     has_star: bool
-    has_limit: bool
+    may_be_limited: bool
+    """DuckDB may read the scan as a top-n or a sample: it has ORDER BY, LIMIT, a window or a sample."""
     virtual_columns: tuple[str, ...]
     """Names of virtual columns that the query reads."""
     taken: frozenset[str]
@@ -214,6 +215,10 @@ class Parser:
         return node
 
 
+def _may_limit(node: Node) -> bool:
+    return bool(node.get("modifiers") or node.get("sample")) or node.get("class") == "WINDOW"
+
+
 _numbers = itertools.count()
 """Cursors share the database of the stand-ins, so names are unique in the process."""
 
@@ -261,7 +266,7 @@ def find_references(parser: Parser, sql: str, session: Session) -> Query:
         tree=tree,
         references=references,
         has_star=any(node.get("class") == "STAR" for node in nodes(tree)),
-        has_limit=any(node.get("modifiers") for node in nodes(tree)),
+        may_be_limited=any(_may_limit(node) for node in nodes(tree)),
         virtual_columns=tuple(name for name in VIRTUAL_COLUMNS if name in columns),
         taken=frozenset(known) | frozenset(ctes),
     )

@@ -16,7 +16,7 @@ import pytest
 
 import skipml
 from skipml.engines import planner
-from tests.oracle import DUCKDB_2, ask, linear, model, rows_of
+from tests.oracle import ask, linear, model, rows_of
 
 pytestmark = pytest.mark.usefixtures("patient")
 
@@ -181,7 +181,6 @@ def test_a_model_outlives_the_cursor_that_registered_it(tmp_path: Path) -> None:
     assert done.stdout.strip() == "[(2.0,)]", done.stderr
 
 
-@pytest.mark.xfail(strict=True, reason="expressions are told apart by their text, which a column may have for its name")
 @pytest.mark.parametrize(
     "condition",
     [
@@ -201,9 +200,6 @@ def test_a_column_is_not_taken_for_an_expression(con: skipml.Connection, tmp_pat
     assert answers.skipping == answers.plain
 
 
-@pytest.mark.xfail(
-    DUCKDB_2, strict=True, reason="DuckDB 2.0 fails on file_row_group_number below a window that becomes a top-n"
-)
 def test_a_query_that_duckdb_answers_in_a_transaction_does_not_fail(con: skipml.Connection, tmp_path: Path) -> None:
     sql = (
         f"SELECT *, row_number() OVER (ORDER BY id) AS place FROM '{ramp(tmp_path / 'x.parquet')}' "
@@ -217,9 +213,6 @@ def test_a_query_that_duckdb_answers_in_a_transaction_does_not_fail(con: skipml.
     assert answers.skipping == answers.plain
 
 
-@pytest.mark.xfail(
-    DUCKDB_2, strict=True, reason="a condition of a comparison join that compares nothing has no right side"
-)
 @pytest.mark.parametrize("join", ["LEFT", "FULL", "ANTI"])
 def test_conditions_of_outer_joins_are_analysed(con: skipml.Connection, tmp_path: Path, join: str) -> None:
     con.execute("CREATE TABLE small AS SELECT i AS id FROM range(0, 400, 3) t(i)")
