@@ -396,7 +396,7 @@ def _outer_joins_are_inner(patch: Patch) -> None:
     _joins(patch, lambda node: {"join_type": "INNER" if node.get("join_type") in _OUTER else node.get("join_type")})
 
 
-_OUTER = ("LEFT", "RIGHT", "OUTER")
+_OUTER = ("LEFT", "RIGHT", "FULL", "OUTER")
 
 
 @variant("queries", "an anti join keeps the rows that its condition does not name")
