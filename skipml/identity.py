@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import threading
 from collections.abc import Sequence
@@ -13,7 +14,6 @@ from skipml.errors import FooterError
 
 Path = str | os.PathLike[str]
 
-_GLOB_CHARACTERS = frozenset("*?[")
 _OFFLINE = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 _local = threading.local()
 
@@ -37,7 +37,8 @@ def identity(path: Path | int) -> FileIdentity:
 
 def expand(paths: Path | Sequence[Path]) -> tuple[str, ...]:
     """The files that paths and globs (`**` too) stand for: a list stays in its order, the matches of one glob come in
-    DuckDB's. Raises FooterError naming the pattern that matches nothing.
+    DuckDB's. As in DuckDB a name with `*`, `?` or `[` is a glob first. Raises FooterError naming the pattern that
+    matches nothing.
     """
     patterns = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
     if not patterns:
@@ -55,16 +56,16 @@ def private_connection() -> duckdb.DuckDBPyConnection:
 
 
 def _matches(pattern: str) -> list[str]:
-    if os.path.isfile(pattern):
-        return [pattern]
     if os.path.isdir(pattern):
-        pattern = os.path.join(pattern, "**", "*.parquet")
+        pattern = os.path.join(glob.escape(pattern), "**", "*.parquet")
     files = []
-    if _GLOB_CHARACTERS & set(pattern):
+    if glob.has_magic(pattern):
         try:
             files = [row[0] for row in private_connection().execute("SELECT file FROM glob(?)", [pattern]).fetchall()]
         except duckdb.Error as error:
             raise FooterError(f"cannot list '{pattern}': {error}") from error
+    if not files and os.path.isfile(pattern):
+        return [pattern]
     if not files:
         raise FooterError(f"no file matches '{pattern}'; check that it exists (paths are relative to {os.getcwd()})")
     return files

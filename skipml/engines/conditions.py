@@ -27,6 +27,20 @@ class RegisteredFunction:
     model: Model
     kind: Kind
 
+    def takes(self, call: Expr) -> bool:
+        """Whether a bound call is of this function and not of another of its name."""
+        inputs = [arg.type for arg in call.args]
+        result = "LIST" if self.result.endswith("[]") else self.result
+        return inputs == ["DOUBLE"] * self.model.network.n_inputs and call.type == result
+
+    @property
+    def result(self) -> str:
+        """The SQL type it gives."""
+        if self.kind == "class":
+            return "INTEGER"
+        element = "FLOAT" if self.model.network.dtype == np.float32 else "DOUBLE"
+        return element if self.model.n_outputs == 1 else f"{element}[]"
+
 
 @dataclass(slots=True)
 class ConditionReader:
@@ -78,8 +92,8 @@ class ConditionReader:
         function = self.functions.get(call.name) if call is not None else None
         if call is None or function is None or limit is None or np.isnan(limit):
             return Opaque("not a model score against a constant")
-        if len(call.args) != function.model.network.n_inputs:
-            return Opaque("wrong number of arguments")
+        if not function.takes(call):
+            return Opaque("another function of the same name")
         inputs = [self._input(arg) for arg in call.args]
         self.understood.append(f"{self._text(value)} {operator} {limit:g}")
         if function.kind == "class":

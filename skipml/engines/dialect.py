@@ -5,6 +5,7 @@ Everything else in `engines` sees `Expr` and the accessors below, never a versio
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,9 @@ Node = dict[str, Any]
 
 ROW_GROUP_COLUMN = duckdb.__version__.split(".")[0] >= "2"
 """DuckDB 2.0 has the virtual column `file_row_group_number`; 1.5 has only `file_row_number`."""
+
+PLANS_FOLLOW_SETTINGS = duckdb.__version__.split(".")[0] >= "2"
+"""DuckDB 1.5 serializes plans without regard to `integer_division`."""
 
 _COMPARISONS = {
     "COMPARE_EQUAL": "=",
@@ -196,6 +200,19 @@ def is_false(node: Node) -> bool:
     if "literal" in node:
         return node["literal"].get("kind") == "BOOLEAN" and str(node["literal"]["text"]).lower() == "false"
     return node["value"]["type"]["id"] == "BOOLEAN" and node["value"].get("value") is False
+
+
+def is_decimal_cast(node: Node) -> bool:
+    """Whether a syntax tree of DuckDB 1.5 casts to DECIMAL: it holds DECIMAL for DECIMAL(18,3)."""
+    return node.get("class") == "CAST" and node.get("cast_type", {}).get("id") == "DECIMAL"
+
+
+def printed_name(text: str, sql: str) -> str | None:
+    """The name of an output that the tree prints as `text`, in a query that was written as `sql`; None if unclear."""
+    if "DECIMAL(18,3)" not in text:
+        return text
+    wrote_width = re.search(r"(DEC|DECIMAL|NUMERIC)\s*\(", sql, re.IGNORECASE)
+    return None if wrote_width else text.replace("DECIMAL(18,3)", "DECIMAL")
 
 
 def set_first_argument(function: Node, expr: Node) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from inspect import Parameter, Signature
@@ -30,6 +30,9 @@ from skipml.scores import Model
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DEFINES = re.compile(r"\bCREATE\b.*\b(VIEW|MACRO|FUNCTION)\b", re.IGNORECASE | re.DOTALL)
+_DEFINES_READER = re.compile(
+    r"\b(MACRO|FUNCTION)\s+([\w.\"]+\s+)*[\w.\"]*(read_parquet|parquet_scan)\"?\s*\(", re.IGNORECASE
+)
 
 
 @dataclass(slots=True)
@@ -43,10 +46,12 @@ class _Shared:
     """The Python functions that DuckDB calls: it lets go of them when the cursor that registered them is closed."""
     definitions_call_models: bool = False
     """A view or macro calls a model, so a query may call one without naming it."""
+    reader_is_hidden: bool = False
+    """A macro has the name of DuckDB's Parquet reader, so a reference to a file may be anything."""
 
     def calls_model(self, sql: str) -> bool:
         """Whether the text may call a model; false positives cost an analysis, never a row."""
-        if not self.functions:
+        if not self.functions or self.reader_is_hidden:
             return False
         text = sql.lower()
         return self.definitions_call_models or any(name in text for name in self.functions)
@@ -96,18 +101,26 @@ class Connection:
                 "load it with skipml.Model.load or Model.from_torch"
             )
         with self._shared.lock:
-            known = "SELECT 1 FROM duckdb_functions() WHERE lower(function_name) = lower(?)"
-            if self._planner.parser.private.execute(known, [name]).fetchone() is not None:
-                raise RegistrationError(
-                    f"{name!r} is a function already: choose another name or call remove_function first"
-                )
-            self._create_function(name, model)
-            self._shared.functions[name.lower()] = RegisteredFunction(name.lower(), model, "score")
+            functions = [RegisteredFunction(name.lower(), model, "score")]
             if model.n_outputs > 1:
-                self._shared.functions[f"{name}_class".lower()] = RegisteredFunction(
-                    f"{name}_class".lower(), model, "class"
+                functions.append(RegisteredFunction(f"{name}_class".lower(), model, "class"))
+            known = "SELECT lower(function_name) FROM duckdb_functions() WHERE lower(function_name) IN (?, ?)"
+            names = [functions[0].name, functions[-1].name]
+            taken = self._planner.parser.private.execute(known, names).fetchone()
+            if taken is not None:
+                raise RegistrationError(
+                    f"{taken[0]!r} is a function already: choose another name or call remove_function first"
                 )
+            self._create_functions(functions)
+            self._shared.functions.update({function.name: function for function in functions})
             self._note_definitions()
+
+    def create_function(self, name: str, *args: Any, **kwargs: Any) -> Connection:
+        """DuckDB's `create_function`; raises RegistrationError for the name of a model."""
+        if name.lower() in self._shared.functions:
+            raise RegistrationError(f"{name!r} is a model: choose another name or call remove_function first")
+        self._plain.create_function(name, *args, **kwargs)
+        return self
 
     def remove_function(self, name: str) -> Connection:
         """Remove a function; a removed model no longer filters anything."""
@@ -146,7 +159,7 @@ class Connection:
         statements = self._statements(query)
         for i, (text, _) in enumerate(statements, start=1):
             given = parameters if i == len(statements) else None
-            self._run(text, given, variables, self._plain.execute, _given(parameters=given))
+            self._execute(text, given, variables)
         return self
 
     def explain(self, query: str, params: object = None) -> Report:
@@ -211,14 +224,14 @@ class Connection:
             return _relation(scope.call(_plain_relations(variables), self._plain.sql, query, **named))
         statements = self._statements(query)
         for text, _ in statements[:-1]:
-            self._run(text, None, variables, self._plain.execute, {})
+            self._execute(text, None, variables)
         if not statements:
             return None
         last, is_select = statements[-1]
         if is_select and params is None:
             plain = scope.call(_plain_relations(variables), self._plain.sql, last, **named)
             return Relation(plain, last, _plain_relations(variables), self)
-        return _relation(self._run(last, params, variables, self._plain.sql, named))
+        return _relation(self._run(last, params, variables, self._plain.sql, named, takes_result=False))
 
     def _statements(self, query: str) -> list[tuple[str, bool]]:
         """The texts of the statements, and whether each is a SELECT; what DuckDB expands (PIVOT) stays in one piece."""
@@ -240,13 +253,23 @@ class Connection:
         except duckdb.Error:
             return None
 
+    def _execute(self, sql: str, parameters: object, variables: Mapping[str, Any]) -> None:
+        given = _given(parameters=parameters)
+        self._run(sql, parameters, variables, self._plain.execute, given, takes_result=True)
+
     def _run(
-        self, sql: str, parameters: object, variables: Mapping[str, Any], method: Any, given: Mapping[str, Any]
+        self,
+        sql: str,
+        parameters: object,
+        variables: Mapping[str, Any],
+        method: Any,
+        given: Mapping[str, Any],
+        *,
+        takes_result: bool,
     ) -> Any:
         """Run one statement, rewritten where that helps; if the rewritten one fails, as it was."""
         variables = _plain_relations(variables)
         self._note(sql)
-        takes_result = method == self._plain.execute
         plan = self._plan_statement(sql, parameters, UserSession(self._plain, variables, takes_result=takes_result))
         self._running = plan
         if plan is None or plan.sql is None:
@@ -279,36 +302,40 @@ class Connection:
         return self.skipping and self._shared.calls_model(sql)
 
     def _note(self, query: object) -> None:
-        """Remember that a definition calls a model."""
-        if (
-            isinstance(query, str)
-            and _DEFINES.search(query)
-            and any(name in query.lower() for name in self._shared.functions)
-        ):
-            self._shared.definitions_call_models = True
+        """Remember that a definition calls a model, or hides the Parquet reader."""
+        if isinstance(query, str) and _DEFINES.search(query):
+            if any(name in query.lower() for name in self._shared.functions):
+                self._shared.definitions_call_models = True
+            if _DEFINES_READER.search(query):
+                self._shared.reader_is_hidden = True
 
     def _note_definitions(self) -> None:
-        views = self._plain.execute("SELECT lower(sql) FROM duckdb_views() WHERE NOT internal").fetchall()
+        """Take note of the views and macros that are there already."""
+        views = self._plain.execute("SELECT '', lower(sql) FROM duckdb_views() WHERE NOT internal").fetchall()
         macros = self._plain.execute(
-            "SELECT lower(macro_definition) FROM duckdb_functions() WHERE macro_definition IS NOT NULL AND NOT internal"
+            "SELECT lower(function_name), lower(macro_definition) FROM duckdb_functions() "
+            "WHERE macro_definition IS NOT NULL AND NOT internal"
         ).fetchall()
-        if any(name in str(text) for (text,) in views + macros for name in self._shared.functions):
+        if any(name in str(text) for _, text in views + macros for name in self._shared.functions):
             self._shared.definitions_call_models = True
+        if any(name in ("read_parquet", "parquet_scan") for name, _ in macros):
+            self._shared.reader_is_hidden = True
 
-    def _create_function(self, name: str, model: Model) -> None:
-        element = "FLOAT" if model.network.dtype == np.float32 else "DOUBLE"
-        inputs: list[Any] = ["DOUBLE"] * model.network.n_inputs
+    def _create_functions(self, functions: Sequence[RegisteredFunction]) -> None:
+        created: list[str] = []
         arrow: Any = "arrow"
         try:
-            output = element if model.n_outputs == 1 else f"{element}[]"
-            self._shared.callbacks += [_scorer(model), _classifier(model)]
-            score, label = self._shared.callbacks[-2:]
-            self._plain.create_function(name, score, inputs, output, type=arrow)
-            if model.n_outputs > 1:
-                self._plain.create_function(f"{name}_class", label, inputs, "INTEGER", type=arrow)
+            for function in functions:
+                callback = _scorer(function.model) if function.kind == "score" else _classifier(function.model)
+                inputs: list[Any] = ["DOUBLE"] * function.model.network.n_inputs
+                self._plain.create_function(function.name, callback, inputs, function.result, type=arrow)
+                created.append(function.name)
+                self._shared.callbacks.append(callback)
         except duckdb.Error as error:
+            for name in created:
+                self._plain.remove_function(name)
             raise RegistrationError(
-                f"the function {quote_name(name)} cannot be created: {error}; "
+                f"the function {quote_name(functions[len(created)].name)} cannot be created: {error}; "
                 "choose another name or call remove_function first"
             ) from error
 

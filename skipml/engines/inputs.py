@@ -19,18 +19,8 @@ from skipml.regions import Regions
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-_INTEGERS = {
-    "TINYINT",
-    "SMALLINT",
-    "INTEGER",
-    "BIGINT",
-    "HUGEINT",
-    "UTINYINT",
-    "USMALLINT",
-    "UINTEGER",
-    "UBIGINT",
-    "UHUGEINT",
-}
+_BITS = {"TINYINT": 8, "SMALLINT": 16, "INTEGER": 32, "BIGINT": 64, "HUGEINT": 128}
+_INTEGERS = {sign + name for name in _BITS for sign in ("", "U")}
 _DATES = {"DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"}
 _EPOCH = _DATES | {"TIME", "TIMESTAMP WITH TIME ZONE"}
 _PART_RANGE = {
@@ -168,15 +158,20 @@ class _Evaluation:
             )
         if target == "FLOAT":
             return inner.between(*_to_float32(inner, source))
-        step = 1.0 if target in _INTEGERS else 10.0 ** -int(target[:-1].split(",")[1])
-        return inner.between(*_outward(inner.lower - step, inner.upper + step))
+        needed, kept = _scale(source), _scale(target) or 0
+        if needed is not None and kept >= needed:
+            return _within_type(inner, target)
+        step = 10.0**-kept
+        return _within_type(inner.between(*_outward(inner.lower - step, inner.upper + step)), target)
 
     def _call(self, expr: Expr) -> Values:
         name, args = expr.name, expr.args
         if name == "epoch" and len(args) == 1 and args[0].type in _EPOCH:
             return self.values(args[0])
-        if name in ("+", "-", "*", "/") and all(_is_numeric(arg.type) for arg in args):
-            return self._arithmetic(name, [self.values(arg) for arg in args], expr.type)
+        # DuckDB 1.5 has a setting that makes `/` a division of integers.
+        known = name in ("+", "-", "*") or (name == "/" and expr.type in ("DOUBLE", "FLOAT"))
+        if known and all(_is_numeric(arg.type) for arg in args):
+            return _within_type(self._arithmetic(name, [self.values(arg) for arg in args], expr.type), expr.type)
         if name in _MONOTONE and len(args) == 1 and args[0].type in ("DOUBLE", "FLOAT"):
             return self._monotone(name, self.values(args[0]))
         if name == "abs" and len(args) == 1 and _is_numeric(args[0].type):
@@ -251,6 +246,37 @@ def _interval(name: str, a: Values, b: Values) -> tuple[Floats, Floats]:
     touches_zero = (b.lower <= 0) & (b.upper >= 0)
     # Division by zero is NULL or infinite, depending on a setting.
     return np.where(touches_zero, np.nan, quotients.min(axis=0)), np.where(touches_zero, np.nan, quotients.max(axis=0))
+
+
+def _within_type(found: Values, sql_type: str) -> Values:
+    """Unknown where a value may lie outside its type: DuckDB raises an error there, or wraps around."""
+    if sql_type in _INTEGERS:
+        low, high = _integer_range(sql_type)
+    elif sql_type.startswith("DECIMAL"):
+        precision, scale = _digits(sql_type)
+        low, high = -(10.0 ** (precision - scale)), 10.0 ** (precision - scale)
+    else:
+        return found
+    # Bounds are outward by less than one, and no integer lies between.
+    outside = (found.lower <= low - 1) | (found.upper >= high + 1)
+    return found.between(np.where(outside, np.nan, found.lower), found.upper)
+
+
+def _digits(decimal: str) -> tuple[int, int]:
+    precision, scale = decimal[len("DECIMAL(") : -1].split(",")
+    return int(precision), int(scale)
+
+
+def _scale(sql_type: str) -> int | None:
+    """Digits behind the point, None for what has no fixed number of them."""
+    if sql_type in _INTEGERS or sql_type == "BOOLEAN":
+        return 0
+    return _digits(sql_type)[1] if sql_type.startswith("DECIMAL") else None
+
+
+def _integer_range(sql_type: str) -> tuple[float, float]:
+    bits = _BITS[sql_type.removeprefix("U")]
+    return (0.0, 2.0**bits) if sql_type.startswith("U") else (-(2.0 ** (bits - 1)), 2.0 ** (bits - 1))
 
 
 def _absolute(inner: Values) -> Values:

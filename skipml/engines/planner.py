@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import time
@@ -27,6 +28,7 @@ from skipml.engines.sql import (
     Reference,
     bind_filters,
     find_references,
+    name_outputs,
     with_references,
 )
 from skipml.engines.virtual import VirtualFiles
@@ -128,6 +130,7 @@ class Planner:
                 ]
         if not nodes:
             return None, scans, notes, []
+        name_outputs(self.parser, query, sql)
         return self.parser.text(with_references(query, lambda r: nodes.get(r.number))), scans, notes, states
 
     def _describe(self, reference: Reference, session: UserSession) -> bool:
@@ -135,6 +138,8 @@ class Planner:
         if any("://" in pattern or pattern.startswith("~") for pattern in reference.patterns):
             return False
         if not all(os.path.isabs(pattern) for pattern in reference.patterns) and session.search_path():
+            return False
+        if any(_is_ambiguous(pattern) for pattern in reference.patterns):
             return False
         try:
             reference.files = expand(reference.patterns)
@@ -193,6 +198,11 @@ class Planner:
         regions = input_regions(reader.arguments, columns, filters.columns, reader.constants, footers.n_rows)
         decisions = prune(predicate, regions, Budget(predicate.seconds_per_row))
         return footers, decisions, _reasons(footers)
+
+
+def _is_ambiguous(pattern: str) -> bool:
+    """Whether DuckDB may read a name in another way than `expand`."""
+    return os.path.isdir(pattern) or (glob.has_magic(pattern) and "\\" in pattern)
 
 
 def _with_route(report: ScanReport, route: str) -> ScanReport:

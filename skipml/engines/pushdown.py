@@ -7,10 +7,12 @@ AS b` prints a filter on `a` that reads `b`).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from skipml.engines.dialect import Expr, Node, expression, function_name, join_condition
+from skipml.engines.tree import nodes
 
 Conjuncts = list[Expr]
 
@@ -43,8 +45,11 @@ class ScanFilter:
 
 @dataclass(slots=True)
 class Pushdown:
-    """Walks a plan once and collects, per table, the filter of every scan of it."""
+    """Walks a plan once and collects, per table, the filter of every scan of it; `references` counts those to each
+    CTE in the whole plan.
+    """
 
+    references: Counter[int]
     scans: dict[str, list[ScanFilter]] = field(default_factory=dict)
     _cte: dict[int, list[Conjuncts]] = field(default_factory=dict)
 
@@ -55,20 +60,24 @@ class Pushdown:
             wanted = []
         if kind == "LOGICAL_GET":
             self._scan(node, wanted)
+            for child in children:
+                self.visit(child, [])
         elif kind in _JOINS and len(children) == 2:
             self._join(node, wanted)
         elif kind == "LOGICAL_CTE_REF":
-            self._cte.setdefault(node.get("cte_index", 0), []).append(wanted)
+            self._cte.setdefault(_cte_of(node), []).append(wanted)
         elif kind == "LOGICAL_MATERIALIZED_CTE":
             self.visit(children[1], wanted)
-            self.visit(children[0], _any_of(self._cte.get(node.get("table_index", 0), [])))
+            index = node.get("table_index", 0)
+            found = self._cte.get(index, [])
+            self.visit(children[0], _any_of(found) if len(found) == self.references[index] else [])
         else:
             for child in children:
                 self.visit(child, _through(node, wanted))
 
     def _scan(self, node: Node, wanted: Conjuncts) -> None:
-        table = node.get("function_data", {}).get("table")
-        if function_name(node) != "seq_scan" or table is None:
+        table = _scanned_table(node)
+        if table is None:
             return
         positions = [column.get("index", 0) for column in node.get("column_indexes", [])]
         if node.get("projection_ids"):
@@ -126,10 +135,25 @@ def _through(node: Node, wanted: Conjuncts) -> Conjuncts:
 
 
 def scan_filters(plan: Node) -> dict[str, list[ScanFilter]]:
-    """For each base table of a serialized logical plan, the filter of every scan of it."""
-    pushdown = Pushdown()
+    """For each base table of a serialized logical plan, the filter of every scan of it; a table with a scan in a part
+    of the plan that is not understood is left out.
+    """
+    everywhere = nodes(plan)
+    pushdown = Pushdown(Counter(_cte_of(node) for node in everywhere if node.get("type") == "LOGICAL_CTE_REF"))
     pushdown.visit(plan, [])
-    return pushdown.scans
+    scans = Counter(
+        table for node in everywhere if node.get("type") == "LOGICAL_GET" and (table := _scanned_table(node))
+    )
+    return {table: found for table, found in pushdown.scans.items() if len(found) == scans[table]}
+
+
+def _cte_of(reference: Node) -> int:
+    return int(reference.get("cte_index", 0))
+
+
+def _scanned_table(node: Node) -> str | None:
+    table = node.get("function_data", {}).get("table")
+    return str(table) if table is not None and function_name(node) == "seq_scan" else None
 
 
 def conjuncts(expr: Expr) -> Conjuncts:
@@ -180,7 +204,7 @@ def width(node: Node) -> int | None:
     kind, children = node["type"], node.get("children", [])
     if _has_projection_map(node):
         return None
-    if kind == "LOGICAL_GET":
+    if kind == "LOGICAL_GET" and not children:
         return len(node.get("projection_ids") or node.get("column_indexes", []))
     if kind == "LOGICAL_PROJECTION":
         return len(node.get("expressions", []))

@@ -14,11 +14,11 @@ from skipml.engines.planner import QueryPlan
 from skipml.errors import FileChangedError
 
 _FINISHES = {
-    *("arrow", "create", "df", "fetch_arrow_reader", "fetch_arrow_table", "fetch_df_chunk", "fetch_record_batch"),
+    *("arrow", "create", "df", "fetch_arrow_reader", "fetch_arrow_table", "fetch_record_batch"),
     *("fetchall", "fetchdf", "fetchnumpy", "insert_into", "pl", "record_batch", "show", "tf", "to_arrow_reader"),
     *("to_arrow_table", "to_csv", "to_df", "to_parquet", "to_table", "torch", "write_csv", "write_parquet"),
 }
-_GOES_ON = {"execute", "fetchone", "fetchmany"}
+_GOES_ON = {"execute", "fetchone", "fetchmany", "fetch_df_chunk"}
 """Methods after which the same result is read further."""
 
 
@@ -86,7 +86,7 @@ class Relation:
                     value = getattr(self._plain, name)(*args, **kwargs)
         if plan is not None:
             plan.check_files()
-        if name in _FINISHES or not value:
+        if name in _FINISHES:
             self._running = None
         return self if name == "execute" else self._wrapped(value)
 

@@ -26,6 +26,9 @@ from skipml.identity import FileIdentity
 _MAX_GAPS = 32
 """Longer lists of row ranges cost more per row than they save (measured on DuckDB 1.5)."""
 
+_ROW_GROUP_COLUMNS = ("file_index", "file_row_group_number")
+_ROW_COLUMNS = ("file_row_number",)
+
 _NEARLY_ALL = 0.95
 """A file is read as it is if more than this share of its row groups is kept: reading through Python costs a little."""
 
@@ -62,11 +65,16 @@ def choose(parser: Parser, query: Query, reference: Reference, kept: Kept, files
     real = {name.lower() for name, _ in reference.schema}
     extra = [name for name in query.virtual_columns if name not in real]
     needs_real_names = bool(extra) or reference.option("filename") or reference.option("file_row_number")
-    condition = _condition(kept, allowed=not (dialect.ROW_GROUP_COLUMN and query.may_be_limited))
+    # A real column of that name hides the virtual one.
+    hidden = bool(real & set(_ROW_GROUP_COLUMNS if dialect.ROW_GROUP_COLUMN else _ROW_COLUMNS))
+    condition = _condition(kept, allowed=not hidden and not (dialect.ROW_GROUP_COLUMN and query.may_be_limited))
     if condition is not None and (needs_real_names or len(kept.files) == 1):
-        if extra and query.has_star:
+        if extra and query.names_columns_implicitly(reference):
             return Route(
-                "native", None, f"the query reads {', '.join(extra)} beside a star; name the columns to let it skip"
+                "native",
+                None,
+                f"the query reads {', '.join(extra)} beside a star, a whole row or a natural join; "
+                "name the columns to let it skip",
             )
         name = "row groups" if dialect.ROW_GROUP_COLUMN else "rows"
         return Route(name, parser.read(reference, kept.files, condition, extra))

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import duckdb
 
 from skipml.engines import scope
-from skipml.engines.dialect import Node, quote_name, quote_text
+from skipml.engines.dialect import PLANS_FOLLOW_SETTINGS, Node, quote_name, quote_text
+from skipml.engines.parameters import NotAnalysableError
 from skipml.engines.sql import Schema, schema_of
 
 
@@ -26,13 +27,15 @@ class UserSession:
     takes_result: bool
 
     def catalog(self, names: Sequence[str]) -> Mapping[str, str | None]:
-        """Tables and views among the names."""
+        """Tables and views among the names, of all databases and schemas; a view's text only where no other table or
+        view has its name and DuckDB would find it under that name alone.
+        """
         listed = ", ".join(map(quote_text, names)) or "''"
         rows = self._rows(
             f"SELECT lower(table_name), NULL FROM duckdb_tables() WHERE lower(table_name) IN ({listed}) "
-            "UNION ALL SELECT lower(view_name), sql FROM duckdb_views() "
-            f"WHERE NOT internal AND lower(view_name) IN ({listed}) "
-            "AND schema_name = current_schema() AND database_name IN (current_database(), 'temp')"
+            "UNION ALL SELECT lower(view_name), CASE WHEN NOT internal AND (database_name, schema_name) IN "
+            "((current_database(), current_schema()), ('temp', 'main')) THEN sql END "
+            f"FROM duckdb_views() WHERE lower(view_name) IN ({listed})"
         )
         known: dict[str, str | None] = {}
         for name, text in rows:
@@ -47,8 +50,16 @@ class UserSession:
 
     def logical_plan(self, sql: str) -> Node:
         """The serialized plan of a query."""
-        rows = self._rows("SELECT json_serialize_plan(?, skip_null := true, skip_empty := true)", [sql])
-        plan: Node = json.loads(str(rows[0][0]))
+        rows = self._rows(
+            "SELECT json_serialize_plan(?, skip_null := true, skip_empty := true), current_setting('integer_division')",
+            [sql],
+        )
+        if rows[0][1] and not PLANS_FOLLOW_SETTINGS:
+            raise NotAnalysableError("DuckDB 1.5 does not serialize plans rightly under integer_division")
+        try:
+            plan: Node = json.loads(str(rows[0][0]))
+        except json.JSONDecodeError as error:
+            raise NotAnalysableError("the plan has a constant that JSON cannot hold, such as NaN") from error
         return plan
 
     def search_path(self) -> bool:

@@ -9,6 +9,7 @@ DuckDB parses and binds; skipml only moves table references. Each Parquet refere
 from __future__ import annotations
 
 import copy
+import glob
 import itertools
 import json
 import re
@@ -25,7 +26,9 @@ from skipml.engines.dialect import (
     append_arguments,
     arguments,
     function_name,
+    is_decimal_cast,
     is_false,
+    printed_name,
     quote_name,
     quote_text,
     set_first_argument,
@@ -92,13 +95,20 @@ class Query:
 
     tree: Node
     references: list[Reference]
-    has_star: bool
+    implicit_columns: bool
+    """A star, a natural join or a pivot takes columns that it does not name."""
     may_be_limited: bool
     """DuckDB may read the scan as a top-n or a sample: it has ORDER BY, LIMIT, a window or a sample."""
     virtual_columns: tuple[str, ...]
     """Names of virtual columns that the query reads."""
     taken: frozenset[str]
     """Names of tables, views and CTEs, in lower case: they come before variables of the caller."""
+    words: frozenset[str]
+    """The column references of one name, in lower case; the name of a table means its whole row."""
+
+    def names_columns_implicitly(self, reference: Reference) -> bool:
+        """Whether a column more in the reference could show in the result."""
+        return self.implicit_columns or reference.alias.lower() in self.words
 
 
 class Session(Protocol):
@@ -137,11 +147,15 @@ class Parser:
 
     def text(self, tree: Node) -> str:
         """The SQL of a tree; raises NotAnalysableError unless it parses back to the same tree."""
-        row = self.private.execute("SELECT json_deserialize_sql(?)", [json.dumps(tree)]).fetchone()
-        sql = str(row[0]) if row else ""
+        sql = self.print(tree)
         if meaning(self.tree(sql)) != meaning(tree):
             raise NotAnalysableError("DuckDB does not print this query back as it was written")
         return sql
+
+    def print(self, tree: Node) -> str:
+        """The SQL of a tree as DuckDB prints it."""
+        row = self.private.execute("SELECT json_deserialize_sql(?)", [json.dumps(tree)]).fetchone()
+        return str(row[0]) if row else ""
 
     def select_list(self, expressions: Sequence[str]) -> list[Node]:
         """The trees of SQL expressions."""
@@ -168,7 +182,7 @@ class Parser:
         """The reference with other files, or, with a condition, as a subquery that reads only the rows it names;
         `extra` are virtual columns to pass on.
         """
-        function = self.table_function(reference, files)
+        function = self.table_function(reference, [glob.escape(file) for file in files])
         if condition is None:
             node = function
         else:
@@ -213,6 +227,10 @@ class Parser:
         node["alias"] = alias
         node["column_name_alias"] = list(column_aliases)
         return node
+
+
+def _is_implicit(node: Node) -> bool:
+    return node.get("class") == "STAR" or node.get("ref_type") == "NATURAL" or node.get("type") == "PIVOT"
 
 
 def _may_limit(node: Node) -> bool:
@@ -265,10 +283,13 @@ def find_references(parser: Parser, sql: str, session: Session) -> Query:
     return Query(
         tree=tree,
         references=references,
-        has_star=any(node.get("class") == "STAR" for node in nodes(tree)),
+        implicit_columns=any(_is_implicit(node) for node in nodes(tree)),
         may_be_limited=any(_may_limit(node) for node in nodes(tree)),
         virtual_columns=tuple(name for name in VIRTUAL_COLUMNS if name in columns),
         taken=frozenset(known) | frozenset(ctes),
+        words=frozenset(
+            str(node["column_names"][0]).lower() for node in nodes(outside) if len(node.get("column_names") or ()) == 1
+        ),
     )
 
 
@@ -306,6 +327,21 @@ def bind_filters(parser: Parser, query: Query, literals: Mapping[str, str], sess
             tables[table].filters = tuple(filters)
 
 
+def name_outputs(parser: Parser, query: Query, sql: str) -> None:
+    """Give each nameless output that would be named after changed text the name that DuckDB gives it in `sql`."""
+    for node in nodes(query.tree):
+        for item in node.get("select_list", []):
+            inside = nodes(item)
+            changes = any("__skipml_reference" in x for x in inside) or any(map(is_decimal_cast, inside))
+            if changes and not item["alias"] and item["class"] != "STAR":
+                tree = parser.tree("SELECT 1")
+                plain = map_tables(item, lambda x: {k: v for k, v in x.items() if k != "__skipml_reference"})
+                tree["statements"][0]["node"]["select_list"] = [plain]
+                item["alias"] = printed_name(parser.print(tree).removeprefix("SELECT "), sql)
+                if item["alias"] is None:
+                    raise NotAnalysableError("DuckDB 1.5 names an output after a cast to DECIMAL; give it a name")
+
+
 def with_references(query: Query, replace: Callable[[Reference], Node | None]) -> Node:
     """The tree with each Parquet reference replaced, or put back where `replace` gives None."""
     by_number = {reference.number: reference for reference in query.references}
@@ -325,9 +361,9 @@ def _expand_view(parser: Parser, known: Mapping[str, str | None], ctes: set[str]
     sql = known.get(name.lower()) if name is not None else None
     if name is None or sql is None or name.lower() in ctes or node.get("sample"):
         return node
-    body, has_columns = _view_body(parser, sql)
+    body = _view_body(parser, sql)
     inner = {n.lower() for x in nodes(body) if (n := base_name(x))}
-    if body is None or has_columns or inner & ctes:
+    if body is None or inner & ctes:
         return node
     subquery = parser.table("(SELECT 1) AS x")
     subquery["subquery"] = body
@@ -336,15 +372,23 @@ def _expand_view(parser: Parser, known: Mapping[str, str | None], ctes: set[str]
     return subquery
 
 
-def _view_body(parser: Parser, sql: str) -> tuple[Node | None, bool]:
-    """The query of a CREATE VIEW statement, and whether the view names its own columns."""
-    for match in re.finditer(r"\bAS\b", sql, flags=re.IGNORECASE):
-        try:
-            statement = parser.tree(sql[match.end() :].strip().rstrip(";"))["statements"][0]
-        except NotAnalysableError:
-            continue
-        return statement, "(" in sql[: match.start()]
-    return None, False
+_PART = r'(?:"(?:[^"]|"")*"|\w+)'
+_CREATE_VIEW = re.compile(
+    rf"\s*CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMP(?:ORARY)?\s+)?VIEW\s+(?:{_PART}\.)*{_PART}\s+AS\s+", re.IGNORECASE
+)
+"""As DuckDB prints a view that does not name its own columns."""
+
+
+def _view_body(parser: Parser, sql: str) -> Node | None:
+    """The query of a CREATE VIEW statement; None for a view that names its columns, and for what is not understood."""
+    head = _CREATE_VIEW.match(sql)
+    if head is None:
+        return None
+    try:
+        statement: Node = parser.tree(sql[head.end() :].strip().rstrip(";"))["statements"][0]
+    except NotAnalysableError:
+        return None
+    return statement
 
 
 def _reference(node: Node, number: int, known: Mapping[str, str | None], ctes: set[str]) -> Reference | None:
@@ -354,8 +398,9 @@ def _reference(node: Node, number: int, known: Mapping[str, str | None], ctes: s
     if name is not None:
         if not name.lower().endswith(".parquet") or name.lower() in known or name.lower() in ctes:
             return None
-        alias = node.get("alias") or re.split(r"[\\/]", name)[-1].split(".")[0]
-        return Reference(number, (name,), (), alias, tuple(node.get("column_name_alias", [])))
+        # DuckDB names a table after its file, but not after a glob.
+        implied = "read_parquet" if glob.has_magic(name) else re.split(r"[\\/]", name)[-1].split(".")[0]
+        return Reference(number, (name,), (), node.get("alias") or implied, tuple(node.get("column_name_alias", [])))
     if (
         node.get("type") != "TABLE_FUNCTION"
         or node.get("with_ordinality", "WITHOUT_ORDINALITY") != "WITHOUT_ORDINALITY"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import struct
 import threading
 from collections import OrderedDict
@@ -29,6 +30,7 @@ _MAX_FILES = 100_000
 """Virtual files kept for results that are still being read; the oldest go first."""
 _ROW_COUNT_FIELD, _ROW_GROUPS_FIELD = 3, 4
 _STRUCT = 12
+_ESCAPED = re.compile(r"\[([*?\[])\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +238,9 @@ class VirtualFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]
         return self.isfile(path)
 
     def glob(self, path: str, **_: Any) -> list[str]:
-        return [self._name(path)] if self.isfile(path) else []
+        # The only patterns that DuckDB is given are escaped names.
+        name = _ESCAPED.sub(r"\1", path)
+        return [self._name(name)] if self.isfile(name) else []
 
     def unstrip_protocol(self, name: str) -> str:
         return f"{self.protocol}://{self._name(name)}"

@@ -39,7 +39,6 @@ def test_a_name_that_is_taken_is_refused(fresh: skipml.Connection, name: str) ->
         fresh.register_model(name, model(identity()))
 
 
-@pytest.mark.xfail(strict=True, reason="the function of the score stays behind")
 def test_a_class_function_that_is_taken_leaves_nothing_behind(fresh: skipml.Connection) -> None:
     fresh.register_model("multi_class", model(identity()))
     several = model(linear([[1], [2]], [0, 0]))
@@ -155,7 +154,6 @@ def test_every_way_to_fetch_gives_the_same_rows(con: skipml.Connection, lake: La
     assert answers.skipped == 7
 
 
-@pytest.mark.xfail(DUCKDB_2, strict=True, reason="the analysis is refused while a result is not read to its end")
 def test_a_query_after_a_result_that_was_not_read_to_its_end_skips(fresh: skipml.Connection, lake: Lake) -> None:
     fresh.execute("FROM range(100)").fetchone()
     assert len(rows_of(fresh, lake.sql(_HIGH))) == 3
