@@ -42,7 +42,6 @@ _FETCH_ROWS = 2048
 _BINDING = re.compile(r"([^=]*)=(.+)", re.DOTALL)
 
 app = typer.Typer(
-    help="Queries with a model in their WHERE that skip the Parquet row groups no row of which can match.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -63,6 +62,21 @@ Database = Annotated[
     typer.Option(help="A DuckDB database whose tables and views the SQL may use; it is opened read-only."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"skipml {skipml.__version__}, DuckDB {duckdb.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_print_version, help="Print the versions and exit.")
+    ] = False,
+) -> None:
+    """Queries with a model in their WHERE that skip the Parquet row groups no row of which can match."""
 
 
 @app.command(

@@ -238,3 +238,7 @@ def test_help_has_an_example(run: CliRunner, command: str) -> None:
     result = run.invoke(app, [command, "--help"])
     assert result.exit_code == 0
     assert "Example:" in result.stdout
+
+
+def test_version(run: CliRunner) -> None:
+    assert run.invoke(app, ["--version"]).stdout.startswith("skipml 0.")

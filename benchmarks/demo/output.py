@@ -131,7 +131,7 @@ def _conditions(environment: dict[str, Any], results: Sequence[Measured]) -> str
     verification = median(results[-1].runs[-1].verification) * 1e3
     return (
         f"{results[0].rows:,} of 6,001,215 rows qualify. Medians of {len(results[0].runs[0].warm)} warm runs, taken by "
-        f"turns; on the {results[-1].layout} table planning takes {planning:.0f} ms of skipml's time, of which "
+        f"turns; on the table {results[-1].layout}, planning takes {planning:.0f} ms of skipml's time, of which "
         f"verification {verification:.0f} ms. {environment['processor']}, {environment['cores']} cores; DuckDB "
         f"{environment['duckdb']}, PyTorch {environment['torch']} on one thread."
     )
