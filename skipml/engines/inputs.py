@@ -161,8 +161,10 @@ class _Evaluation:
         needed, kept = _scale(source), _scale(target) or 0
         if needed is not None and kept >= needed:
             return _within_type(inner, target)
-        step = 10.0**-kept
-        return _within_type(inner.between(*_outward(inner.lower - step, inner.upper + step)), target)
+        # DuckDB 1.5 scales a number to a decimal in the number's own type.
+        relative = 2.0**-22 if source == "FLOAT" else 2.0**-50
+        low, high = (10.0**-kept + relative * np.abs(side) for side in (inner.lower, inner.upper))
+        return _within_type(inner.between(*_outward(inner.lower - low, inner.upper + high)), target)
 
     def _call(self, expr: Expr) -> Values:
         name, args = expr.name, expr.args
