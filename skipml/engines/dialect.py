@@ -5,7 +5,6 @@ Everything else in `engines` sees `Expr` and the accessors below, never a versio
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,12 @@ ROW_GROUP_COLUMN = duckdb.__version__.split(".")[0] >= "2"
 
 PLANS_FOLLOW_SETTINGS = duckdb.__version__.split(".")[0] >= "2"
 """DuckDB 1.5 serializes plans without regard to `integer_division`."""
+
+KEEPS_CASE = ("true", "preserve_case")
+"""Values of the setting `preserve_identifier_case` that keep identifiers as they are written."""
+
+PRINTS_AS_WRITTEN = duckdb.__version__.split(".")[0] >= "2"
+"""DuckDB 1.5 forgets how some types were written."""
 
 _COMPARISONS = {
     "COMPARE_EQUAL": "=",
@@ -202,17 +207,11 @@ def is_false(node: Node) -> bool:
     return node["value"]["type"]["id"] == "BOOLEAN" and node["value"].get("value") is False
 
 
-def is_decimal_cast(node: Node) -> bool:
-    """Whether a syntax tree of DuckDB 1.5 casts to DECIMAL: it holds DECIMAL for DECIMAL(18,3)."""
-    return node.get("class") == "CAST" and node.get("cast_type", {}).get("id") == "DECIMAL"
-
-
-def printed_name(text: str, sql: str) -> str | None:
-    """The name of an output that the tree prints as `text`, in a query that was written as `sql`; None if unclear."""
-    if "DECIMAL(18,3)" not in text:
-        return text
-    wrote_width = re.search(r"(DEC|DECIMAL|NUMERIC)\s*\(", sql, re.IGNORECASE)
-    return None if wrote_width else text.replace("DECIMAL(18,3)", "DECIMAL")
+def loses_its_name(node: Node) -> bool:
+    """Whether DuckDB 1.5 may print a nameless output otherwise than it was written: its tree holds DECIMAL(18,3) for
+    DECIMAL, and one arrow for all lambdas.
+    """
+    return not PRINTS_AS_WRITTEN and node.get("class") in ("CAST", "LAMBDA")
 
 
 def set_first_argument(function: Node, expr: Node) -> None:

@@ -19,7 +19,7 @@ from skipml.engines import scope
 from skipml.engines.conditions import RegisteredFunction
 from skipml.engines.dialect import quote_name
 from skipml.engines.planner import Planner, QueryPlan
-from skipml.engines.relation import Relation, file_changes_named, original_error
+from skipml.engines.relation import Relation, file_changes_named, original_error, plain_value
 from skipml.engines.session import UserSession
 from skipml.engines.sql import STANDIN_DATABASE, Parser
 from skipml.engines.statements import embedded_query
@@ -136,27 +136,27 @@ class Connection:
         """DuckDB's `sql`: a lazy relation for a SELECT, planned anew at each execution; anything else is executed at
         once.
         """
-        return self._sql(query, alias, params, scope.visible(sys._getframe(1), str(query)))
+        return self._sql(query, alias, params, scope.visible(sys._getframe(1)))
 
     def query(self, query: Any, *, alias: str = "", params: object = None) -> Relation | duckdb.DuckDBPyRelation | None:
         """The same as `sql`."""
-        return self._sql(query, alias, params, scope.visible(sys._getframe(1), str(query)))
+        return self._sql(query, alias, params, scope.visible(sys._getframe(1)))
 
     def from_query(
         self, query: Any, *, alias: str = "", params: object = None
     ) -> Relation | duckdb.DuckDBPyRelation | None:
         """The same as `sql`."""
-        return self._sql(query, alias, params, scope.visible(sys._getframe(1), str(query)))
+        return self._sql(query, alias, params, scope.visible(sys._getframe(1)))
 
     def execute(self, query: Any, parameters: object = None) -> Connection:
         """DuckDB's `execute`: run the statements, the last one's result is fetched from this connection."""
-        variables = scope.visible(sys._getframe(1), str(query))
+        variables = scope.visible(sys._getframe(1))
         if not isinstance(query, str) or not self._may_skip(query):
             self._running = None
             self._note(query)
             scope.call(_plain_relations(variables), self._plain.execute, query, **_given(parameters=parameters))
             return self
-        statements = self._statements(query)
+        statements = self._statements(query) or [(query, False)]
         for i, (text, _) in enumerate(statements, start=1):
             given = parameters if i == len(statements) else None
             self._execute(text, given, variables)
@@ -166,7 +166,7 @@ class Connection:
         """What skipml would do with a query, without running it: per row group the decision, its bounds and the
         method.
         """
-        variables = _plain_relations(scope.visible(sys._getframe(1), query))
+        variables = _plain_relations(scope.visible(sys._getframe(1)))
         plan = self._plan_statement(query, params, UserSession(self._plain, variables, takes_result=False))
         return plan.report if plan is not None else Report(query, notes=("no registered model is called",))
 
@@ -205,8 +205,11 @@ class Connection:
 
     def _relations(self, method: Any, *args: Any, **kwargs: Any) -> Any:
         """Call a method of DuckDB's connection; a relation it gives can be filtered by a model too."""
-        value = method(*args, **kwargs)
-        return Relation(value, None, {}, self) if isinstance(value, duckdb.DuckDBPyRelation) else value
+        variables = _plain_relations(scope.visible(sys._getframe(1)))
+        value = scope.call(variables, method, *map(plain_value, args), **_plain_relations(kwargs))
+        if not isinstance(value, duckdb.DuckDBPyRelation):
+            return value
+        return Relation(value, None, scope.named(variables, *args, *kwargs.values()), self)
 
     def _fetch(self, method: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         with file_changes_named():
@@ -230,7 +233,7 @@ class Connection:
         last, is_select = statements[-1]
         if is_select and params is None:
             plain = scope.call(_plain_relations(variables), self._plain.sql, last, **named)
-            return Relation(plain, last, _plain_relations(variables), self)
+            return Relation(plain, last, scope.named(_plain_relations(variables), last), self)
         return _relation(self._run(last, params, variables, self._plain.sql, named, takes_result=False))
 
     def _statements(self, query: str) -> list[tuple[str, bool]]:
@@ -349,7 +352,7 @@ def _given(**arguments: Any) -> dict[str, Any]:
 
 
 def _plain_relations(variables: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value.plain if isinstance(value, Relation) else value for name, value in variables.items()}
+    return {name: plain_value(value) for name, value in variables.items()}
 
 
 def _outputs(model: Model, columns: tuple[Any, ...]) -> np.ndarray[Any, np.dtype[np.floating]]:

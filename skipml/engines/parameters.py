@@ -46,8 +46,9 @@ def _literal(value: object) -> str:
         return f"CAST('{value.isoformat()}' AS DATE)"
     if isinstance(value, decimal.Decimal) and value.is_finite():
         digits, exponent = value.as_tuple().digits, int(value.as_tuple().exponent)
-        scale = max(0, -exponent)
-        return f"CAST('{value:f}' AS DECIMAL({max(len(digits) + max(0, exponent), scale)},{scale}))"
+        if exponent > 0:
+            raise NotAnalysableError("DuckDB 1.5 binds a Decimal with a positive exponent as another number")
+        return f"CAST('{value:f}' AS DECIMAL({max(len(digits), -exponent)},{-exponent}))"
     raise NotAnalysableError(f"a parameter of type {type(value).__name__} has no plain SQL literal")
 
 

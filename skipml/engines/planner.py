@@ -28,6 +28,7 @@ from skipml.engines.sql import (
     Reference,
     bind_filters,
     find_references,
+    may_rename,
     name_outputs,
     with_references,
 )
@@ -130,8 +131,11 @@ class Planner:
                 ]
         if not nodes:
             return None, scans, notes, []
-        name_outputs(self.parser, query, sql)
-        return self.parser.text(with_references(query, lambda r: nodes.get(r.number))), scans, notes, states
+        name_outputs(self.parser, query)
+        new_sql = self.parser.text(with_references(query, lambda r: nodes.get(r.number)))
+        if may_rename(query) and session.output_names(sql) != session.output_names(new_sql):
+            raise NotAnalysableError("DuckDB does not print the name of an output as it was written; give it a name")
+        return new_sql, scans, notes, states
 
     def _describe(self, reference: Reference, session: UserSession) -> bool:
         """Bind the reference for its schema; one that cannot be bound or is not a local file is left alone."""

@@ -5,11 +5,15 @@ have changed since.
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator, Mapping
+from functools import partial
+from types import FrameType
 from typing import Any, Protocol
 
 import duckdb
 
+from skipml.engines import scope
 from skipml.engines.planner import QueryPlan
 from skipml.errors import FileChangedError
 
@@ -18,8 +22,8 @@ _FINISHES = {
     *("fetchall", "fetchdf", "fetchnumpy", "insert_into", "pl", "record_batch", "show", "tf", "to_arrow_reader"),
     *("to_arrow_table", "to_csv", "to_df", "to_parquet", "to_table", "torch", "write_csv", "write_parquet"),
 }
-_GOES_ON = {"execute", "fetchone", "fetchmany", "fetch_df_chunk"}
-"""Methods after which the same result is read further."""
+_GOES_ON = {"close", "execute", "fetchone", "fetchmany", "fetch_df_chunk"}
+"""Methods of a result that stays: it is read further, or is closed."""
 
 
 class RelationPlanner(Protocol):
@@ -48,6 +52,7 @@ class Relation:
         self._variables = variables
         self._connection = connection
         self._running: tuple[Any, QueryPlan | None] | None = None
+        self._at_end = False
 
     @property
     def plain(self) -> duckdb.DuckDBPyRelation:
@@ -59,34 +64,47 @@ class Relation:
         if not callable(attribute):
             return self._wrapped(attribute)
         if name in _FINISHES or name in _GOES_ON:
-            return lambda *args, **kwargs: self._execute(name, args, kwargs)
-        return lambda *args, **kwargs: self._wrapped(
-            attribute(*_unwrapped(args), **{k: _unwrapped((v,))[0] for k, v in kwargs.items()})
-        )
+            return partial(self._execute, name)
+        return partial(self._derive, attribute)
 
-    def _wrapped(self, value: Any) -> Any:
-        return (
-            Relation(value, None, self._variables, self._connection)
-            if isinstance(value, duckdb.DuckDBPyRelation)
-            else value
-        )
+    def _derive(self, method: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call a method that makes another relation, perhaps from SQL that names variables of the caller."""
+        visible = self._visible(sys._getframe(1))
+        given = {name: plain_value(value) for name, value in kwargs.items()}
+        value = scope.call(visible, method, *map(plain_value, args), **given)
+        return self._wrapped(value, scope.named(visible, *args, *kwargs.values()))
 
-    def _execute(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    def _visible(self, frame: FrameType) -> dict[str, Any]:
+        """The caller's variables; those that were found when the relation was made come first."""
+        found = {name: plain_value(value) for name, value in scope.visible(frame).items()}
+        return {**found, **self._variables}
+
+    def _wrapped(self, value: Any, variables: Mapping[str, Any] | None = None) -> Any:
+        if not isinstance(value, duckdb.DuckDBPyRelation):
+            return value
+        return Relation(value, None, {**(variables or {}), **self._variables}, self._connection)
+
+    def _execute(self, name: str, *args: Any, **kwargs: Any) -> Any:
+        variables = self._visible(sys._getframe(1))
+        if name == "execute":
+            self._running, self._at_end = None, False
+        is_new = self._running is None
         running, plan = self._running or self._planned()
         self._running = (running, plan)
         with file_changes_named():
             try:
-                value = getattr(running, name)(*args, **kwargs)
+                value = scope.call(variables, getattr(running, name), *args, **kwargs)
             except duckdb.Error as error:
-                if running is self._plain or plan is None or isinstance(error, duckdb.InterruptException):
+                if not is_new or plan is None or isinstance(error, duckdb.InterruptException):
                     raise
                 plan.check_files()
                 self._running = (self._plain, None)
                 with original_error(error):
-                    value = getattr(self._plain, name)(*args, **kwargs)
+                    value = scope.call(variables, getattr(self._plain, name), *args, **kwargs)
         if plan is not None:
             plan.check_files()
-        if name in _FINISHES:
+        self._at_end = self._at_end or name == "close" or (name in _GOES_ON and _is_empty(value))
+        if name in _FINISHES and not self._at_end:
             self._running = None
         return self if name == "execute" else self._wrapped(value)
 
@@ -120,8 +138,13 @@ class Relation:
         return running.__arrow_c_stream__(requested_schema)
 
 
-def _unwrapped(values: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(value.plain if isinstance(value, Relation) else value for value in values)
+def plain_value(value: Any) -> Any:
+    """DuckDB's own relation for one of ours; anything else as it is."""
+    return value.plain if isinstance(value, Relation) else value
+
+
+def _is_empty(rows: Any) -> bool:
+    return rows is None or (hasattr(rows, "__len__") and not len(rows))
 
 
 @contextlib.contextmanager

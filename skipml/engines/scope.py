@@ -12,14 +12,15 @@ from typing import Any
 _CALL = compile("__skipml_method__(*__skipml_args__, **__skipml_kwargs__)", "<caller's variables>", "eval")
 
 
-def visible(frame: FrameType | None, text: str) -> dict[str, Any]:
-    """The variables of a frame whose names occur in the text, locals before globals."""
-    if frame is None:
-        return {}
-    words = set(re.findall(r"\w+", text))
-    found = {name: frame.f_globals[name] for name in words if name in frame.f_globals}
-    found.update({name: value for name, value in frame.f_locals.items() if name in words})
-    return found
+def visible(frame: FrameType | None) -> dict[str, Any]:
+    """The variables of a frame, locals before globals: a view or a macro may read one that the query does not name."""
+    return {**frame.f_globals, **frame.f_locals} if frame is not None else {}
+
+
+def named(variables: Mapping[str, Any], *texts: object) -> dict[str, Any]:
+    """The variables whose names occur in the texts, the only ones worth holding on to."""
+    words = {word for text in texts if isinstance(text, str) for word in re.findall(r"\w+", text)}
+    return {name: variables[name] for name in words if name in variables}
 
 
 def call(variables: Mapping[str, Any], method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

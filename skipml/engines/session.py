@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import duckdb
 
 from skipml.engines import scope
-from skipml.engines.dialect import PLANS_FOLLOW_SETTINGS, Node, quote_name, quote_text
+from skipml.engines.dialect import KEEPS_CASE, PLANS_FOLLOW_SETTINGS, Node, quote_name, quote_text
 from skipml.engines.parameters import NotAnalysableError
 from skipml.engines.sql import Schema, schema_of
 
@@ -51,16 +51,23 @@ class UserSession:
     def logical_plan(self, sql: str) -> Node:
         """The serialized plan of a query."""
         rows = self._rows(
-            "SELECT json_serialize_plan(?, skip_null := true, skip_empty := true), current_setting('integer_division')",
+            "SELECT json_serialize_plan(?, skip_null := true, skip_empty := true), "
+            "current_setting('integer_division'), current_setting('preserve_identifier_case')",
             [sql],
         )
         if rows[0][1] and not PLANS_FOLLOW_SETTINGS:
             raise NotAnalysableError("DuckDB 1.5 does not serialize plans rightly under integer_division")
+        if str(rows[0][2]).lower() not in KEEPS_CASE:
+            raise NotAnalysableError("DuckDB does not print names back rightly without preserve_identifier_case")
         try:
             plan: Node = json.loads(str(rows[0][0]))
         except json.JSONDecodeError as error:
             raise NotAnalysableError("the plan has a constant that JSON cannot hold, such as NaN") from error
         return plan
+
+    def output_names(self, sql: str) -> list[str]:
+        """The names of the columns that a query gives."""
+        return [str(row[0]) for row in self._rows(f"DESCRIBE {sql}")]
 
     def search_path(self) -> bool:
         """Whether DuckDB looks for relative paths elsewhere than in the working directory."""

@@ -14,7 +14,7 @@ import itertools
 import json
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
@@ -26,9 +26,8 @@ from skipml.engines.dialect import (
     append_arguments,
     arguments,
     function_name,
-    is_decimal_cast,
     is_false,
-    printed_name,
+    loses_its_name,
     quote_name,
     quote_text,
     set_first_argument,
@@ -122,6 +121,9 @@ class Session(Protocol):
 
     def logical_plan(self, sql: str) -> Node:
         """The serialized plan of a query, bound and not optimized."""
+
+    def output_names(self, sql: str) -> list[str]:
+        """The names of the columns that a query gives."""
 
 
 @dataclass(slots=True)
@@ -327,19 +329,24 @@ def bind_filters(parser: Parser, query: Query, literals: Mapping[str, str], sess
             tables[table].filters = tuple(filters)
 
 
-def name_outputs(parser: Parser, query: Query, sql: str) -> None:
-    """Give each nameless output that would be named after changed text the name that DuckDB gives it in `sql`."""
+def name_outputs(parser: Parser, query: Query) -> None:
+    """Give each nameless output that would be named after changed text the name that DuckDB gives it."""
+    for item in _nameless(query):
+        if any("__skipml_reference" in x for x in nodes(item)):
+            tree = parser.tree("SELECT 1")
+            plain = map_tables(item, lambda x: {k: v for k, v in x.items() if k != "__skipml_reference"})
+            tree["statements"][0]["node"]["select_list"] = [plain]
+            item["alias"] = parser.print(tree).removeprefix("SELECT ")
+
+
+def may_rename(query: Query) -> bool:
+    """Whether printing the query may change the name of an output."""
+    return any(loses_its_name(node) for item in _nameless(query) for node in nodes(item))
+
+
+def _nameless(query: Query) -> Iterator[Node]:
     for node in nodes(query.tree):
-        for item in node.get("select_list", []):
-            inside = nodes(item)
-            changes = any("__skipml_reference" in x for x in inside) or any(map(is_decimal_cast, inside))
-            if changes and not item["alias"] and item["class"] != "STAR":
-                tree = parser.tree("SELECT 1")
-                plain = map_tables(item, lambda x: {k: v for k, v in x.items() if k != "__skipml_reference"})
-                tree["statements"][0]["node"]["select_list"] = [plain]
-                item["alias"] = printed_name(parser.print(tree).removeprefix("SELECT "), sql)
-                if item["alias"] is None:
-                    raise NotAnalysableError("DuckDB 1.5 names an output after a cast to DECIMAL; give it a name")
+        yield from (item for item in node.get("select_list", []) if not item["alias"] and item["class"] != "STAR")
 
 
 def with_references(query: Query, replace: Callable[[Reference], Node | None]) -> Node:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import decimal
 import threading
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -253,3 +254,20 @@ def test_the_wrapper_is_duckdbs_connection_otherwise(con: skipml.Connection) -> 
     assert con.fetchall() == [(1,)]
     with pytest.raises(AttributeError):
         _ = con.no_such_attribute
+
+
+def test_a_decimal_parameter_with_an_exponent(con: skipml.Connection, lake: Lake) -> None:
+    answers = ask(con, lake.sql("SELECT id FROM {one} WHERE same(a) > ?"), [decimal.Decimal("3E+2")])
+    assert answers.skipping == answers.plain
+
+
+def test_a_comment_is_a_statement_without_rows(con: skipml.Connection) -> None:
+    results = []
+    for con.skipping in (False, True):
+        con.execute("SELECT 1")
+        con.execute("-- minus")
+        try:
+            results.append(repr(con.fetchall()))
+        except duckdb.Error as error:
+            results.append(type(error).__name__)
+    assert results[0] == results[1]

@@ -154,3 +154,25 @@ def test_a_relation_is_planned_anew_when_a_limit_in_a_table_changes(con: skipml.
     assert relation.fetchall() == [(386,)]
     con.execute("INSERT INTO wanted VALUES (388)")
     assert sorted(relation.fetchall()) == [(386,), (388,)]
+
+
+@pytest.mark.skipif(DUCKDB_2, reason="relations of DuckDB 2.0 keep no result")
+def test_a_relation_read_to_its_end_or_closed_is_as_duckdb_leaves_it(con: skipml.Connection, lake: Lake) -> None:
+    def read_on() -> object:
+        relation: Any = con.sql(lake.sql("SELECT id FROM {one} WHERE minus(a, b) > 370"))
+        first = [relation.fetchone() for _ in range(5)]
+        return [first, relation.fetchall(), relation.fetchall(), relation.execute().fetchall()]
+
+    def read_in_chunks() -> object:
+        relation: Any = con.sql(lake.sql("SELECT id FROM {one} WHERE minus(a, b) > 370"))
+        return [len(relation.fetch_df_chunk()) for _ in range(3)] + [len(relation.fetchall())]
+
+    def read_closed() -> object:
+        relation: Any = con.sql(lake.sql("SELECT id FROM {one} WHERE minus(a, b) > 370"))
+        relation.fetchone()
+        relation.close()
+        return relation.fetchone()
+
+    for read in (read_on, read_in_chunks, read_closed):
+        answers = both_ways(con, read)
+        assert answers.skipping == answers.plain

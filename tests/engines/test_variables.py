@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -122,3 +124,52 @@ def test_a_relation_keeps_the_variables_it_was_made_with(con: skipml.Connection,
     relation = made()
     assert len(frame) == 1
     assert sorted(relation.fetchall()) == [(386, 0.5), (387, 0.5)]  # type: ignore[attr-defined]
+
+
+def test_a_view_or_macro_may_read_a_variable(con: skipml.Connection) -> None:
+    frame = pd.DataFrame({"id": [3, 4]})
+    con.execute("CREATE OR REPLACE TEMP VIEW over_frame AS FROM frame")
+    con.execute("CREATE OR REPLACE TEMP MACRO of_frame() AS TABLE FROM frame")
+    for sql in ("FROM over_frame", "FROM of_frame()"):
+        assert con.execute(sql).fetchall() == [(3,), (4,)]
+        relation = con.sql(sql)
+        assert relation is not None
+        assert relation.fetchall() == [(3,), (4,)]
+    assert con.execute("FROM query_table(?)", ["frame"]).fetchall() == [(3,), (4,)]
+    del frame
+
+
+def test_methods_of_the_connection_find_variables(con: skipml.Connection) -> None:
+    frame = pd.DataFrame({"id": [3, 4]})
+    assert con.table("frame").fetchall() == [(3,), (4,)]
+    con.execute("CREATE OR REPLACE TEMP TABLE numbered (n BIGINT, id BIGINT)")
+    con.executemany("INSERT INTO numbered SELECT ?, id FROM frame", [[1], [2]])
+    assert con.execute("SELECT sum(n), sum(id) FROM numbered").fetchall() == [(6, 14)]
+    del frame
+
+
+def test_methods_of_relations_find_variables(con: skipml.Connection, lake: Lake) -> None:
+    def fetch() -> object:
+        frame = pd.DataFrame({"id": [386, 387, 3]})
+        whole: Any = con.sql(lake.sql("SELECT id, a, b FROM {one}"))
+        relation = whole.filter("minus(a, b) > 370")
+        found = [
+            relation.filter("id IN (SELECT id FROM frame)").fetchall(),
+            relation.project("id, (SELECT max(id) FROM frame) AS m").fetchall(),
+            relation.query("it", "SELECT it.id FROM it JOIN frame USING (id)").fetchall(),
+        ]
+        del frame
+        return found
+
+    answers = both_ways(con, fetch)
+    assert "[(386,), (387,)]" in answers.plain
+    assert answers.skipping == answers.plain
+
+
+def test_a_relation_may_be_registered(con: skipml.Connection, lake: Lake) -> None:
+    for sql in ("SELECT id FROM {one} WHERE minus(a, b) > 370", "SELECT 7 AS id"):
+        relation: Any = con.sql(lake.sql(sql))
+        con.register("registered", relation)
+        expected = sorted(relation.fetchall())
+        assert sorted(con.execute("FROM registered").fetchall()) == expected
+        con.unregister("registered")
