@@ -7,6 +7,8 @@
     ├── SchemaError (ValueError)         a column that is missing or has a type no model input can have
     ├── PredicateError (ValueError)      a predicate that makes no sense: NaN limits, a class that does not exist
     ├── RegistrationError (ValueError)   a name or model that cannot be registered on a connection
+    ├── MetadataError (ValueError)       skipml's own metadata is damaged, of another version or of another file
+    ├── EnrichmentError (RuntimeError)   a file cannot be enriched or rewritten: read-only, full disk, changing data
     └── FileChangedError (RuntimeError)  a file was rewritten between plan and scan
 
 Each message says what went wrong, where (file, row group, column) and what to do about it.
@@ -41,6 +43,14 @@ class PredicateError(SkipmlError, ValueError):
 
 class RegistrationError(SkipmlError, ValueError):
     """A name or model cannot be registered on a connection."""
+
+
+class MetadataError(SkipmlError, ValueError):
+    """skipml's own metadata is damaged, of another version or of another file."""
+
+
+class EnrichmentError(SkipmlError, RuntimeError):
+    """A file cannot be enriched or rewritten."""
 
 
 class FileChangedError(SkipmlError, RuntimeError):

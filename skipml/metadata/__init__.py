@@ -1,0 +1,1 @@
+"""What enrichment adds to a block of rows: one file per kind, each with how it is built, encoded and decoded."""
