@@ -7,7 +7,7 @@ block, and nothing may be concluded from it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
@@ -16,6 +16,27 @@ from numpy.typing import NDArray
 from skipml.footers import Footers
 
 Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+@dataclass(frozen=True, slots=True)
+class PairHull:
+    """Half-planes around two inputs of N blocks: `normal` [N, K, 2] times the place in the unit square is at most
+    `offset` [N, K] for every row whose two inputs are numbers; the square lies between `lower` and `upper` [N, 2].
+    """
+
+    inputs: tuple[int, int]
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+    normal: NDArray[np.float64]
+    offset: NDArray[np.float64]
+
+    def moved(self, inputs: tuple[int, int]) -> PairHull:
+        """The same around other inputs that hold the same values."""
+        return replace(self, inputs=inputs)
+
+    def take(self, blocks: NDArray[np.bool_]) -> PairHull:
+        """Those of some of the blocks, chosen by a mask [N]."""
+        return PairHull(self.inputs, self.lower[blocks], self.upper[blocks], self.normal[blocks], self.offset[blocks])
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +61,8 @@ class Regions:
     """Some row may be NULL here, hence has a NULL score."""
     may_be_nan: NDArray[np.bool_]
     """Some row may be NaN here, hence has a NaN score."""
+    hulls: tuple[PairHull, ...] = ()
+    """Polygons around pairs of inputs, for whole blocks."""
 
     def __len__(self) -> int:
         return len(self.n_rows)
@@ -50,6 +73,8 @@ class Regions:
         """
         position = {name: i for i, name in enumerate(self.columns)}
         chosen = [position[name] for name in columns]
+        number = {old: new for new, old in reversed(list(enumerate(chosen)))}
+        hulls = (hull for hull in self.hulls if number.keys() >= set(hull.inputs))
         return Regions(
             columns=tuple(columns),
             lower=self.lower[:, chosen],
@@ -60,6 +85,7 @@ class Regions:
             all_null=self.all_null[:, chosen],
             may_be_null=self.may_be_null[:, chosen],
             may_be_nan=self.may_be_nan[:, chosen],
+            hulls=tuple(hull.moved((number[hull.inputs[0]], number[hull.inputs[1]])) for hull in hulls),
         )
 
     def take(self, blocks: NDArray[np.bool_]) -> Regions:
@@ -76,6 +102,7 @@ class Regions:
             all_null=self.all_null[blocks],
             may_be_null=self.may_be_null[blocks],
             may_be_nan=self.may_be_nan[blocks],
+            hulls=tuple(hull.take(blocks) for hull in self.hulls),
         )
 
 

@@ -9,6 +9,7 @@ pass always. The blocks nearest to a proof come first, and the clock is read bet
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from skipml.bounds.budget import Budget, Meter
 from skipml.bounds.crown import LinearBounds
 from skipml.bounds.falsify import Opposite, Points, Test, try_points
 from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Outcome, Reason
+from skipml.bounds.polygons import Cuts, Hull, Polygons
 from skipml.bounds.verifier import Verifier
 
 __all__ = ["EVALUATE", "KEEP", "SKIP", "Blocks", "Budget", "Method", "Outcome", "Reason", "Test", "branch_and_bound"]
@@ -48,6 +50,10 @@ class Blocks(Protocol):
     @property
     def n_rows(self) -> NDArray[np.int64]:
         """[N]."""
+
+    @property
+    def hulls(self) -> Sequence[Hull]:
+        """Polygons around pairs of inputs, each for every block."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -96,7 +102,9 @@ class _Search:
     def __init__(self, verifier: Verifier, blocks: Blocks, test: Test, budget: Budget) -> None:
         n, m, d = len(blocks.n_rows), len(verifier.functionals), blocks.lower.shape[1]
         self._verifier, self._test, self._budget = verifier, test, budget
-        self._meter = Meter(budget, blocks.n_rows, verifier.seconds_per_box)
+        self._polygons = Polygons.of(blocks.hulls, verifier.network.dtype) if blocks.hulls else None
+        cutting = self._polygons.seconds_per_box if self._polygons is not None else 0.0
+        self._meter = Meter(budget, blocks.n_rows, verifier.seconds_per_box + cutting)
         self._n_rows = blocks.n_rows
         self._decision = np.full(n, EVALUATE, np.int8)
         self._reason = np.full(n, Reason.BUDGET, np.int8)
@@ -121,11 +129,12 @@ class _Search:
             futile = self._finished[block[now]]
             self._widen(block[now[futile]], -np.inf, np.inf)
             now = now[~futile]
-            low, high = self._verifier.interval(lower[now], upper[now])
+            below, above, left = self._shrink(lower[now], upper[now], block[now])
             self._count(block[now], Method.INTERVAL)
+            now, below, above = now[left], below[left], above[left]
+            low, high = self._verifier.interval(below, above)
             left = self._close(block[now], low, high)
-            now = now[left]
-            self._bound(lower[now], upper[now], block[now], (low[left], high[left]), Method.CROWN)
+            self._bound(below[left], above[left], block[now[left]], (low[left], high[left]), Method.CROWN)
         self._widen(block[order], -np.inf, np.inf)
 
     def split_leaves(self) -> None:
@@ -176,13 +185,20 @@ class _Search:
         np.add.at(self._open, leaves.block, 1)
         np.add.at(self._splits, leaves.block, 2)
         both = leaves.joined(leaves)
-        self._bound(
-            np.vstack([leaves.lower, right]),
-            np.vstack([left, leaves.upper]),
-            both.block,
-            (both.low, both.high),
-            Method.BRANCH,
-        )
+        lower, upper, full = self._shrink(np.vstack([leaves.lower, right]), np.vstack([left, leaves.upper]), both.block)
+        both = both.take(full)
+        self._bound(lower[full], upper[full], both.block, (both.low, both.high), Method.BRANCH)
+
+    def _shrink(self, lower: Floats, upper: Floats, block: Indices) -> tuple[Floats, Floats, Bools]:
+        """Boxes [L, d] cut down by the polygons of their blocks, and which are not empty [L]; empty ones are closed.
+
+        Sound because no row lies in what is cut off, and casting is monotone.
+        """
+        if self._polygons is None:
+            return lower, upper, np.ones(len(block), np.bool_)
+        lower, upper, empty = self._polygons.shrink(lower, upper, block)
+        self._retire(block[empty])
+        return self._cast(lower), self._cast(upper), ~empty
 
     def _bound(
         self, lower: Floats, upper: Floats, block: Indices, known: tuple[Floats, Floats], method: Method
@@ -192,7 +208,7 @@ class _Search:
 
         Sound because bounds of a larger box hold for a smaller one, so the tighter of two may be taken.
         """
-        bounds = self._verifier.crown(lower, upper)
+        bounds = self._verifier.crown(lower, upper, self._cuts(block))
         np.maximum(bounds.lower, known[0], out=bounds.lower)
         np.minimum(bounds.upper, known[1], out=bounds.upper)
         self._count(block, method)
@@ -220,18 +236,28 @@ class _Search:
         self._failed[block[never]] = True
         self._passed[block[always]] = True
         self._widen(block[closed], low[closed], high[closed])
-        np.subtract.at(self._open, block[closed], 1)
-        whole = np.flatnonzero(np.bincount(block[closed], minlength=len(self._finished)))
-        whole = whole[(self._open[whole] == 0) & ~self._finished[whole]]
-        skipped, kept = whole[~self._passed[whole]], whole[~self._failed[whole]]
-        self._decision[skipped] = SKIP
-        self._decision[kept] = KEEP
-        self._finish(np.concatenate([skipped, kept]), Reason.PROVED)
-        self._meter.saved(int(self._n_rows[skipped].sum()))
+        self._retire(block[closed])
         self._give_up_falsified(block)
         left = ~closed
         left[left] = self._unfinished(block[left], low[left], high[left])
         return left
+
+    def _retire(self, block: Indices) -> None:
+        """Decide the blocks whose last leaf is closed; `block` [L] are those of the leaves closed now.
+
+        Sound because a block without a row that has a score is SKIP.
+        """
+        np.subtract.at(self._open, block, 1)
+        whole = np.flatnonzero(np.bincount(block, minlength=len(self._finished)))
+        whole = whole[(self._open[whole] == 0) & ~self._finished[whole]]
+        skipped, kept = whole[~self._passed[whole]], whole[self._passed[whole] & ~self._failed[whole]]
+        self._decision[skipped] = SKIP
+        self._decision[kept] = KEEP
+        self._finish(np.concatenate([skipped, kept]), Reason.PROVED)
+        self._meter.saved(int(self._n_rows[skipped].sum()))
+
+    def _cuts(self, block: Indices) -> Cuts | None:
+        return Cuts(self._polygons, block) if self._polygons is not None else None
 
     def _probe(
         self, box: tuple[Floats, Floats], block: Indices, bounds: LinearBounds, climb: bool
@@ -245,7 +271,9 @@ class _Search:
             todo = np.flatnonzero(~reached[block])
             if not len(todo):
                 continue
-            points = try_points(self._verifier, test, (box[0][todo], box[1][todo]), bounds.take(todo), climb)
+            cuts = self._cuts(block[todo])
+            here = box[0][todo], box[1][todo]
+            points = try_points(self._verifier, test, here, bounds.take(todo), climb=climb, cuts=cuts)
             reached[block[todo[points.passed]]] = True
             near = _nearness(test, bounds.take(todo), points)
             better = near >= promise[todo]

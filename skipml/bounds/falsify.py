@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml.bounds.crown import LinearBounds
+from skipml.bounds.polygons import Cuts
 from skipml.bounds.verifier import Verifier
 
 Bools = NDArray[np.bool_]
@@ -66,18 +67,28 @@ class Points:
     slope: Floats
 
 
-def try_points(verifier: Verifier, test: Test, box: tuple[Floats, Floats], bounds: LinearBounds, climb: bool) -> Points:
+def try_points(
+    verifier: Verifier,
+    test: Test,
+    box: tuple[Floats, Floats],
+    bounds: LinearBounds,
+    *,
+    climb: bool,
+    cuts: Cuts | None = None,
+) -> Points:
     """Try the centre of each box [M, d] and the best corner of its linear bound, then, if told to climb, go up the
-    gradient from the centre.
+    gradient from the centre; a point that is cut off does not count.
     """
     lower, upper = box
     x = (lower + upper) * 0.5
     values = verifier.values(x)
     towards = _towards(test, values, bounds.lower, bounds.upper)
     slope = _along(towards, bounds)
-    at_corner = verifier.values(np.where(slope > 0, upper, lower))
+    corner = np.where(slope > 0, upper, lower)
+    at_corner = verifier.values(corner)
+    every = np.arange(len(x))
     seen = Points(
-        passed=test.holds(values) | test.holds(at_corner),
+        passed=(test.holds(values) & _counts(x, every, cuts)) | (test.holds(at_corner) & _counts(corner, every, cuts)),
         lowest=np.minimum(values, at_corner),
         highest=np.maximum(values, at_corner),
         slope=slope,
@@ -90,10 +101,17 @@ def try_points(verifier: Verifier, test: Test, box: tuple[Floats, Floats], bound
         corner = np.where(gradient > 0, upper[todo], np.where(gradient < 0, lower[todo], x[todo]))
         x[todo] += length * (corner - x[todo])
         values[todo] = verifier.values(x[todo])
-        seen.passed[todo] = test.holds(values[todo])
+        seen.passed[todo] = test.holds(values[todo]) & _counts(x[todo], todo, cuts)
         np.minimum(seen.lowest, values, out=seen.lowest)
         np.maximum(seen.highest, values, out=seen.highest)
     return seen
+
+
+def _counts(x: Floats, boxes: NDArray[np.int64], cuts: Cuts | None) -> Bools:
+    """Whether points of some of the boxes may be rows."""
+    if cuts is None:
+        return np.ones(len(x), np.bool_)
+    return cuts.polygons.contains(x, cuts.block[boxes])
 
 
 def _towards(test: Test, values: Floats, lower: Floats, upper: Floats) -> Floats:

@@ -22,6 +22,7 @@ from skipml.bounds.branch import (
     branch_and_bound,
 )
 from skipml.bounds.crown import LinearBounds
+from skipml.bounds.polygons import Cuts, Hull
 from skipml.bounds.verifier import Verifier
 from skipml.network import Affine, LeakyRelu, Network, Scale, Shift
 from tests.bounds.executions import f32
@@ -106,6 +107,7 @@ class Parts:
     upper: Floats
     block: NDArray[np.int64]
     n_rows: NDArray[np.int64]
+    hulls: tuple[Hull, ...] = ()
 
 
 def one_box_each(lower: Floats, upper: Floats, rows: int = 1000) -> Parts:
@@ -342,9 +344,9 @@ class CountingVerifier(Verifier):
     def seconds_per_box(self) -> float:
         return 1.0
 
-    def crown(self, lower: Floats, upper: Floats) -> LinearBounds:
+    def crown(self, lower: Floats, upper: Floats, cuts: Cuts | None = None) -> LinearBounds:
         self.now += len(lower)
-        return super().crown(lower, upper)
+        return super().crown(lower, upper, cuts)
 
 
 @pytest.fixture

@@ -1,0 +1,247 @@
+"""Polygons never cut off a row, and cut as much as a linear program would."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.optimize import linprog
+from scipy.spatial import ConvexHull
+
+from skipml.bounds.branch import KEEP, SKIP, Budget, branch_and_bound
+from skipml.bounds.falsify import try_points
+from skipml.bounds.polygons import Cuts, Polygons
+from skipml.bounds.verifier import Verifier
+from skipml.network import Affine, LeakyRelu, Network
+from skipml.regions import PairHull
+from tests.bounds.test_branch import Above, AnyTest, Below, Inside, Parts
+from tests.strategies import networks
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+_DTYPES = st.sampled_from([np.dtype(np.float32), np.dtype(np.float64)])
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Blocks of rows [N, R, d] with the polygons around some pairs of inputs."""
+
+    rows: Floats
+    hulls: tuple[PairHull, ...]
+
+    @property
+    def lower(self) -> Floats:
+        return np.asarray(self.rows.min(axis=1))
+
+    @property
+    def upper(self) -> Floats:
+        return np.asarray(self.rows.max(axis=1))
+
+
+def polygon(points: Floats) -> tuple[Floats, Floats]:
+    """Half-planes around points [R, 2] of the unit square."""
+    try:
+        found = ConvexHull(points).equations
+    except Exception:  # a line or a point: the square itself
+        found = np.zeros((0, 3))
+    normal, offset = found[:, :2], -found[:, 2]
+    return normal, np.maximum(offset, (points @ normal.T).max(axis=0, initial=-np.inf)) + 1e-12
+
+
+def hull(rows: Floats, inputs: tuple[int, int], padding: int = 3) -> PairHull:
+    """The exact hulls of rows [N, R, d] in the coordinates of two inputs."""
+    pair = rows[:, :, inputs]
+    lower, upper = pair.min(axis=1), pair.max(axis=1)
+    with np.errstate(all="ignore"):
+        unit = (pair * 0.5 - lower[:, None] * 0.5) / (upper * 0.5 - lower * 0.5)[:, None]
+    found = [polygon(points) for points in np.nan_to_num(unit)]
+    k = max(len(offset) for _, offset in found) + padding
+    normal, offset = np.zeros((len(rows), k, 2)), np.full((len(rows), k), np.inf)
+    for i, (n, o) in enumerate(found):
+        normal[i, : len(o)], offset[i, : len(o)] = n, o
+    return PairHull(inputs, lower, upper, normal, offset)
+
+
+@st.composite
+def clouds(draw: st.DrawFn, d: int | None = None) -> Cloud:
+    """Correlated inputs of all sizes: narrow far from 0, wide, constant, on a line."""
+    d = draw(st.integers(2, 4)) if d is None else d
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n, r = draw(st.integers(1, 4)), 30
+    base = rng.normal(size=(n, r, 1))
+    rows = base + draw(st.sampled_from([0.0, 0.01, 0.3, 3.0])) * rng.normal(size=(n, r, d))
+    rows *= rng.choice([-1.0, 1.0], d)
+    for i in range(d):
+        scale, shift = draw(
+            st.sampled_from([(1, 0), (1, 0), (1e-3, 5), (1, 1e7), (1e6, 0), (1e-30, 0), (0, 3), (1, 2.0**53)])
+        )
+        rows[:, :, i] = rows[:, :, i] * scale + shift
+    pairs = [(i, j) for i in range(d) for j in range(d) if i < j and draw(st.booleans())] or [(1, 0)]
+    return Cloud(rows, tuple(hull(rows, pair) for pair in pairs))
+
+
+def leaves(
+    cloud: Cloud, rng: np.random.Generator, dtype: np.dtype[np.floating]
+) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    """Boxes within the blocks, each around one row, with sides of all sizes."""
+    block = rng.integers(0, len(cloud.rows), 20)
+    centre = cloud.rows[block, rng.integers(0, cloud.rows.shape[1], len(block))]
+    half = (cloud.upper - cloud.lower)[block] * rng.choice([0.0, 0.01, 0.2, 1.0], (len(block), cloud.rows.shape[2]))
+    low, high = np.maximum(centre - half, cloud.lower[block]), np.minimum(centre + half, cloud.upper[block])
+    return cast(low, dtype), cast(high, dtype), block
+
+
+def within(rows: Floats, lower: Floats, upper: Floats) -> Bools:
+    """Which rows [L, R, d] lie in the boxes [L, d]."""
+    return np.asarray(((rows >= lower[:, None]) & (rows <= upper[:, None])).all(axis=2), np.bool_)
+
+
+def cast(x: Floats, dtype: np.dtype[np.floating]) -> Floats:
+    return x.astype(dtype).astype(np.float64)
+
+
+@given(clouds(), _DTYPES, st.integers(0, 2**32 - 1))
+@settings(max_examples=200)
+def test_what_is_left_of_a_box_holds_its_rows(cloud: Cloud, dtype: np.dtype[np.floating], seed: int) -> None:
+    polygons = Polygons.of(cloud.hulls, dtype)
+    lower, upper, block = leaves(cloud, np.random.default_rng(seed), dtype)
+    low, high, empty = polygons.shrink(lower, upper, block)
+    assert (low >= lower).all()
+    assert (high <= upper).all()
+    rows = cast(cloud.rows, dtype)[block]
+    inside = within(rows, lower, upper)
+    assert not (inside.any(axis=1) & empty).any()
+    kept = within(rows, cast(low, dtype), cast(high, dtype))
+    assert not (inside & ~kept).any()
+    for i in range(rows.shape[1]):
+        assert polygons.contains(cloud.rows[block, i], block).all()
+
+
+@given(clouds(), _DTYPES, st.integers(0, 2**32 - 1))
+@settings(max_examples=200)
+def test_no_row_lies_beyond_what_is_cut_off(cloud: Cloud, dtype: np.dtype[np.floating], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    polygons = Polygons.of(cloud.hulls, dtype)
+    lower, upper, block = leaves(cloud, rng, dtype)
+    slope = (
+        rng.normal(size=(len(block), 2, lower.shape[1]))
+        / np.maximum((cloud.upper - cloud.lower)[block], 1e-300)[:, None]
+    )
+    slope *= rng.integers(0, 2, slope.shape)
+    gain = polygons.cut(slope, lower, upper, block)
+    assert (gain >= 0).all()
+    rows = cast(cloud.rows, dtype)[block]
+    inside = within(rows, lower, upper)
+    # Relative to one corner, so that large inputs do not drown the differences.
+    most = np.maximum(slope * (upper - lower)[:, None], 0.0).sum(axis=2)
+    values = np.einsum("lmd,lrd->lmr", slope, rows - lower[:, None])
+    excess = np.where(inside[:, None], values, -np.inf).max(axis=2) - (most - gain)
+    assert (excess <= 1e-12 * (1 + np.abs(most))).all(), excess.max()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_the_cut_is_near_that_of_a_linear_program(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(size=(1, 200, 2)) @ np.array([[1.0, 0.9], [0.0, 0.2]])
+    found = hull(rows, (0, 1), padding=0)
+    polygons = Polygons.of([found], np.dtype(np.float64))
+    slope, block = rng.normal(size=(1, 40, 2)), np.zeros(1, np.int64)
+    lower, upper = rows.min(axis=1), rows.max(axis=1)
+    gain = polygons.cut(slope, lower, upper, block)[0]
+    width = upper[0] - lower[0]
+    best = np.zeros(40)
+    for i, c in enumerate(slope[0] * width):
+        solved = linprog(-c, A_ub=found.normal[0], b_ub=found.offset[0], bounds=[(0, 1), (0, 1)])
+        best[i] = np.maximum(c, 0).sum() + solved.fun
+    assert (gain <= best + 1e-9).all()
+    assert gain.sum() >= 0.9 * best.sum()
+
+
+def test_a_box_outside_the_polygon_is_empty_and_one_inside_is_left_alone() -> None:
+    triangle = PairHull((0, 1), np.zeros((1, 2)), np.full((1, 2), 10.0), np.array([[[1.0, 1.0]]]), np.array([[1.0]]))
+    polygons = Polygons.of([triangle], np.dtype(np.float32))
+    lower, upper = np.array([[6.0, 6.0], [1.0, 1.0], [0.0, 8.0]]), np.array([[9.0, 9.0], [2.0, 2.0], [9.0, 9.0]])
+    low, high, empty = polygons.shrink(lower, upper, np.zeros(3, np.int64))
+    assert empty.tolist() == [True, False, False]
+    np.testing.assert_allclose(low[1:], lower[1:])
+    np.testing.assert_allclose(high[1:], [[2, 2], [2, 9]], atol=1e-5)
+    assert not polygons.contains(np.array([[6.0, 6.0]]), np.zeros(1, np.int64)).any()
+
+
+def test_a_degenerate_or_unbounded_square_cuts_nothing() -> None:
+    for lower, upper in ((3.0, 3.0), (-np.inf, 1.0), (np.nan, np.nan), (1e300, 1e300 * (1 + 2**-52))):
+        found = PairHull(
+            (0, 1), np.full((1, 2), lower), np.full((1, 2), upper), np.array([[[1.0, 0.5]]]), np.array([[0.1]])
+        )
+        polygons = Polygons.of([found], np.dtype(np.float32))
+        box = np.array([[-5.0, -5.0]]), np.array([[5.0, 5.0]])
+        low, high, empty = polygons.shrink(*box, np.zeros(1, np.int64))
+        assert not empty.any()
+        assert (low == box[0]).all()
+        assert (high == box[1]).all()
+
+
+@given(
+    networks(n_inputs=st.just(3), hidden=st.just([6, 6]), n_outputs=st.just(1)), clouds(d=3), st.integers(0, 2**32 - 1)
+)
+@settings(max_examples=120, deadline=None)
+def test_branch_and_bound_with_polygons_is_right_about_every_row(network: Network, cloud: Cloud, seed: int) -> None:
+    rows = cloud.rows.reshape(-1, 3)
+    verifier = Verifier(network)
+    scores = network.forward(rows).astype(np.float64).reshape(cloud.rows.shape[:2])
+    if not np.isfinite(scores).all():
+        return
+    limit = float(np.quantile(scores, np.random.default_rng(seed).choice([0.0, 0.5, 0.9, 1.0])))
+    blocks = Parts(cloud.lower, cloud.upper, np.arange(len(scores)), np.full(len(scores), 30), cloud.hulls)
+    tests: list[AnyTest] = [Above(limit), Below(limit), Inside(limit, limit)]
+    for test in tests:
+        outcome = branch_and_bound(verifier, blocks, test, Budget.unlimited(200, prove_keep=True))
+        passed = np.stack([test.holds(s[:, None]) for s in scores])
+        assert not passed[outcome.decision == SKIP].any()
+        assert passed[outcome.decision == KEEP].all()
+        known = np.isfinite(outcome.lower[:, 0])
+        assert (outcome.lower[known, 0] <= scores[known].min(axis=1)).all()
+        assert (outcome.upper[known, 0] >= scores[known].max(axis=1)).all()
+
+
+def ridge(n: int = 12) -> tuple[Verifier, Cloud]:
+    """|x - y| on rows with x = y: the box says anything, the polygon says 0."""
+    f32 = np.dtype(np.float32)
+    first = Affine(np.array([[1, -1], [-1, 1]], f32), np.zeros(2, f32))
+    network = Network(2, 1, f32, (first, LeakyRelu(0.0), Affine(np.ones((1, 2), f32), np.zeros(1, f32))))
+    x = np.linspace(0, 1, 30)[None, :] + np.arange(n)[:, None]
+    rows = np.stack([x, x + 0.01 * np.sin(20 * x)], axis=2)
+    return Verifier(network), Cloud(rows, (hull(rows, (0, 1)),))
+
+
+def test_polygons_prove_what_boxes_cannot() -> None:
+    verifier, cloud = ridge()
+    whole = Parts(cloud.lower, cloud.upper, np.arange(12), np.full(12, 30))
+    cut = Parts(cloud.lower, cloud.upper, np.arange(12), np.full(12, 30), cloud.hulls)
+    budget = Budget.unlimited(256)
+    assert not (branch_and_bound(verifier, whole, Above(0.1), budget).decision == SKIP).any()
+    assert (branch_and_bound(verifier, cut, Above(0.1), budget).decision == SKIP).all()
+    assert not (branch_and_bound(verifier, cut, Above(0.005), budget).decision == SKIP).any()
+
+
+def test_a_point_outside_the_polygon_shows_nothing() -> None:
+    verifier, cloud = ridge(1)
+    bounds = verifier.crown(cloud.lower, cloud.upper)
+    cuts = Cuts(Polygons.of(cloud.hulls, np.dtype(np.float32)), np.zeros(1, np.int64))
+    box = cloud.lower, cloud.upper
+    assert try_points(verifier, Above(0.5), box, bounds, climb=True).passed.all()
+    assert not try_points(verifier, Above(0.5), box, bounds, climb=True, cuts=cuts).passed.any()
+
+
+def test_a_block_whose_boxes_are_all_empty_has_no_row() -> None:
+    verifier, cloud = ridge(1)
+    corner = np.array([[0.0, 0.9]]), np.array([[0.1, 1.0]])
+    blocks = Parts(*corner, np.zeros(1, np.int64), np.full(1, 30), cloud.hulls)
+    for test in (Above(-1.0), Below(1e9)):
+        assert branch_and_bound(verifier, blocks, test, Budget.unlimited(8, prove_keep=True)).decision.tolist() == [
+            SKIP
+        ]
