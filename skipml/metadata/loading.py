@@ -1,0 +1,155 @@
+"""Finding the metadata of a data file, and remembering it as long as nothing changes."""
+
+from __future__ import annotations
+
+import base64
+import os
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+from skipml.errors import FooterError, MetadataError
+from skipml.identity import FileIdentity, Path, identity
+from skipml.metadata.format import Metadata, decode
+from skipml.metadata.storage import sidecar_path
+from skipml.metadata.tie import SplitFooter, Tie, footer_hash, read_footer, split
+
+_CACHED_BYTES = 1 << 28
+_ENTRY_BYTES = 1 << 10
+"""About what an entry without metadata takes."""
+_SETTLED_NS = 10**9
+"""A file that was written a moment ago may be written again without a later modification time: it is not remembered."""
+
+_States = tuple[FileIdentity, FileIdentity | None]
+"""Of the data file and of its sidecar."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Loaded:
+    """The metadata of a data file, or None and why ('' if it never had any).
+
+    `identity` is the state of the file that it holds for: with footers of another state it must not be used.
+    """
+
+    metadata: Metadata | None
+    reason: str
+    identity: FileIdentity | None
+
+
+def load(path: Path, root: Path | None = None) -> Loaded:
+    """The metadata of a data file from its sidecar, else from its footer; never raises.
+
+    What is damaged, of another version or of another state of the file is ignored, and the reason says so. Results are
+    remembered: a second call costs two calls of os.stat.
+    """
+    now = time.time_ns()
+    try:
+        sidecar = sidecar_path(path, root)
+        state, sidecar_state = identity(path), _identity_or_none(sidecar)
+        key = (os.path.abspath(path), sidecar)
+        if (known := _cache.get(key, (state, sidecar_state))) is not None:
+            return known
+        loaded = _load(os.fspath(path), sidecar if sidecar_state else None)
+    except OSError as error:
+        return Loaded(None, f"'{os.fspath(path)}' cannot be read: {error.strerror or error}", None)
+    except (FooterError, ValueError) as error:
+        return Loaded(None, str(error), None)
+    newest = max(state.mtime_ns, sidecar_state.mtime_ns if sidecar_state else 0)
+    if loaded.identity == state and now - newest > _SETTLED_NS:
+        _cache.put(key, (state, sidecar_state), loaded)
+    return loaded
+
+
+def _identity_or_none(path: str) -> FileIdentity | None:
+    try:
+        return identity(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _load(path: str, sidecar: str | None) -> Loaded:
+    """What a file's sidecar, or else its footer, says of it."""
+    state, raw = read_footer(path)
+    footer = split(raw)
+    reasons = []
+    for place, read, expected in _sources(path, sidecar, state, footer):
+        found = _valid(place, read, expected)
+        if isinstance(found, Metadata):
+            return Loaded(found, "", state)
+        reasons.append(found)
+    if footer.copied:
+        reasons.append(f"a program copied the metadata in '{path}' from another file; enrich it again")
+    return Loaded(None, "; ".join(reasons), state)
+
+
+def _sources(
+    path: str, sidecar: str | None, state: FileIdentity, footer: SplitFooter
+) -> Iterator[tuple[str, Callable[[], bytes], Tie]]:
+    """Where metadata may be: a name for the place, how to read it, and the state it has to be about."""
+    if sidecar is not None:
+        tie = Tie(state.size, state.mtime_ns, footer_hash(footer.base))
+        yield f"'{sidecar}'", partial(_read_sidecar, sidecar), tie
+    if footer.value is not None:
+        tie = Tie(0, 0, footer_hash(footer.base))
+        yield f"the footer of '{path}'", partial(base64.b64decode, footer.value, validate=True), tie
+
+
+def _read_sidecar(path: str) -> bytes:
+    if not os.path.isfile(path):  # a pipe would block
+        raise MetadataError("this is no file; remove it and enrich the file again")
+    with open(path, "rb") as file:
+        return file.read()
+
+
+def _valid(place: str, read: Callable[[], bytes], expected: Tie) -> Metadata | str:
+    """The metadata that is there, or why it says nothing about the file."""
+    try:
+        metadata, tie = decode(read())
+    except OSError as error:
+        return f"{place} cannot be read: {error.strerror or error}"
+    except (ValueError, MemoryError) as error:
+        return f"{place}: {str(error) or 'too large for this machine'}"
+    if tie != expected:
+        return f"{place} is about another file or an older state of this one; enrich it again"
+    return metadata
+
+
+class _Cache:
+    """What was loaded, by path, valid while both files' identities stay; the longest unused go first."""
+
+    def __init__(self, capacity: int) -> None:
+        self._lock = threading.Lock()
+        self._entries: OrderedDict[tuple[str, str], tuple[_States, Loaded]] = OrderedDict()
+        self._capacity = capacity
+        self._held = 0
+
+    def get(self, key: tuple[str, str], states: _States) -> Loaded | None:
+        with self._lock:
+            entry = self._entries.get(key)
+            if entry is None or entry[0] != states:
+                return None
+            self._entries.move_to_end(key)
+            return entry[1]
+
+    def put(self, key: tuple[str, str], states: _States, loaded: Loaded) -> None:
+        with self._lock:
+            self._drop(key)
+            self._entries[key] = states, loaded
+            self._held += _size(loaded)
+            while self._held > self._capacity:
+                self._drop(next(iter(self._entries)))
+
+    def _drop(self, key: tuple[str, str]) -> None:
+        if (entry := self._entries.pop(key, None)) is not None:
+            self._held -= _size(entry[1])
+
+
+def _size(loaded: Loaded) -> int:
+    """About the bytes that an entry takes."""
+    return _ENTRY_BYTES + (loaded.metadata.nbytes if loaded.metadata else 0)
+
+
+_cache = _Cache(_CACHED_BYTES)
