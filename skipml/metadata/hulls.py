@@ -137,8 +137,8 @@ def to_unit(x: ArrayLike, lower: ArrayLike, upper: ArrayLike) -> Floats:
 def build(points: Floats, lower: Floats, upper: Floats, size: int) -> Payload:
     """The payload [size] of the smallest polygon found that contains every point.
 
-    `points` [n, 2] are finite, `lower` and `upper` [2] their minimum and maximum. Raises EnrichmentError for a size
-    that is not in SIZES.
+    `points` [n, 2] are finite, `lower` and `upper` [2] contain them and should be their minimum and maximum (only edges
+    that cut off a corner are stored). Raises EnrichmentError for a size that is not in SIZES.
     """
     if size not in _FORMS:
         raise EnrichmentError(f"a hull cannot take {size} bytes; use {', '.join(map(str, SIZES))}")
