@@ -6,9 +6,12 @@ from __future__ import annotations
 
 from skipml.decisions import EVALUATE, KEEP, SKIP, Plan, plan
 from skipml.engines.duckdb import Connection, connect
+from skipml.enrich import EnrichReport, enrich
 from skipml.errors import (
+    EnrichmentError,
     FileChangedError,
     FooterError,
+    MetadataError,
     ModelError,
     PredicateError,
     RegistrationError,
@@ -16,6 +19,7 @@ from skipml.errors import (
     SkipmlError,
     UnsupportedOperatorError,
 )
+from skipml.layout import Advice, Clustering, advise, cluster
 from skipml.predicates import Predicate
 from skipml.report import Report
 from skipml.scores import Model
@@ -26,9 +30,14 @@ __all__ = [
     "EVALUATE",
     "KEEP",
     "SKIP",
+    "Advice",
+    "Clustering",
     "Connection",
+    "EnrichReport",
+    "EnrichmentError",
     "FileChangedError",
     "FooterError",
+    "MetadataError",
     "Model",
     "ModelError",
     "Plan",
@@ -39,6 +48,9 @@ __all__ = [
     "SchemaError",
     "SkipmlError",
     "UnsupportedOperatorError",
+    "advise",
+    "cluster",
     "connect",
+    "enrich",
     "plan",
 ]

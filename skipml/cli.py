@@ -1,4 +1,4 @@
-"""The command line: `skipml explain`, `skipml query` and `skipml inspect`.
+"""The command line: `skipml explain`, `query`, `enrich`, `cluster` and `inspect`.
 
 Results go to standard output, everything said about them to standard error. Exit codes: 0 all went well, 1 an error
 (one line on standard error says what, where and what to do), 2 wrong usage.
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import csv as csv_format
 import json as json_format
+import os
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -24,15 +26,23 @@ import numpy as np
 import skipml
 from skipml.engines.dialect import quote_name, quote_text
 from skipml.errors import SkipmlError
-from skipml.footers import ColumnStats, Footers, read_footers
-from skipml.identity import expand, private_connection
+from skipml.inspection import model_facts, parquet_facts
+from skipml.layout import Method
 from skipml.models import load_onnx
-from skipml.network import Affine, LeakyRelu, Network, Op
 from skipml.report import Report
 
 try:
     import typer
     from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TaskID,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
     from rich.table import Table
     from rich.text import Text
 except ModuleNotFoundError as missing:
@@ -124,14 +134,68 @@ def query(
         _say(_skipped(con.last_report if skipping else None, skipping, perf_counter() - started))
 
 
+@app.command(epilog="Example: skipml enrich 'tx/*.parquet' --columns amount,age,hour")
+def enrich(
+    files: Annotated[list[str], typer.Argument(help="Parquet files, folders or globs of them.")],
+    *,
+    columns: Annotated[
+        str | None, typer.Option(help="Model inputs, with commas between; all numbers and times by default.")
+    ] = None,
+    pairs: Annotated[str, typer.Option(help="Pairs of columns that get a hull: auto, all, none, or a:b,c:d.")] = "auto",
+    hull_bytes: Annotated[int, typer.Option(help="Bytes of a hull: 8, 13 or 45.")] = 45,
+    boxes: Annotated[int, typer.Option(min=0, help="Boxes over all columns for each row group.")] = 0,
+    embed: Annotated[bool, typer.Option("--embed", help="Write into the files' own footers.")] = False,
+    root: Annotated[Path | None, typer.Option(help="Write below this folder instead of beside the files.")] = None,
+    json: AsJson = False,
+) -> None:
+    """Store what footers do not say: exact limits, NaN counts, hulls of column pairs, boxes."""
+    wanted = columns.split(",") if columns is not None else None
+    chosen: Any = {"none": []}.get(pairs, pairs)
+    if ":" in pairs:
+        chosen = [tuple(pair.split(":", 1)) for pair in pairs.split(",")]
+    with _errors_as_exit(), _rows_progress() as progress:
+        report = skipml.enrich(
+            files,
+            wanted,
+            pairs=chosen,
+            hull_bytes=hull_bytes,
+            boxes=boxes,
+            embed=embed,
+            root=root,
+            progress=progress,
+        )
+    typer.echo(json_format.dumps(report.to_dict(), indent=2) if json else str(report))
+
+
+@app.command(epilog="Example: skipml cluster tx.parquet tx_clustered.parquet --by amount,age,hour --method kdtree")
+def cluster(
+    source: Annotated[str, typer.Argument(help="A Parquet file, or a glob of them.")],
+    target: Annotated[Path, typer.Argument(help="The file to write; it may be the source.")],
+    *,
+    by: Annotated[str, typer.Option(help="The columns that models read, with commas between.")],
+    method: Annotated[
+        Method, typer.Option(help="Along a Z-order curve, or through the cells of a k-d tree.")
+    ] = "zorder",
+    row_group_rows: Annotated[int, typer.Option(min=1, help="Rows of a row group.")] = 16_384,
+    json: AsJson = False,
+) -> None:
+    """Rewrite a table so that rows near each other in some columns share a row group."""
+    with _errors_as_exit(), _share_progress("clustering") as progress:
+        report = skipml.cluster(
+            source, target, by.split(","), method=method, row_group_rows=row_group_rows, progress=progress
+        )
+    typer.echo(json_format.dumps(asdict(report), indent=2) if json else str(report))
+
+
 @app.command(epilog="Example: skipml inspect 'tx/*.parquet'; skipml inspect fraud.onnx")
 def inspect(
     file: Annotated[str, typer.Argument(help="A Parquet file, a folder or glob of them, or an ONNX model (.onnx).")],
+    root: Annotated[Path | None, typer.Option(help="Where `skipml enrich --root` has written.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Show what the zone maps of Parquet files know about each column, or what a model consists of."""
+    """Show what footers and metadata of Parquet files know about each column, or what a model consists of."""
     with _errors_as_exit(), _working(f"reading {file}"):
-        facts = _model_facts(file) if file.lower().endswith(".onnx") else _parquet_facts(file)
+        facts = model_facts(file) if file.lower().endswith(".onnx") else parquet_facts(file, root)
     if json:
         typer.echo(json_format.dumps(facts, indent=2))
     elif "columns" in facts:
@@ -187,6 +251,32 @@ def _say(text: str) -> None:
 def _working(what: str) -> Any:
     """A spinner on a terminal, nothing on a pipe."""
     return Console(stderr=True).status(what)
+
+
+@contextmanager
+def _rows_progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar over the rows of each file on a terminal, nothing on a pipe."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(file: str, done: int, total: int) -> None:
+            if file not in tasks:
+                tasks[file] = bars.add_task(os.path.basename(file), total=total)
+            bars.update(tasks[file], completed=done)
+
+        yield show
+
+
+@contextmanager
+def _share_progress(what: str) -> Iterator[Callable[[float], None]]:
+    """A bar from 0 to 100 % on a terminal, nothing on a pipe."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        task = bars.add_task(what, total=1.0)
+        yield lambda share: bars.update(task, completed=share)
 
 
 def _skipped(report: Report | None, skipping: bool, seconds: float) -> str:
@@ -257,38 +347,6 @@ def _print_table(names: Sequence[str], rows: Iterator[Sequence[Any]], limit: int
         _say(f"Only {limit} rows are shown; --rows, --csv and --json show more")
 
 
-def _parquet_facts(pattern: str) -> dict[str, Any]:
-    files = expand(pattern)
-    read_footers(files, [], strict=True)
-    described = private_connection().execute("DESCRIBE SELECT * FROM read_parquet(?)", [files[0]]).fetchall()
-    types = {str(row[0]): str(row[1]) for row in described}
-    footers = read_footers(files, list(types), strict=True)
-    return {
-        "file": pattern,
-        "files": len(files),
-        "row_groups": len(footers),
-        "rows": int(footers.n_rows.sum()),
-        "bytes": int(footers.n_bytes.sum()),
-        "columns": [_column_facts(footers, name, sql_type) for name, sql_type in types.items()],
-    }
-
-
-def _column_facts(footers: Footers, name: str, sql_type: str) -> dict[str, Any]:
-    stats: ColumnStats = footers.columns[name]
-    limited = stats.known & ~stats.all_null
-    reasons, counts = np.unique(stats.reason.astype(str), return_counts=True)
-    return {
-        "name": name,
-        "type": sql_type,
-        "min": float(stats.lower[limited].min()) + 0.0 if limited.any() else None,  # + 0.0: no -0
-        "max": float(stats.upper[limited].max()) + 0.0 if limited.any() else None,
-        "row_groups_known": int((stats.known | stats.all_null).sum()),
-        "nulls": int(stats.null_count.sum()) if (stats.null_count >= 0).all() else None,
-        "row_groups_that_may_hold_nan": int(stats.may_be_nan.sum()) if stats.known.any() else None,
-        "notes": {str(reason): int(count) for reason, count in zip(reasons, counts, strict=True) if reason},
-    }
-
-
 def _print_parquet(facts: dict[str, Any]) -> None:
     counted = f"{facts['files']:,} file{'s' if facts['files'] > 1 else ''}, {facts['row_groups']:,} row groups"
     typer.echo(f"{facts['file']}: {counted}, {facts['rows']:,} rows, {facts['bytes']:,} bytes")
@@ -306,35 +364,9 @@ def _print_parquet(facts: dict[str, Any]) -> None:
         cells = (column["name"], column["type"], low, high, *counts, "; ".join(column["notes"]))
         table.add_row(*map(Text, cells))
     _console().print(table)
-
-
-def _model_facts(path: str) -> dict[str, Any]:
-    network = load_onnx(path)
-    return {
-        "file": path,
-        "inputs": network.n_inputs,
-        "outputs": network.n_outputs,
-        "dtype": network.dtype.name,
-        "ops": [_op_text(op) for op in network.ops],
-        "parameters": _parameters(network),
-        "hash": network.hash,
-    }
-
-
-def _op_text(op: Op) -> str:
-    match op:
-        case Affine(weight):
-            return f"Affine {weight.shape[1]} -> {weight.shape[0]}"
-        case LeakyRelu(slope):
-            return "Relu" if slope == 0 else f"LeakyRelu {slope:g}"
-    return type(op).__name__
-
-
-def _parameters(network: Network) -> int:
-    arrays = [
-        getattr(op, name)
-        for op in network.ops
-        for name in ("weight", "bias", "factor", "divisor", "offset")
-        if hasattr(op, name)
-    ]
-    return sum(array.size for array in arrays)
+    for pair, count in facts["hulls"].items():
+        typer.echo(f"hulls of {pair} in {count:,} row groups")
+    for names, count in facts["boxes"].items():
+        typer.echo(f"{count:,} boxes over {names}")
+    for note in facts["ignored"]:
+        typer.echo(f"ignored: {note}")

@@ -24,8 +24,9 @@ from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Method, Outcome
 from skipml.errors import FileChangedError, FooterError, SchemaError
 from skipml.footers import Footers, read_footers
 from skipml.identity import expand, identity
+from skipml.metadata.refine import refine
 from skipml.predicates import Predicate
-from skipml.regions import Regions, from_footers
+from skipml.regions import Regions, from_refined
 
 __all__ = ["DECISION_NAMES", "EVALUATE", "KEEP", "SKIP", "Decisions", "Plan", "plan", "prune"]
 
@@ -187,12 +188,15 @@ def plan(
     predicate: Predicate,
     *,
     budget: Budget | None = None,
+    root: str | os.PathLike[str] | None = None,
 ) -> Plan:
-    """Plan a scan of Parquet files without an engine: decide every row group from the files' own zone maps.
+    """Plan a scan of Parquet files without an engine: decide every row group from the files' own zone maps and from
+    what `enrich` has stored beside them, in them or below `root`.
 
     Raises FooterError where a path matches no file. A file that cannot be read has no row groups in the plan, and
     `scan` says so.
     """
     footers = read_footers(expand(paths), predicate.inputs)
-    regions = from_footers(footers, predicate.inputs)
-    return Plan(predicate, footers, prune(predicate, regions, budget or Budget(predicate.seconds_per_row)))
+    refined = refine(footers, root)
+    regions = from_refined(refined, predicate.inputs)
+    return Plan(predicate, refined.footers, prune(predicate, regions, budget or Budget(predicate.seconds_per_row)))

@@ -33,8 +33,8 @@ _SETTLED_NS = 10**9
 class ColumnStats:
     """One column over N row groups, arrays [N].
 
-    `sql_type` is the type DuckDB gives the column in the first file that has it ('' if none has). A reader that gives
-    the column another type may change its values: compare before use.
+    `sql_type` is the type DuckDB gives the column in the first file that has it ('' if none has, or the files
+    disagree). A reader that gives the column another type may change its values: compare before use.
     """
 
     sql_type: str
@@ -121,7 +121,7 @@ def _join(parts: Sequence[FileColumn]) -> ColumnStats:
             object
         )
     return ColumnStats(
-        sql_type=types[0] if types else "",
+        sql_type=types[0] if types and agree else "",
         lower=_concatenate((part.lower for part in parts), np.float64) if agree else np.full(n, -np.inf),
         upper=_concatenate((part.upper for part in parts), np.float64) if agree else np.full(n, np.inf),
         known=_concatenate((part.known for part in parts), np.bool_) if agree else np.zeros(n, dtype=bool),

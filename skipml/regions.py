@@ -6,7 +6,7 @@ block, and nothing may be concluded from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml.footers import Footers
+from skipml.metadata.refine import Refined
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -104,6 +105,44 @@ class Regions:
             may_be_nan=self.may_be_nan[blocks],
             hulls=tuple(hull.take(blocks) for hull in self.hulls),
         )
+
+
+def from_refined(refined: Refined, columns: Sequence[str]) -> Regions:
+    """One region per row group from its footer and metadata; see `from_footers`."""
+    inputs: dict[str, list[int]] = {}
+    for i, name in enumerate(columns):
+        inputs.setdefault(name, []).append(i)
+    return with_metadata(from_footers(refined.footers, columns), refined, inputs)
+
+
+def with_metadata(regions: Regions, refined: Refined, inputs: Mapping[str, Sequence[int]]) -> Regions:
+    """Regions of one box per block, cut down by hulls and boxes over those columns whose values are `inputs`."""
+    hulls = tuple(
+        PairHull((inputs[a][0], inputs[b][0]), hull.lower, hull.upper, hull.normal, hull.offset)
+        for hull in refined.hulls
+        for a, b in [hull.columns]
+        if inputs.get(a) and inputs.get(b)
+    )
+    regions = replace(regions, hulls=regions.hulls + hulls)
+    boxes = refined.boxes
+    if boxes is None or not any(inputs.get(name) for name in boxes.columns):
+        return regions
+    lower, upper = regions.lower[boxes.block], regions.upper[boxes.block]
+    for k, name in enumerate(boxes.columns):
+        for i in inputs.get(name, ()):
+            lower[:, i] = np.fmax(lower[:, i], boxes.lower[:, k])
+            upper[:, i] = np.fmin(upper[:, i], boxes.upper[:, k])
+    # A block keeps its own box where none is left of it: nothing may follow from metadata that contradicts itself.
+    left = (lower <= upper).all(axis=1)
+    bare = np.bincount(boxes.block[left], minlength=len(regions)) == 0
+    block = np.concatenate([boxes.block[left], np.flatnonzero(bare)])
+    order = np.argsort(block, kind="stable")
+    return replace(
+        regions,
+        lower=np.concatenate([lower[left], regions.lower[bare]])[order],
+        upper=np.concatenate([upper[left], regions.upper[bare]])[order],
+        block=block[order],
+    )
 
 
 def from_footers(footers: Footers, columns: Sequence[str]) -> Regions:

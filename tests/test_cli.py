@@ -177,7 +177,7 @@ def test_inspect_a_parquet_file(run: CliRunner) -> None:
 def test_inspect_tells_where_nan_is_possible(run: CliRunner) -> None:
     facts = json.loads(run.invoke(app, ["inspect", "f.parquet", "--json"]).stdout)
     assert facts["columns"][0]["row_groups_that_may_hold_nan"] == 5
-    assert facts["columns"][0]["notes"] == {"no NaN count": 5}
+    assert facts["columns"][0]["notes"] == {"no NaN count; skipml enrich adds one": 5}
 
 
 def test_inspect_many_files(run: CliRunner) -> None:
@@ -233,7 +233,7 @@ def test_wrong_usage_exits_with_2(run: CliRunner, arguments: list[str]) -> None:
     assert run.invoke(app, arguments).exit_code == 2
 
 
-@pytest.mark.parametrize("command", ["query", "explain", "inspect"])
+@pytest.mark.parametrize("command", ["query", "explain", "inspect", "enrich", "cluster"])
 def test_help_has_an_example(run: CliRunner, command: str) -> None:
     result = run.invoke(app, [command, "--help"])
     assert result.exit_code == 0
@@ -242,3 +242,34 @@ def test_help_has_an_example(run: CliRunner, command: str) -> None:
 
 def test_version(run: CliRunner) -> None:
     assert run.invoke(app, ["--version"]).stdout.startswith("skipml 0.")
+
+
+def test_enrich_then_inspect(run: CliRunner, tmp_path: Path) -> None:
+    arguments = ["f.parquet", "--columns", "a,b", "--pairs", "a:b", "--boxes", "2", "--root", str(tmp_path)]
+    result = run.invoke(app, ["enrich", *arguments])
+    assert result.exit_code == 0
+    assert "1 enriched" in result.stdout
+    assert "hulls of a, b" in result.stdout
+    again = json.loads(run.invoke(app, ["enrich", *arguments, "--json"]).stdout)
+    assert [file["state"] for file in again["files"]] == ["up to date"]
+    facts = json.loads(run.invoke(app, ["inspect", "f.parquet", "--root", str(tmp_path), "--json"]).stdout)
+    assert [column["row_groups_that_may_hold_nan"] for column in facts["columns"]] == [0, 0]
+    assert facts["hulls"] == {"a, b": 5}
+    assert facts["boxes"] == {"a, b": 10}
+    text = run.invoke(app, ["inspect", "f.parquet", "--root", str(tmp_path)]).stdout
+    assert "hulls of a, b in 5 row groups" in text
+    failed = run.invoke(app, ["enrich", "t.parquet", "--columns", "name", "--root", str(tmp_path)])
+    assert failed.exit_code == 1
+    assert "column 'name' has type" in failed.stderr
+
+
+def test_cluster(run: CliRunner, tmp_path: Path) -> None:
+    target = tmp_path / "c.parquet"
+    arguments = ["cluster", "t.parquet", str(target), "--by", "b,a", "--row-group-rows", "1024"]
+    result = run.invoke(app, [*arguments, "--method", "kdtree"])
+    assert result.exit_code == 0
+    assert "10,240 rows clustered (kdtree)" in result.stdout
+    assert pq.ParquetFile(target).num_row_groups == 10
+    facts = json.loads(run.invoke(app, [*arguments, "--json"]).stdout)
+    assert facts["row_groups"] == [5, 10]
+    assert "no column" in run.invoke(app, ["cluster", "t.parquet", str(target), "--by", "gone"]).stderr

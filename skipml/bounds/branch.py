@@ -102,9 +102,9 @@ class _Search:
     def __init__(self, verifier: Verifier, blocks: Blocks, test: Test, budget: Budget) -> None:
         n, m, d = len(blocks.n_rows), len(verifier.functionals), blocks.lower.shape[1]
         self._verifier, self._test, self._budget = verifier, test, budget
-        self._polygons = Polygons.of(blocks.hulls, verifier.network.dtype) if blocks.hulls else None
-        cutting = self._polygons.seconds_per_box if self._polygons is not None else 0.0
-        self._meter = Meter(budget, blocks.n_rows, verifier.seconds_per_box + cutting)
+        polygons = Polygons.of(blocks.hulls, verifier.network.dtype)
+        self._polygons = polygons if polygons.pairs else None
+        self._meter = Meter(budget, blocks.n_rows, verifier.seconds_per_box + polygons.seconds_per_box)
         self._n_rows = blocks.n_rows
         self._decision = np.full(n, EVALUATE, np.int8)
         self._reason = np.full(n, Reason.BUDGET, np.int8)

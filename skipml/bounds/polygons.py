@@ -96,7 +96,7 @@ class Polygons:
 
         Sound because a row within a half-plane is, once cast, within the widened one.
         """
-        return cls(tuple(_polygon(hull, dtype) for hull in hulls))
+        return cls(tuple(_polygon(hull, dtype) for hull in hulls if hull.offset.shape[1]))
 
     @property
     def seconds_per_box(self) -> float:

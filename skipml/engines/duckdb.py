@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import threading
@@ -25,6 +26,7 @@ from skipml.engines.sql import STANDIN_DATABASE, Parser
 from skipml.engines.statements import embedded_query
 from skipml.engines.virtual import VirtualFiles
 from skipml.errors import RegistrationError
+from skipml.identity import Path
 from skipml.report import Report
 from skipml.scores import Model
 
@@ -39,6 +41,7 @@ _DEFINES_READER = re.compile(
 class _Shared:
     """What all cursors of one database share."""
 
+    metadata_root: str | None = None
     files: VirtualFiles = field(default_factory=VirtualFiles)
     functions: dict[str, RegisteredFunction] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -57,12 +60,12 @@ class _Shared:
         return self.definitions_call_models or any(name in text for name in self.functions)
 
 
-def connect(database: Any = ":memory:", **kwargs: Any) -> Connection:
+def connect(database: Any = ":memory:", *, metadata_root: Path | None = None, **kwargs: Any) -> Connection:
     """Open a DuckDB database, or take over an open connection, as a Connection; further arguments are
-    duckdb.connect's.
+    duckdb.connect's. `metadata_root` is the folder below which `enrich` has written, if it was not beside the files.
     """
     plain = database if isinstance(database, duckdb.DuckDBPyConnection) else duckdb.connect(database, **kwargs)
-    shared = _Shared()
+    shared = _Shared(None if metadata_root is None else os.fspath(metadata_root))
     plain.register_filesystem(shared.files)
     attached = plain.execute("SELECT 1 FROM duckdb_databases() WHERE database_name = ?", [STANDIN_DATABASE]).fetchone()
     if attached is None:
@@ -83,7 +86,7 @@ class Connection:
         self.skipping = True
         self.last_report: Report | None = None
         self._running: QueryPlan | None = None
-        self._planner = Planner(Parser(plain.cursor()), shared.files, shared.functions)
+        self._planner = Planner(Parser(plain.cursor()), shared.files, shared.functions, shared.metadata_root)
 
     def register_model(self, name: str, model: Model) -> None:
         """Make a model a SQL function: `name(inputs)` gives its score, or the list of its outputs, and

@@ -122,6 +122,19 @@ def input_regions(
     )
 
 
+def plain_columns(arguments: Mapping[str, Expr], scan_columns: Sequence[str]) -> dict[str, list[int]]:
+    """The positions of the arguments that are a column itself, unchanged or cast to DOUBLE, by the column's name."""
+    inputs: dict[str, list[int]] = {}
+    for position, expr in enumerate(arguments.values()):
+        column = expr.args[0] if expr.op == "cast" and expr.name == "DOUBLE" else expr
+        in_seconds = column.op == "call" and column.name == "epoch" and len(column.args) == 1
+        if in_seconds and column.args[0].type in _EPOCH:
+            column = column.args[0]
+        if column.op == "ref":
+            inputs.setdefault(scan_columns[column.index], []).append(position)
+    return inputs
+
+
 @dataclass(frozen=True, slots=True)
 class _Evaluation:
     columns: Mapping[str, Values]

@@ -19,7 +19,7 @@ from skipml.decisions import SKIP, Decisions, prune
 from skipml.engines import routes
 from skipml.engines.conditions import ConditionReader, RegisteredFunction
 from skipml.engines.dialect import Node
-from skipml.engines.inputs import Values, input_regions
+from skipml.engines.inputs import Values, input_regions, plain_columns
 from skipml.engines.parameters import NotAnalysableError, parameter_literals
 from skipml.engines.pushdown import ScanFilter
 from skipml.engines.session import UserSession
@@ -36,8 +36,10 @@ from skipml.engines.virtual import VirtualFiles
 from skipml.errors import FileChangedError, FooterError
 from skipml.footers import Footers, read_footers
 from skipml.identity import FileIdentity, expand, identity
+from skipml.metadata.refine import refine
 from skipml.partitions import partition_values, value_bounds
 from skipml.predicates import Predicate
+from skipml.regions import with_metadata
 from skipml.report import Report, ScanReport
 
 
@@ -78,6 +80,7 @@ class Planner:
     parser: Parser
     files: VirtualFiles
     functions: Mapping[str, RegisteredFunction]
+    metadata_root: str | None = None
 
     def plan(self, sql: str, parameters: object, session: UserSession) -> QueryPlan:
         """Plan one statement; never raises for what cannot be analysed: the report says why the query runs as it is."""
@@ -197,11 +200,14 @@ class Planner:
         reader: ConditionReader,
     ) -> tuple[Footers, Decisions, tuple[str, ...]]:
         used = sorted({filters.columns[i] for expr in reader.arguments.values() for i in expr.refs()})
-        footers = read_footers(reference.files, used)
+        refined = refine(read_footers(reference.files, used), self.metadata_root)
+        footers = refined.footers
         columns = {name: _column_values(reference, footers, name) for name in used}
         regions = input_regions(reader.arguments, columns, filters.columns, reader.constants, footers.n_rows)
-        decisions = prune(predicate, regions, Budget(predicate.seconds_per_row))
-        return footers, decisions, _reasons(footers)
+        plain = plain_columns(reader.arguments, filters.columns)
+        own = {name: at for name, at in plain.items() if _is_own_column(reference, footers, name)}
+        decisions = prune(predicate, with_metadata(regions, refined, own), Budget(predicate.seconds_per_row))
+        return footers, decisions, _reasons(footers) + refined.notes
 
 
 def _is_ambiguous(pattern: str) -> bool:
@@ -249,6 +255,14 @@ def _column_values(reference: Reference, footers: Footers, name: str) -> Values:
         all_null=all_null,
         may_be_null=(stats.null_count != 0) | null,
         may_be_nan=stats.may_be_nan & ~null,
+    )
+
+
+def _is_own_column(reference: Reference, footers: Footers, name: str) -> bool:
+    """Whether DuckDB takes the column from the files as they have it."""
+    declared = {column.lower(): sql_type for column, sql_type in reference.schema}.get(name.lower(), "")
+    return _type_name(footers.columns[name].sql_type) == _type_name(declared) and not any(
+        _is_partition_key(path, name) for path in footers.files
     )
 
 

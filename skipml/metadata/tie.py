@@ -27,7 +27,7 @@ from dataclasses import dataclass
 
 from skipml.identity import FileIdentity, Path
 from skipml.parquet.chunks import Extent, locate, pack
-from skipml.parquet.footer import _read_bytes as read_footer_bytes
+from skipml.parquet.footer import read_bytes as read_footer_bytes
 from skipml.parquet.thrift import BINARY, LIST, STRUCT, ThriftError, read_list_header, read_struct
 
 _KEY = b"skipml"

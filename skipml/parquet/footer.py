@@ -102,7 +102,7 @@ def read_files(paths: Sequence[str], columns: Sequence[str]) -> list[Footer]:
     batch: list[tuple[str, Any]] = []
     held = 0
     for path in paths:
-        raw = _attempt(path, _read_bytes, path)
+        raw = _attempt(path, read_bytes, path)
         batch.append((path, raw))
         held += 0 if isinstance(raw, str) else len(raw[1])
         if held > _BATCH_BYTES:
@@ -137,7 +137,8 @@ def _attempt(path: str, step: Any, argument: Any) -> Any:
         return f"'{path}' has a damaged footer ({error}); write the file again"
 
 
-def _read_bytes(path: str) -> tuple[FileIdentity, bytes]:
+def read_bytes(path: str) -> tuple[FileIdentity, bytes]:
+    """The state of a file and the bytes of its footer; raises OSError, and FooterError for what is no plain Parquet."""
     if os.path.exists(path) and not os.path.isfile(path):
         raise FooterError(f"'{path}' is no file; pass the files below it")  # a pipe would block
     with open(path, "rb") as file:
@@ -323,7 +324,7 @@ def _decode_statistics(
         "unknown column order": ~ordered,
         f"min or max is no {kind.sql_type}": ~limits.valid,
         "min is above max": ~limits.ordered,
-        "no NaN count": may_be_nan,
+        "no NaN count; skipml enrich adds one": may_be_nan,
     }
     reason = np.select(list(obstacles.values()), list(obstacles), "").astype(object)
     known |= all_null

@@ -245,3 +245,11 @@ def test_a_block_whose_boxes_are_all_empty_has_no_row() -> None:
         assert branch_and_bound(verifier, blocks, test, Budget.unlimited(8, prove_keep=True)).decision.tolist() == [
             SKIP
         ]
+
+
+def test_hulls_without_a_half_plane_cut_nothing() -> None:
+    none = PairHull((0, 1), np.zeros((1, 2)), np.ones((1, 2)), np.zeros((1, 0, 2)), np.zeros((1, 0)))
+    assert Polygons.of([none], np.dtype(np.float32)).pairs == ()
+    verifier, cloud = ridge(1)
+    blocks = Parts(cloud.lower, cloud.upper, np.zeros(1, np.int64), np.full(1, 30), (none,))
+    assert branch_and_bound(verifier, blocks, Above(9.0), Budget.unlimited(8)).decision.tolist() == [SKIP]

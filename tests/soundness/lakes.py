@@ -102,8 +102,9 @@ class Lake:
         """The row groups, an `id` and the columns a, b, c in each."""
         starts = np.cumsum((0, *self.group_rows)).tolist()
         groups = [
-            [_column(rng, KINDS[kind], rows, self._position(i)) for kind in self.kinds]
+            [_column(rng, KINDS[kind], self._position(i), shape) for kind in self.kinds]
             for i, rows in enumerate(self.group_rows)
+            for shape in [rng.standard_normal(rows)]
         ]
         return [
             pa.table([pa.array(range(start, start + rows), pa.int64()), *group], ["id", *self.columns])
@@ -125,11 +126,15 @@ class Lake:
         return paths, pa.concat_tables([pq.read_table(path) for path in paths])
 
 
-def _column(rng: Rng, kind: Kind, rows: int, position: float) -> pa.Array:
+def _column(rng: Rng, kind: Kind, position: float, shape: Floats) -> pa.Array:
+    """Values around a position; those of some columns follow the `shape` [rows] that the columns share."""
+    rows = len(shape)
     flavour = str(rng.choice(_FLAVOURS))
     spread = 0.0 if flavour == "constant" else float(rng.choice([0.3, 1.0, 3.0]))
     centre = position + 0.3 * rng.standard_normal()
-    values = [kind.value(x) for x in (centre + spread * rng.standard_normal(rows)).tolist()]
+    noise = rng.standard_normal(rows)
+    deviation = shape + 0.1 * noise if rng.random() < 0.5 else noise
+    values = [kind.value(x) for x in (centre + spread * deviation).tolist()]
     if flavour == "constant":
         values = values[:1] * rows
     for i in np.flatnonzero(rng.random(rows) < 0.2).tolist() if "nasty" in flavour else ():

@@ -27,7 +27,13 @@ from tests.soundness.questions import Asker, Limits, lake_networks, wanted
 
 pytestmark = pytest.mark.usefixtures("patient")
 
-EXAMPLES: Mapping[str, tuple[int, int]] = {"small row groups": (110, 6), "duckdb": (30, 5), "plans": (100, 5)}
+EXAMPLES: Mapping[str, tuple[int, int]] = {
+    "small row groups": (110, 6),
+    "duckdb": (30, 5),
+    "enriched": (60, 5),
+    "plans": (100, 5),
+    "enriched plans": (60, 5),
+}
 """Lakes, and questions with limits of their own to each."""
 _VERSION = int(duckdb.__version__.split(".")[0])
 
@@ -71,6 +77,13 @@ def loaded(con: skipml.Connection, lake: Lake, folder: Path) -> tuple[list[Path]
     return paths, values, rng
 
 
+def enriched(paths: list[Path], lake: Lake, rng: Rng) -> None:
+    """Store all that can be stored, in one of the places where it can be."""
+    size = int(rng.choice([8, 13, 45]))
+    boxes, embed = int(rng.choice([0, 2, 5])), bool(rng.integers(2))
+    skipml.enrich(paths, list(lake.columns), pairs="all", hull_bytes=size, boxes=boxes, embed=embed)
+
+
 def arguments(rng: Rng, lake: Lake) -> str:
     """SQL expressions over the columns, the model's inputs."""
     return ", ".join(
@@ -86,15 +99,18 @@ def scores_of(con: skipml.Connection, call: str, network: Network) -> Limits:
     return Limits(np.random.default_rng(len(rows)), scores.reshape(-1, network.n_outputs), network.dtype)
 
 
-def check_sql(con: skipml.Connection, lake: Lake, network: Network, folder: Path, questions: int) -> Counter[str]:
+def check_sql(con: skipml.Connection, lake: Lake, network: Network, folder: Path, name: str) -> Counter[str]:
     """Ask the files and the table the same questions."""
+    questions = EXAMPLES[name][1]
     paths, _, rng = loaded(con, lake, folder)
-    name = next(_model_names)
-    con.register_model(name, skipml.Model(network, tuple(lake.columns)))
+    if name == "enriched":
+        enriched(paths, lake, rng)
+    called = next(_model_names)
+    con.register_model(called, skipml.Model(network, tuple(lake.columns)))
     inputs = arguments(rng, lake)
     con.skipping = False
-    limits = scores_of(con, f"{name}({inputs})", network)
-    asker = Asker(rng, Limits(rng, limits.scores, limits.dtype), name, inputs, network.n_outputs)
+    limits = scores_of(con, f"{called}({inputs})", network)
+    asker = Asker(rng, Limits(rng, limits.scores, limits.dtype), called, inputs, network.n_outputs)
     source = f"'{paths[0]}'" if len(paths) == 1 else f"'{folder}/*.parquet'"
     counts: Counter[str] = Counter()
     for _ in range(questions):
@@ -106,12 +122,12 @@ def check_sql(con: skipml.Connection, lake: Lake, network: Network, folder: Path
         expected = con.execute(f"SELECT id FROM truth WHERE {question.condition}", question.parameters).fetchall()
         assert sorted(found) == sorted(expected), (question, str(report))
         assert report is not None
-        assert not report.counters["errors"], "an error while pruning would hide what is tested here"
+        assert not report.counters["errors"], f"{report}: an error while pruning would hide what is tested here"
         counts += Counter(cases=1, **{k: v for k, v in report.counters.items() if k in ("row_groups", "skipped")})
     return counts
 
 
-@pytest.mark.parametrize("name", ["small row groups", "duckdb"])
+@pytest.mark.parametrize("name", ["small row groups", "duckdb", "enriched"])
 def test_no_row_is_lost_and_none_added(
     name: str, con: skipml.Connection, tmp_path: Path, count_cases: Callable[[int], None]
 ) -> None:
@@ -120,7 +136,7 @@ def test_no_row_is_lost_and_none_added(
     @many(name)
     @given(lakes_and_networks(by_duckdb=name == "duckdb"))
     def ask(case: tuple[Lake, Network]) -> None:
-        counts.update(check_sql(con, *case, tmp_path / next(_folder_names), EXAMPLES[name][1]))
+        counts.update(check_sql(con, *case, tmp_path / next(_folder_names), name))
 
     ask()
     count_cases(counts["cases"])
@@ -128,11 +144,14 @@ def test_no_row_is_lost_and_none_added(
     assert counts["skipped"] >= counts["row_groups"] * 0.05, "the cases must be such that something is skipped"
 
 
-def check_plans(con: skipml.Connection, lake: Lake, network: Network, folder: Path, questions: int) -> Counter[str]:
+def check_plans(con: skipml.Connection, lake: Lake, network: Network, folder: Path, name: str) -> Counter[str]:
     """Hold the decisions of plans against every row."""
+    questions = EXAMPLES[name][1]
     paths, table, rng = loaded(con, lake, folder)
-    name, model = next(_model_names), skipml.Model(network, tuple(lake.columns))
-    con.register_model(name, model)
+    if name == "enriched plans":
+        enriched(paths, lake, rng)
+    called, model = next(_model_names), skipml.Model(network, tuple(lake.columns))
+    con.register_model(called, model)
     inputs = ", ".join(
         KINDS[kind].arguments[0].format(column) for kind, column in zip(lake.kinds, lake.columns, strict=True)
     )
@@ -141,7 +160,7 @@ def check_plans(con: skipml.Connection, lake: Lake, network: Network, folder: Pa
     limits = Limits(rng, model.evaluate(table).astype(np.float64), network.dtype)
     counts: Counter[str] = Counter()
     for _ in range(questions):
-        test = wanted(rng, model, limits, f"{name}({inputs})")
+        test = wanted(rng, model, limits, f"{called}({inputs})")
         plan = skipml.plan(paths, test.predicate, budget=budget)
         assert not plan.result.error
         expected = test.predicate.matches(table)
@@ -158,18 +177,19 @@ def check_plans(con: skipml.Connection, lake: Lake, network: Network, folder: Pa
     return counts
 
 
+@pytest.mark.parametrize("name", ["plans", "enriched plans"])
 def test_decisions_of_plans_hold_for_every_row(
-    con: skipml.Connection, tmp_path: Path, count_cases: Callable[[int], None]
+    name: str, con: skipml.Connection, tmp_path: Path, count_cases: Callable[[int], None]
 ) -> None:
     counts: Counter[str] = Counter()
 
-    @many("plans")
+    @many(name)
     @given(lakes_and_networks())
     def decide(case: tuple[Lake, Network]) -> None:
-        counts.update(check_plans(con, *case, tmp_path / next(_folder_names), EXAMPLES["plans"][1]))
+        counts.update(check_plans(con, *case, tmp_path / next(_folder_names), name))
 
     decide()
     count_cases(counts["cases"])
-    assert counts["cases"] >= EXAMPLES["plans"][0] * EXAMPLES["plans"][1]
+    assert counts["cases"] >= EXAMPLES[name][0] * EXAMPLES[name][1]
     assert counts["skip"] >= counts["groups"] * 0.1, "the cases must be such that something is skipped"
     assert counts["keep"] >= counts["groups"] * 0.02, "the cases must be such that something is kept"

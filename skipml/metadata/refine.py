@@ -1,0 +1,232 @@
+"""Footers made tighter by what enrichment knows of the same files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skipml.features import EXACT
+from skipml.footers import ColumnStats, Footers
+from skipml.identity import Path
+from skipml.metadata import boxes, hulls
+from skipml.metadata.format import ColumnMetadata, Metadata
+from skipml.metadata.loading import load
+
+Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
+
+_EXACT_TYPES = re.compile(r"BOOLEAN|FLOAT|DOUBLE|DATE|U?(TINY|SMALL|BIG)INT|U?INTEGER")
+_TIMES = re.compile(r"TIME|TIMESTAMP(_S|_MS|_NS)?|TIMESTAMP WITH TIME ZONE")
+_MICROSECOND = 1e-6
+_ULPS = 2.0**-50
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ColumnHull:
+    """Half-planes around two columns of N row groups, `normal` [N, K, 2] and `offset` [N, K], in the unit squares
+    between `lower` and `upper` [N, 2]; without a constraint where nothing is known.
+    """
+
+    columns: tuple[str, str]
+    lower: Floats
+    upper: Floats
+    normal: Floats
+    offset: Floats
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ColumnBoxes:
+    """M boxes [M, k] over some columns, which together hold every row of their row groups `block` [M]."""
+
+    columns: tuple[str, ...]
+    lower: Floats
+    upper: Floats
+    block: NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Refined:
+    """What footers and metadata know together; `notes` say which metadata was ignored and why."""
+
+    footers: Footers
+    hulls: tuple[ColumnHull, ...] = ()
+    boxes: ColumnBoxes | None = None
+    notes: tuple[str, ...] = ()
+
+
+def refine(footers: Footers, root: Path | None = None) -> Refined:
+    """Intersect the limits of the footers' columns with those of the files' metadata, and add hulls and boxes.
+
+    Metadata of another state of a file than the footers', or that divides the file in another way, is ignored.
+    """
+    found: list[Metadata | None] = []
+    notes = []
+    for i, path in enumerate(footers.files):
+        loaded = load(path, root)
+        metadata, reason = loaded.metadata, loaded.reason
+        if metadata is not None and (loaded.identity != footers.identities[i] or not _aligned(metadata, footers, i)):
+            metadata, reason = None, f"the metadata of {path} is of another state of the file or of finer blocks"
+        found.append(metadata)
+        notes += [reason] if reason else []
+    if not any(found):
+        return Refined(footers, notes=tuple(notes))
+    with np.errstate(all="ignore"):  # limits may be infinite, which every place below allows for
+        columns = {name: _refined(name, stats, footers, found) for name, stats in footers.columns.items()}
+        refined = replace(footers, columns=columns)
+        return Refined(refined, _hulls(refined, found), _boxes(refined, found), tuple(notes))
+
+
+def slack(sql_type: str, lower: Floats, upper: Floats) -> Floats:
+    """By how much an engine's model input may differ from the one that enrichment saw, for limits [N].
+
+    Sound because engines agree on exact types, and on the others up to the roundings that `features` allows for.
+    """
+    size = np.maximum(np.abs(lower), np.abs(upper))
+    if _EXACT_TYPES.fullmatch(sql_type):
+        wide = size > EXACT if "BIGINT" in sql_type else np.zeros(len(size), np.bool_)
+        return np.where(wide, size * _ULPS, 0.0)
+    return np.asarray(size * _ULPS + (_MICROSECOND if _TIMES.fullmatch(sql_type) else 0.0))
+
+
+def _aligned(metadata: Metadata, footers: Footers, file: int) -> bool:
+    """Whether the blocks are the row groups."""
+    mine = footers.file_index == file
+    return np.array_equal(metadata.row_group, footers.row_group[mine]) and np.array_equal(
+        metadata.n_rows, footers.n_rows[mine]
+    )
+
+
+def _column(metadata: Metadata | None, name: str) -> ColumnMetadata | None:
+    """The column of that name, as DuckDB finds it: without regard to case."""
+    if metadata is None:
+        return None
+    named = [column for column in metadata.columns if column.name.lower() == name.lower()]
+    return named[0] if len(named) == 1 else None
+
+
+def _refined(name: str, stats: ColumnStats, footers: Footers, found: Sequence[Metadata | None]) -> ColumnStats:
+    lower, upper, known = stats.lower.copy(), stats.upper.copy(), stats.known.copy()
+    all_null, null_count, may_be_nan = stats.all_null.copy(), stats.null_count.copy(), stats.may_be_nan.copy()
+    reason = stats.reason.copy()
+    for i, metadata in enumerate(found):
+        column = _column(metadata, name)
+        if column is None or column.sql_type != stats.sql_type:
+            continue
+        mine = footers.file_index == i
+        room = slack(column.sql_type, column.lower, column.upper)
+        tight = np.fmax(lower[mine], column.lower - room), np.fmin(upper[mine], column.upper + room)
+        some = (column.lower <= column.upper) & (tight[0] <= tight[1])
+        lower[mine] = np.where(some, tight[0], lower[mine])
+        upper[mine] = np.where(some, tight[1], upper[mine])
+        # A row group of nothing but NaN has no limits, and no row with a number.
+        known[mine] |= some
+        null_count[mine] = column.null_count
+        all_null[mine] = column.null_count == footers.n_rows[mine]
+        may_be_nan[mine] = column.nan_count > 0
+        reason[mine & known & ~may_be_nan] = ""
+    return replace(
+        stats,
+        lower=lower,
+        upper=upper,
+        known=known,
+        all_null=all_null,
+        null_count=null_count,
+        may_be_nan=may_be_nan,
+        reason=reason,
+    )
+
+
+def _hulls(footers: Footers, found: Sequence[Metadata | None]) -> tuple[ColumnHull, ...]:
+    pairs: dict[tuple[str, str], list[tuple[int, ColumnHull]]] = {}
+    for i, metadata in enumerate(found):
+        for pair in metadata.pairs if metadata is not None else ():
+            columns = [_wanted(footers, metadata, name) for name in pair.columns]
+            if metadata is None or columns[0] is None or columns[1] is None:
+                continue
+            names = columns[0][0], columns[1][0]
+            sides = [column for _, column in (columns[0], columns[1])]
+            pairs.setdefault(names, []).append((i, _decoded(names, sides, pair.hulls)))
+    return tuple(_spread(names, parts, footers) for names, parts in pairs.items())
+
+
+def _wanted(footers: Footers, metadata: Metadata | None, name: str) -> tuple[str, ColumnMetadata] | None:
+    """The name by which the footers were asked for a column of the metadata, and the column."""
+    asked = next((wanted for wanted in footers.columns if wanted.lower() == name.lower()), None)
+    column = _column(metadata, name)
+    if asked is None or column is None or column.sql_type != footers.columns[asked].sql_type:
+        return None
+    return asked, column
+
+
+def _decoded(names: tuple[str, str], sides: Sequence[ColumnMetadata], payloads: NDArray[np.uint8]) -> ColumnHull:
+    """Hulls widened by what an engine's inputs may differ from those that were enclosed."""
+    lower = np.stack([side.lower for side in sides], axis=1)
+    upper = np.stack([side.upper for side in sides], axis=1)
+    planes = hulls.decode(payloads)
+    room = np.stack([slack(side.sql_type, side.lower, side.upper) for side in sides], axis=1)
+    share = np.where(room > 0, room / (upper - lower), 0.0)
+    offset = planes.offset + np.einsum("nkc,nc->nk", np.abs(planes.normal), share)
+    usable = np.isfinite(offset) & np.isfinite((upper - lower).sum(axis=1, keepdims=True))
+    return ColumnHull(
+        names,
+        lower,
+        upper,
+        np.where(usable[:, :, None], planes.normal, 0.0),
+        np.where(usable, offset, np.inf),
+    )
+
+
+def _spread(names: tuple[str, str], parts: Sequence[tuple[int, ColumnHull]], footers: Footers) -> ColumnHull:
+    """The hulls of several files in their places among all row groups."""
+    n, k = len(footers), max(part.offset.shape[1] for _, part in parts)
+    whole = ColumnHull(names, np.zeros((n, 2)), np.zeros((n, 2)), np.zeros((n, k, 2)), np.full((n, k), np.inf))
+    for file, part in parts:
+        mine = np.flatnonzero(footers.file_index == file)
+        whole.lower[mine], whole.upper[mine] = part.lower, part.upper
+        planes = np.ix_(mine, np.arange(part.offset.shape[1]))
+        whole.normal[planes], whole.offset[planes] = part.normal, part.offset
+    return whole
+
+
+def _boxes(footers: Footers, found: Sequence[Metadata | None]) -> ColumnBoxes | None:
+    """The boxes over the most of the columns that the footers were asked for; a file without them has one box."""
+    sets = [tuple(box.columns) for metadata in found if metadata is not None for box in metadata.boxes]
+    asked = {name.lower(): name for name in footers.columns}
+    covered = {columns: sum(name.lower() in asked for name in columns) for columns in sets}
+    best = max(sorted(covered), key=lambda columns: covered[columns], default=())
+    if not best or not covered[best]:
+        return None
+    names = tuple(asked[name.lower()] for name in best if name.lower() in asked)
+    parts = [_file_boxes(footers, i, metadata, best, len(names)) for i, metadata in enumerate(found)]
+    wanted = [i for i, name in enumerate(best) if name.lower() in asked]
+    return ColumnBoxes(
+        names,
+        np.concatenate([low[:, wanted] for low, _, _ in parts]),
+        np.concatenate([high[:, wanted] for _, high, _ in parts]),
+        np.concatenate([block for _, _, block in parts]),
+    )
+
+
+def _file_boxes(
+    footers: Footers, file: int, metadata: Metadata | None, columns: tuple[str, ...], n_wanted: int
+) -> tuple[Floats, Floats, NDArray[np.int64]]:
+    mine = np.flatnonzero(footers.file_index == file)
+    stored = [box for box in metadata.boxes if box.columns == columns] if metadata is not None else []
+    types = {name.lower(): stats.sql_type for name, stats in footers.columns.items()}
+    sides = [_column(metadata, name) for name in columns]
+    same = [side for side in sides if side is not None and types.get(side.name.lower(), side.sql_type) == side.sql_type]
+    if not stored or len(same) < len(columns):
+        whole = np.full((len(mine), len(columns)), np.inf)
+        return -whole, whole, mine
+    lower, upper = np.stack([side.lower for side in same], axis=1), np.stack([side.upper for side in same], axis=1)
+    finite = np.isfinite(lower) & np.isfinite(upper)
+    lower, upper = np.where(finite, lower, 0.0), np.where(finite, upper, 0.0)
+    low, high, block = boxes.decode(stored[0].boxes, lower, upper, stored[0].bits)
+    room = np.stack([slack(side.sql_type, side.lower, side.upper) for side in same], axis=1)[block]
+    # Without finite limits the numbers stand for nothing.
+    known = finite[block]
+    return np.where(known, low - room, -np.inf), np.where(known, high + room, np.inf), mine[block]
