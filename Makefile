@@ -5,7 +5,8 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 DUCKDB15 := 1.5.5
 PYTEST := $(BIN)/python -m pytest -n 2 --quiet
 # Needs no DuckDB, so that one run is enough.
-WITHOUT_DUCKDB := tests/bounds tests/models tests/test_layers.py tests/test_network.py
+WITHOUT_DUCKDB := tests/bounds tests/models tests/test_layers.py tests/test_network.py tests/test_curves.py \
+	tests/metadata/test_hulls.py tests/metadata/test_boxes.py tests/metadata/test_format.py
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lint format test demo bench clean
