@@ -87,7 +87,7 @@ def measure(workload: Workload, function: Function) -> Iterator[Case]:
             skippable=int((matches == 0).sum()),
             skipped=int(((plan.decisions == skipml.SKIP) & (matches == 0)).sum()),
             by_method=_by_method(unguarded, matches),
-            unsound=_unsound(plan, matches) + _unsound(unguarded, matches),
+            unsound=unsound(plan, matches) + unsound(unguarded, matches),
             seconds=plan.result.seconds,
             unguarded_seconds=unguarded.result.seconds,
         )
@@ -100,7 +100,7 @@ def _by_method(plan: skipml.Plan, matches: NDArray[np.int64]) -> dict[str, int]:
     return {name: int((skipped & (method == name)).sum()) for name in METHODS}
 
 
-def _unsound(plan: skipml.Plan, matches: NDArray[np.int64]) -> int:
+def unsound(plan: skipml.Plan, matches: NDArray[np.int64]) -> int:
     """Row groups skipped although a row qualifies, or kept although one does not."""
     skipped, kept = plan.decisions == skipml.SKIP, plan.decisions == skipml.KEEP
     sizes = plan.table.column("n_rows").to_numpy()

@@ -40,6 +40,7 @@ class Blocks:
     upper: Floats
     block: NDArray[np.int64]
     n_rows: NDArray[np.int64]
+    hulls: tuple[()] = ()
 
 
 def blocks(n: int, d: int, side: float) -> Blocks:

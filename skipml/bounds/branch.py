@@ -208,7 +208,7 @@ class _Search:
 
         Sound because bounds of a larger box hold for a smaller one, so the tighter of two may be taken.
         """
-        bounds = self._verifier.crown(lower, upper, self._cuts(block))
+        bounds = self._verifier.crown(lower, upper)
         np.maximum(bounds.lower, known[0], out=bounds.lower)
         np.minimum(bounds.upper, known[1], out=bounds.upper)
         self._count(block, method)

@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skipml.bounds.crown import LinearBounds
-from skipml.bounds.polygons import Cuts
 from skipml.bounds.stages import Stages
 from skipml.bounds.verifier import Verifier
 from skipml.errors import ModelError
@@ -36,9 +35,8 @@ class LirpaVerifier(Verifier):
         self._lirpa = _import_auto_lirpa()
         self._module = _bounded_module(self._lirpa, self._stages)
 
-    def crown(self, lower: Floats, upper: Floats, cuts: Cuts | None = None) -> LinearBounds:
-        """Bounds over boxes `lower`, `upper` [M, d]; the slopes are gradients at the centres and bound nothing, so that
-        nothing is cut off.
+    def crown(self, lower: Floats, upper: Floats) -> LinearBounds:
+        """Bounds over boxes `lower`, `upper` [M, d]; the slopes are gradients at the centres and bound nothing.
 
         Sound because auto_LiRPA's CROWN is, up to float64 rounding, which twice our margin covers along with the
         network's own.

@@ -8,7 +8,6 @@ from numpy.typing import ArrayLike, NDArray
 from skipml.bounds import stages
 from skipml.bounds.crown import LinearBounds, crown
 from skipml.bounds.interval import IntervalPass
-from skipml.bounds.polygons import Cuts
 from skipml.bounds.rounding import arithmetic, coefficients_fit
 from skipml.errors import ModelError
 from skipml.network import Network
@@ -66,12 +65,11 @@ class Verifier:
                 high[part] = np.where(bounded, trace.outputs.upper, np.inf)
         return low, high
 
-    def crown(self, lower: Floats, upper: Floats, cuts: Cuts | None = None) -> LinearBounds:
-        """CROWN bounds over what is left of boxes `lower`, `upper` [M, d], nowhere looser than interval bounds;
-        infinite where a score might overflow.
+    def crown(self, lower: Floats, upper: Floats) -> LinearBounds:
+        """CROWN bounds over boxes `lower`, `upper` [M, d], nowhere looser than interval bounds; infinite where a score
+        might overflow.
 
-        Sound because casting is monotone, crown.py and interval.py are sound on the cast box, and the linear bounds may
-        be maximised over any region around the rows.
+        Sound because casting is monotone, and crown.py and interval.py are sound on the cast box.
         """
         shape = (len(lower), len(self.functionals))
         low, high = np.empty(shape), np.empty(shape)
@@ -81,8 +79,6 @@ class Verifier:
                 box = self._cast(lower[part]), self._cast(upper[part])
                 trace = self._intervals.trace(*box)
                 bounds = crown(self._stages, trace, *box)
-                if cuts is not None:
-                    bounds = _cut(bounds, cuts.take(part), *box)
                 bounded = (trace.finite & self._bounded)[:, None]
                 low[part] = np.where(bounded, np.maximum(bounds.lower, trace.outputs.lower), -np.inf)
                 high[part] = np.where(bounded, np.minimum(bounds.upper, trace.outputs.upper), np.inf)
@@ -105,18 +101,3 @@ class Verifier:
 
     def _cast(self, x: Floats) -> Floats:
         return x.astype(self.network.dtype).astype(np.float64)
-
-
-def _cut(bounds: LinearBounds, cuts: Cuts, lower: Floats, upper: Floats) -> LinearBounds:
-    """Bounds of the same linear functions over what the polygons leave of the boxes.
-
-    Sound because the maximum of a slope falls by what `Polygons.cut` proves, and the rest of the bound is constant.
-    """
-    cut, block = cuts.polygons.cut, cuts.block
-    fall, rise = (cut(slope, lower, upper, block) for slope in (bounds.slope_upper, -bounds.slope_lower))
-    return LinearBounds(
-        np.where(rise > 0, np.nextafter(bounds.lower + rise, -np.inf), bounds.lower),
-        np.where(fall > 0, np.nextafter(bounds.upper - fall, np.inf), bounds.upper),
-        bounds.slope_lower,
-        bounds.slope_upper,
-    )
