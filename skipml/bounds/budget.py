@@ -33,7 +33,7 @@ class Budget:
 
     cost_per_row: float
     boxes_per_block: int = 256
-    share: float = 0.02
+    share: float = 0.03
     gain_share: float = 0.5
     free_boxes: int = 128
     prove_keep: bool = False

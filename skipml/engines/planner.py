@@ -205,8 +205,8 @@ class Planner:
         columns = {name: _column_values(reference, footers, name) for name in used}
         regions = input_regions(reader.arguments, columns, filters.columns, reader.constants, footers.n_rows)
         plain = plain_columns(reader.arguments, filters.columns)
-        own = {name: at for name, at in plain.items() if _is_own_column(reference, footers, name)}
-        decisions = prune(predicate, with_metadata(regions, refined, own), Budget(predicate.seconds_per_row))
+        # A column that DuckDB does not take from the files as they have it is unknown, whatever its hulls say.
+        decisions = prune(predicate, with_metadata(regions, refined, plain), Budget(predicate.seconds_per_row))
         return footers, decisions, _reasons(footers) + refined.notes
 
 
@@ -255,14 +255,6 @@ def _column_values(reference: Reference, footers: Footers, name: str) -> Values:
         all_null=all_null,
         may_be_null=(stats.null_count != 0) | null,
         may_be_nan=stats.may_be_nan & ~null,
-    )
-
-
-def _is_own_column(reference: Reference, footers: Footers, name: str) -> bool:
-    """Whether DuckDB takes the column from the files as they have it."""
-    declared = {column.lower(): sql_type for column, sql_type in reference.schema}.get(name.lower(), "")
-    return _type_name(footers.columns[name].sql_type) == _type_name(declared) and not any(
-        _is_partition_key(path, name) for path in footers.files
     )
 
 

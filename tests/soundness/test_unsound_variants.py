@@ -8,11 +8,13 @@ import pytest
 
 from tests.soundness.battery import BATTERIES
 from tests.soundness.engine_battery import ENGINE_BATTERIES
-from tests.soundness.variants import VARIANTS, Variant
+from tests.soundness.enriched_battery import ENRICHED_BATTERIES
+from tests.soundness.enriched_variants import VARIANTS
+from tests.soundness.variants import Variant
 
 pytestmark = pytest.mark.usefixtures("patient")
 
-_ALL = {**BATTERIES, **ENGINE_BATTERIES}
+_ALL = {**BATTERIES, **ENGINE_BATTERIES, **ENRICHED_BATTERIES}
 
 
 @pytest.mark.parametrize("name", _ALL)

@@ -1,0 +1,70 @@
+"""Variants of enrichment, and of what is made of it, that are unsound on purpose; see `variants.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skipml.bounds import polygons
+from skipml.engines import planner
+from skipml.metadata import loading, refine
+from skipml.metadata.format import decode
+from tests.soundness.variants import VARIANTS, Patch, variant
+
+__all__ = ["VARIANTS"]
+
+Floats = NDArray[np.float64]
+
+
+@variant("metadata", "casting an input moves it against the half-planes")
+def _polygons_of_uncast_inputs(patch: Patch) -> None:
+    real = polygons._polygon
+    patch.setattr(polygons, "_polygon", lambda hull, dtype: real(hull, np.dtype(np.float64)))
+
+
+@variant("metadata", "a box holds a row that lacks another of its columns")
+def _boxes_of_complete_rows(patch: Patch) -> None:
+    enrich = import_module("skipml.enrich")  # the package has the function under this name
+    real = enrich._boxes
+
+    def boxes(values: Floats, limits: Any, clean: bool, count: int) -> Any:
+        if not np.isfinite(np.concatenate(limits)).all():
+            return real(values, limits, clean, count)
+        complete = values[np.isfinite(values).all(axis=1) & (values != 0).all(axis=1)]
+        return real(complete if len(complete) else values, limits, True, count)
+
+    patch.setattr(enrich, "_boxes", boxes)
+
+
+@variant("metadata", "a NaN is no number within the limits")
+def _no_nan_counts(patch: Patch) -> None:
+    real = refine._refined
+
+    def refined(*given: Any) -> Any:
+        return replace(real(*given), may_be_nan=np.zeros(len(given[2]), np.bool_))
+
+    patch.setattr(refine, "_refined", refined)
+
+
+@variant("metadata", "what a half-plane leaves of a side depends on the whole other side")
+def _too_greedy_a_sweep(patch: Patch) -> None:
+    real = polygons._extreme
+    patch.setattr(polygons, "_extreme", lambda planes, low, high, choose: real(planes, low, high, np.maximum))
+
+
+@variant("readers", "metadata is about one state of a file")
+def _stale_metadata(patch: Patch) -> None:
+    patch.setattr(loading, "_valid", lambda place, read, expected: decode(read())[0])
+
+
+@variant("readers", "an argument that is computed is not the column it reads")
+def _hulls_of_computed_arguments(patch: Patch) -> None:
+    def plain_columns(arguments: Mapping[str, Any], scan_columns: Sequence[str]) -> dict[str, list[int]]:
+        return {scan_columns[next(iter(e.refs()))]: [i] for i, e in enumerate(arguments.values())}
+
+    patch.setattr(planner, "plain_columns", plain_columns)
