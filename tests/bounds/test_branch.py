@@ -401,7 +401,8 @@ def test_success_feeds_further_work(clocked: CountingVerifier) -> None:
 def test_the_first_pass_is_a_sample_if_it_would_cost_too_much(clocked: CountingVerifier) -> None:
     parts = hard_blocks(1000, 10)
     hopeless = Above(-1e6)
-    outcome = branch_and_bound(clocked, parts, Inside(-1e-9, 1e-9), Budget(cost_per_row=0.1, free_boxes=0))
+    poor = Budget(cost_per_row=0.1, gain_share=0.0, free_boxes=0)
+    outcome = branch_and_bound(clocked, parts, Inside(-1e-9, 1e-9), poor)
     assert clocked.now <= 0.03 * 0.1 * 10_000
     untouched = outcome.method == Method.NONE
     assert untouched.sum() > 500
