@@ -29,6 +29,7 @@ from skipml.errors import SkipmlError
 from skipml.inspection import model_facts, parquet_facts
 from skipml.layout import Method
 from skipml.models import load_onnx
+from skipml.plots import plot_row_group, save
 from skipml.report import Report
 
 try:
@@ -187,14 +188,27 @@ def cluster(
     typer.echo(json_format.dumps(asdict(report), indent=2) if json else str(report))
 
 
-@app.command(epilog="Example: skipml inspect 'tx/*.parquet'; skipml inspect fraud.onnx")
-def inspect(
+@app.command(epilog="Example: skipml inspect 'tx/*.parquet'; skipml inspect tx.parquet --plot tx.png --pair amount,age")
+def inspect(  # noqa: PLR0913
     file: Annotated[str, typer.Argument(help="A Parquet file, a folder or glob of them, or an ONNX model (.onnx).")],
+    *,
     root: Annotated[Path | None, typer.Option(help="Where `skipml enrich --root` has written.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw a row group over --pair into this picture.")] = None,
+    pair: Annotated[str | None, typer.Option(help="The two columns to draw, with a comma between.")] = None,
+    row_group: Annotated[int | None, typer.Option(help="By default the one whose hull cuts most off.")] = None,
+    model: Annotated[str | None, typer.Option(help="An ONNX model whose decision boundary to draw.")] = None,
+    limit: Annotated[float | None, typer.Option(help="What the model's score is to exceed.")] = None,
+    columns: Annotated[str | None, typer.Option(help="The model's inputs in order; by default the pair.")] = None,
     json: AsJson = False,
 ) -> None:
     """Show what footers and metadata of Parquet files know about each column, or what a model consists of."""
+    if (plot is None) != (pair is None) or (plot is None and {row_group, model, limit, columns} != {None}):
+        raise typer.BadParameter("--plot and --pair go together, and the options of the picture with them")
     with _errors_as_exit(), _working(f"reading {file}"):
+        if plot is not None and pair is not None:
+            scorer = skipml.Model.load(model, columns=(columns or pair).split(",")) if model is not None else None
+            pieces = pair.split(",")
+            save(plot_row_group(file, pieces, row_group=row_group, model=scorer, limit=limit, root=root), plot)
         facts = model_facts(file) if file.lower().endswith(".onnx") else parquet_facts(file, root)
     if json:
         typer.echo(json_format.dumps(facts, indent=2))
