@@ -136,7 +136,7 @@ class Plan:
             if not len(mine):
                 continue
             self._check(i)
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(path, coerce_int96_timestamp_unit="us") as file:
                 for block in mine.tolist():
                     yield from self._qualifying(file, block, schema)
             self._check(i)

@@ -8,6 +8,7 @@ was stopped goes on where it stopped.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -124,8 +125,10 @@ def enrich(
         raise EnrichmentError(f"hulls have {', '.join(map(str, hulls.SIZES))} bytes, not {hull_bytes}")
     if boxes < 0 or (embed and root is not None):
         raise EnrichmentError("boxes is a count, and embedded metadata has no root: choose one place")
-    if isinstance(pairs, str) and pairs not in ("auto", "all"):
+    if pairs not in ("auto", "all") and (isinstance(pairs, str) or any(len(pair) != 2 for pair in pairs)):
         raise EnrichmentError(f"pairs are 'auto', 'all' or a list of pairs of columns, not {pairs!r}")
+    if isinstance(columns, str):
+        raise EnrichmentError(f"columns are a list of names, not the text {columns!r}: write [{columns!r}]")
     settings = _Settings(None if columns is None else tuple(columns), pairs, hull_bytes, boxes)
     with ThreadPoolExecutor(pa.cpu_count()) as pool:
         files = [_enrich_file(path, settings, _Target(embed, root), pool, progress) for path in expand(paths)]
@@ -152,7 +155,8 @@ def _enrich_file(
 ) -> FileReport:
     started = perf_counter()
     try:
-        old = load(path, target.root).metadata
+        loaded = load(path, target.root)
+        old = loaded.metadata if loaded.is_embedded == target.embed else None
         if old is not None and dict(old.settings) == settings.texts():
             return FileReport(path, "up to date", int(old.n_rows.sum()), len(old))
         state = tie(path)
@@ -195,11 +199,14 @@ def _read(
 def _columns(file: pq.ParquetFile, path: str, settings: _Settings) -> tuple[str, ...]:
     """The columns to enrich, as the file spells them; raises SchemaError for one that is no model input."""
     schema = file.schema_arrow
+    counts = Counter(name.lower() for name in schema.names)
     if settings.columns is None:
-        return tuple(name for name in schema.names if schema.names.count(name) == 1 and _is_input(schema, name))
+        return tuple(name for name in schema.names if counts[name.lower()] == 1 and _is_input(schema, name))
     spelled = {name.lower(): name for name in schema.names}
     names = tuple(dict.fromkeys(spelled.get(name.lower(), name) for name in settings.columns))
     for name in names:
+        if counts[name.lower()] > 1:
+            raise SchemaError(f"{path}: several columns are named {name!r} but for case; rename them to enrich one")
         try:
             model_inputs(schema.empty_table(), [name])
         except SchemaError as error:
@@ -224,7 +231,7 @@ class _Source:
     names: Sequence[str]
 
     def read(self, group: int) -> pa.Table:
-        with pq.ParquetFile(self.path, metadata=self.metadata) as file:
+        with pq.ParquetFile(self.path, metadata=self.metadata, coerce_int96_timestamp_unit="us") as file:
             return file.read_row_group(group, columns=list(self.names), use_threads=False)
 
 

@@ -20,19 +20,21 @@ _local = threading.local()
 
 @dataclass(frozen=True, slots=True)
 class FileIdentity:
-    """A state of a file: size in bytes, modification time in ns, inode. Two states that differ have different
-    identities unless the clock is turned back.
+    """A state of a file: size in bytes, modification time in ns, inode, time of the last change of any kind in ns. Two
+    states that differ have different identities unless the clock is turned back.
     """
 
     size: int
     mtime_ns: int
     inode: int
+    ctime_ns: int
+    """Unlike the modification time it cannot be set."""
 
 
 def identity(path: Path | int) -> FileIdentity:
     """The identity of a file, given by path or open descriptor; raises OSError."""
     status = os.stat(path)
-    return FileIdentity(status.st_size, status.st_mtime_ns, status.st_ino)
+    return FileIdentity(status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
 
 
 def expand(paths: Path | Sequence[Path]) -> tuple[str, ...]:

@@ -86,8 +86,8 @@ def test_hulls_skip_what_limits_cannot(tmp_path: Path) -> None:
     with skipml.connect() as con:
         con.register_model("minus", model(linear([[1, -1]], [0])))
         for call in ("minus(a, b)", "minus(a::DOUBLE, b)"):
-            assert ask(con, f"SELECT id FROM '{path}' WHERE {call} > 0.05").skipped == 8
-        answers = ask(con, f"SELECT id FROM '{path}' WHERE minus(a + 0, b) > 0.05")
+            assert ask(con, f"SELECT id FROM '{path}' WHERE {call} > 0.3").skipped == 8
+        answers = ask(con, f"SELECT id FROM '{path}' WHERE minus(a + 0, b) > 0.3")
         assert (answers.skipped, answers.plain) == (0, [])
 
 
@@ -115,7 +115,7 @@ def test_an_enriched_file_is_left_alone_until_it_or_the_settings_change(tmp_path
     assert skipped(path, **({"root": root} if root else {})) == 8
     with skipml.connect(metadata_root=root) as con:
         con.register_model("minus", model(linear([[1, -1]], [0])))
-        assert ask(con, f"SELECT id FROM '{path}' WHERE minus(a, b) > 0.05").skipped == 8
+        assert ask(con, f"SELECT id FROM '{path}' WHERE minus(a, b) > 0.3").skipped == 8
     diagonal(tmp_path / "lake" / "x.parquet", seed=1)
     assert skipped(path, **({"root": root} if root else {})) == 0, "the metadata is of another state"
     assert enrich(13) == "enriched"
@@ -162,6 +162,8 @@ def test_a_file_that_cannot_be_enriched_does_not_stop_the_others(tmp_path: Path)
         ({"hull_bytes": 44}, "45"),
         ({"boxes": -1}, "count"),
         ({"pairs": "some"}, "auto"),
+        ({"pairs": [("a",)]}, "auto"),
+        ({"columns": "ab"}, "list of names"),
         ({"embed": True, "root": "x"}, "root"),
     ],
 )
@@ -228,3 +230,78 @@ def test_killed_at_any_moment_it_goes_on_where_it_stopped(tmp_path: Path) -> Non
     assert {file.state for file in report.files} <= {"enriched", "up to date"}
     assert [skipped(path) for path in paths] == [40] * 12
     assert not list(tmp_path.glob(".skipml-*")), "nothing is left behind"
+
+
+def _rows(path: str, call: str, condition: str, columns: str = "a, b") -> tuple[int, int]:
+    """How many rows a query gives with skipping and without."""
+    with skipml.connect() as con:
+        con.register_model("same", model(identity("float64")))
+        con.register_model("sum32", model(linear([[1, 1]], [0], "float32")))
+        con.register_model("minus64", model(linear([[1, -1]], [0], "float64")))
+        answers = ask(con, f"SELECT {columns} FROM '{path}' WHERE {call} {condition}")
+    return len(answers.skipping), len(answers.plain)
+
+
+def test_old_timestamps_of_far_years(tmp_path: Path) -> None:
+    days = np.array(["3000-01-01"] * 100, "datetime64[us]") + np.arange(100).astype("timedelta64[D]")
+    path = str(tmp_path / "x.parquet")
+    pq.write_table(pa.table({"a": days}), path, use_deprecated_int96_timestamps=True)
+    skipml.enrich(path, ["a"])
+    assert _rows(path, "same(epoch(a))", "> 32000000000", "a") == (100, 100)
+
+
+@pytest.mark.parametrize(("low", "high"), [(1e39, 2e39), (3e38, 3.5e38), (-2e39, 2e39)])
+def test_values_that_become_infinite_in_float32(tmp_path: Path, low: float, high: float) -> None:
+    a, path = np.linspace(low, high, 100), str(tmp_path / "x.parquet")
+    pq.write_table(pa.table({"a": a, "b": a / high}), path, row_group_size=20)
+    skipml.enrich(path, ["a", "b"], pairs="all")
+    for condition in ("> 0", "< 0", "> 3.2e38"):
+        found = _rows(path, "sum32(a, b)", condition)
+        assert found[0] == found[1]
+
+
+def test_denormal_values(tmp_path: Path) -> None:
+    points, path = np.array([[5, -1], [3, 0], [3, 0], [5, 0], [3, 1], [5, 0]]) * 5e-324, str(tmp_path / "x.parquet")
+    pq.write_table(pa.table({"a": points[:, 0], "b": points[:, 1]}), path)
+    skipml.enrich(path, ["a", "b"], pairs="all")
+    assert _rows(path, "minus64(a, b)", "> -1") == (6, 6)
+
+
+def test_a_file_replaced_by_one_of_the_same_footer_size_and_time(tmp_path: Path) -> None:
+    values = np.random.default_rng(1).random(1000)
+    backwards = np.concatenate([part[::-1] for part in values.reshape(10, 100)])
+    path = str(tmp_path / "x.parquet")
+
+    def write(b: np.ndarray) -> None:
+        pq.write_table(pa.table({"a": values, "b": b}), path, row_group_size=100)
+        os.utime(path, (1e9, 1e9))
+
+    write(values)
+    skipml.enrich(path, ["a", "b"])
+    time.sleep(0.02)  # times come in ticks of some milliseconds
+    write(backwards)
+    found = _rows(path, "minus64(a, b)", "> 0.3")
+    assert found[0] == found[1] > 0
+    assert skipml.enrich(path, ["a", "b"]).files[0].state == "enriched"
+
+
+def test_columns_that_differ_in_case_alone_are_not_enriched(tmp_path: Path) -> None:
+    x, path = np.linspace(0, 1, 100), tmp_path / "x.parquet"
+    pq.write_table(pa.table([pa.array(x), pa.array(x + 100), pa.array(x)], ["a", "A", "b"]), path, row_group_size=10)
+    for name in ("a", "A"):
+        with pytest.raises(skipml.EnrichmentError, match="but for case"):
+            skipml.enrich(path, [name])
+    skipml.enrich(path)
+    found = load(path).metadata
+    assert found is not None
+    assert [column.name for column in found.columns] == ["b"]
+    assert skipml.plan(path, model(identity("float64")) < 50).scan().read_all().num_rows == 100
+
+
+def test_up_to_date_is_said_of_the_place_that_is_asked_for(tmp_path: Path) -> None:
+    path, root = diagonal(tmp_path / "x.parquet"), tmp_path / "root"
+    assert skipml.enrich(path, ["a", "b"]).files[0].state == "enriched"
+    assert skipml.enrich(path, ["a", "b"], embed=True).files[0].state == "enriched"
+    assert skipml.enrich(path, ["a", "b"], root=root).files[0].state == "enriched"
+    assert Path(sidecar_path(path, root)).exists()
+    assert skipml.enrich(path, ["a", "b"], root=root).files[0].state == "up to date"

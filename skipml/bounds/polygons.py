@@ -24,6 +24,7 @@ _SLACK = 2.0**-36
 """In units of the square: more than what rounding in float64 does to a product of a normal and a place."""
 _NEAR, _FAR = -1.0, 2.0
 """Places are clipped to here: nearer to the square no row gets by clipping, as none lies beyond it before the cast."""
+_NARROWEST = 2.0**-1000
 _NO_LIMIT = 1e9
 """The offset of a half-plane that cuts nothing: places are at most 2."""
 _FLAT = 2.0**-10
@@ -150,7 +151,11 @@ def _polygon(hull: Hull, dtype: np.dtype[np.floating]) -> _Polygon:
         share = np.where(width > 0, moved / (2.0 * width), 0.0)
         slack = np.einsum("nkc,nc->nk", np.abs(hull.normal), share) + _SLACK
         offset = hull.offset + slack
-        usable = np.isfinite(offset) & np.isfinite(width.sum(axis=1, keepdims=True))
+        # Casting may move a row to infinity, and halving rounds what is denormal.
+        fits = (magnitude <= float(info.max) * (1 - float(info.eps))) & (
+            (hull.upper == hull.lower) | (width > _NARROWEST)
+        )
+        usable = np.isfinite(offset) & np.isfinite(width.sum(axis=1, keepdims=True)) & fits.all(axis=1, keepdims=True)
         normal = np.where(usable[:, :, None], np.where((width > 0)[:, None, :], hull.normal, 0.0), 0.0)
         inverse = np.where(np.abs(normal) > _FLAT, 1.0 / normal, 0.0)
     offset = np.where(usable, offset, _NO_LIMIT)

@@ -32,11 +32,13 @@ class Loaded:
     """The metadata of a data file, or None and why ('' if it never had any).
 
     `identity` is the state of the file that it holds for: with footers of another state it must not be used.
+    `is_embedded` says whether it was found in the file itself.
     """
 
     metadata: Metadata | None
     reason: str
     identity: FileIdentity | None
+    is_embedded: bool = False
 
 
 def load(path: Path, root: Path | None = None) -> Loaded:
@@ -77,12 +79,19 @@ def _load(path: str, sidecar: str | None) -> Loaded:
     reasons = []
     for place, read, expected in _sources(path, sidecar, state, footer):
         found = _valid(place, read, expected)
+        if isinstance(found, Metadata) and expected.size and _is_older(sidecar, state):
+            found = f"{place} is older than the last change of the file; enrich it again"
         if isinstance(found, Metadata):
-            return Loaded(found, "", state)
+            return Loaded(found, "", state, is_embedded=not expected.size)
         reasons.append(found)
     if footer.copied:
         reasons.append(f"a program copied the metadata in '{path}' from another file; enrich it again")
     return Loaded(None, "; ".join(reasons), state)
+
+
+def _is_older(sidecar: str | None, state: FileIdentity) -> bool:
+    """Whether the file was changed after its sidecar was written, though its modification time may say otherwise."""
+    return sidecar is not None and os.stat(sidecar).st_mtime_ns < state.ctime_ns
 
 
 def _sources(

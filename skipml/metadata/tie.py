@@ -1,6 +1,8 @@
 """What ties metadata to one state of one Parquet file, and the entry that carries metadata inside a footer.
 
-A footer names the place, size and statistics of every page run, so its hash tells one content of a file from another.
+A footer names the place, size and statistics of every column chunk, so its hash tells nearly all contents apart; the
+same values in another order may give the same footer. A sidecar is therefore tied to the file's size and times too.
+Embedded metadata is trusted as the footer's own statistics are: it is wrong only if pages were overwritten below it.
 Embedded metadata must not change it: the hash is of the footer without the entry. The entry is the first of
 `key_value_metadata`, a Thrift KeyValue in compact encoding:
 

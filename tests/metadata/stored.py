@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+import pytest
 
 from skipml.footers import read_footers
 from skipml.metadata.format import ColumnMetadata, Metadata, PairMetadata
@@ -62,6 +62,7 @@ def rewrite(path: Path) -> None:
     write_pyarrow(pq.read_table(path).slice(0, ROWS // 2), path)
 
 
-def age(*paths: Path | str) -> None:
-    for path in paths:
-        os.utime(path, ns=(time.time_ns() - 10**10, time.time_ns() - 10**10))
+def wait(patch: pytest.MonkeyPatch) -> None:
+    """Let time go on until nothing was written a moment ago."""
+    now = time.time_ns
+    patch.setattr(time, "time_ns", lambda: now() + 10**10)

@@ -13,7 +13,7 @@ from skipml.metadata import loading
 from skipml.metadata.loading import load
 from skipml.metadata.storage import sidecar_path
 from skipml.metadata.tie import insert, read_footer, split
-from tests.metadata.stored import age, footer_start, loaded, put_in, refused, rewrite, write
+from tests.metadata.stored import footer_start, loaded, put_in, refused, rewrite, wait, write
 from tests.metadata.test_format import bits_of
 from tests.writers import write_pyarrow
 
@@ -107,13 +107,11 @@ def test_load_never_raises(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["sidecar", "footer", "nowhere"])
 def test_results_are_remembered(path: Path, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    age(path)
     if place == "footer":
         put_in(path)
-        age(path)
     if place == "sidecar":
         write(path)
-        age(sidecar_path(path))
+    wait(monkeypatch)
     first = load(path)
     assert (first.metadata is None) == (place == "nowhere")
     calls: list[Any] = []
@@ -134,31 +132,24 @@ def test_results_are_remembered(path: Path, place: str, monkeypatch: pytest.Monk
     assert (load(path).metadata is None) == (place != "footer")
 
 
-@pytest.mark.parametrize("fresh", ["data", "sidecar"])
-def test_what_was_written_a_moment_ago_is_not_remembered(path: Path, fresh: str) -> None:
-    age(path)
+def test_what_was_written_a_moment_ago_is_not_remembered(path: Path) -> None:
+    os.utime(path, (1e9, 1e9))
     write(path)
-    if fresh == "data":
-        path.touch()
-        write(path)
-        age(sidecar_path(path))
     loaded(path)
     assert not loading._cache._entries
 
 
 def test_the_memory_is_bounded(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(path)
+    wait(monkeypatch)
     monkeypatch.setattr(loading, "_cache", loading._Cache(5000))
     for i in range(10):
         copy = tmp_path / f"{i}.parquet"
         shutil.copy(path, copy)
-        age(copy)
         write(copy)
-        age(sidecar_path(copy))
         loaded(copy)
         loaded(tmp_path / "0.parquet")
     write(tmp_path / "9.parquet", turn="again")
-    age(sidecar_path(tmp_path / "9.parquet"))
     loaded(tmp_path / "9.parquet")
     cache = loading._cache
     assert 1 < len(cache._entries) < 10
