@@ -60,6 +60,7 @@ def _too_greedy_a_sweep(patch: Patch) -> None:
 @variant("readers", "metadata is about one state of a file")
 def _stale_metadata(patch: Patch) -> None:
     patch.setattr(loading, "_valid", lambda place, read, expected: decode(read())[0])
+    patch.setattr(loading, "_is_older", lambda sidecar, state: False)
 
 
 @variant("readers", "an argument that is computed is not the column it reads")
