@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import partial
 from itertools import combinations
 from time import perf_counter
 from typing import Any, Literal
@@ -34,14 +33,13 @@ from skipml.metadata.loading import load
 from skipml.metadata.storage import embed as write_embedded
 from skipml.metadata.storage import write_sidecar
 from skipml.metadata.tie import tie
+from skipml.summaries import BOX_BITS, Summary, Wanted, summarise
 
-Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Pairs = Literal["auto", "all"] | Sequence[tuple[str, str]]
 Progress = Callable[[str, int, int], None]
 """Called with a file, its rows read so far and its rows."""
 
-_BOX_BITS = 8
 _SAMPLED_ROW_GROUPS = 8
 _WORTH_STORING = 0.05
 _MOST_PAIRS = 10
@@ -186,9 +184,9 @@ def _read(
         footers = read_footers([path], names, strict=True)
         pairs, gains = _pairs(_Source(path, file.metadata, names), settings)
         rows_read = 0
-        blocks: list[_Block] = []
-        summarise = partial(_summarise, _Source(path, file.metadata, names), pairs, settings)
-        for block in pool.map(summarise, range(file.num_row_groups)):
+        blocks: list[Summary] = []
+        source, wanted = _Source(path, file.metadata, names), Wanted(names, pairs, settings.hull_bytes, settings.boxes)
+        for block in pool.map(lambda group: summarise(source.read(group), wanted), range(file.num_row_groups)):
             blocks.append(block)
             rows_read += block.n_rows
             if progress is not None:
@@ -253,7 +251,8 @@ def _pairs(
     if not wanted or not n_groups:
         return tuple(wanted), ()
     sample = np.unique(np.linspace(0, n_groups - 1, _SAMPLED_ROW_GROUPS).astype(np.int64)).tolist()
-    found = [_summarise(source, wanted, settings, group) for group in sample]
+    sampled = Wanted(tuple(names), tuple(wanted), settings.hull_bytes, boxes=0)
+    found = [summarise(source.read(group), sampled) for group in sample]
     gain = np.mean([[_share_cut(payload) for payload in block.hulls] for block in found], axis=0)
     order = np.argsort(-gain, kind="stable").tolist()
     if settings.pairs == "auto":
@@ -267,69 +266,8 @@ def _share_cut(payload: NDArray[np.uint8]) -> float:
     return 1.0 - 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Block:
-    """What one row group holds: limits, NULLs and NaNs per column [d], payloads per pair, payload of the boxes."""
-
-    n_rows: int
-    lower: Floats
-    upper: Floats
-    null_count: NDArray[np.int64]
-    nan_count: NDArray[np.int64]
-    hulls: tuple[NDArray[np.uint8], ...]
-    boxes: NDArray[np.uint8]
-
-
-def _summarise(source: _Source, pairs: Sequence[tuple[str, str]], settings: _Settings, group: int) -> _Block:
-    table, names = source.read(group), source.names
-    values, null = model_inputs(table, names)
-    nan = np.isnan(values) & ~null
-    number: Bools = ~(null | nan)
-    clean = [bool(number[:, i].all()) for i in range(len(names))]
-    lower, upper = np.full(len(names), np.inf), np.full(len(names), -np.inf)
-    for i in range(len(names)):
-        column = values[:, i] if clean[i] else values[number[:, i], i]
-        if len(column):
-            lower[i], upper[i] = column.min(), column.max()
-    position = {name: i for i, name in enumerate(names)}
-    finite = np.isfinite(lower) & np.isfinite(upper)
-    return _Block(
-        n_rows=table.num_rows,
-        lower=lower,
-        upper=upper,
-        null_count=null.sum(axis=0),
-        nan_count=nan.sum(axis=0),
-        hulls=tuple(
-            _hull(values, number, (lower, upper), [position[a], position[b]], settings.hull_bytes) for a, b in pairs
-        ),
-        boxes=_boxes(values, (lower, upper), bool(finite.all()) and all(clean), settings.boxes),
-    )
-
-
-def _hull(
-    values: Floats, number: Bools, limits: tuple[Floats, Floats], pair: list[int], size: int
-) -> NDArray[np.uint8]:
-    """The hull of the rows that have both numbers; the box where one is infinite or there is none."""
-    lower, upper = (side[pair] for side in limits)
-    mine = np.logical_and(number[:, pair[0]], number[:, pair[1]])
-    if not (np.isfinite(lower).all() and np.isfinite(upper).all() and mine.any()):
-        return np.zeros(size, np.uint8)
-    points = values[:, pair] if mine.all() else values[mine][:, pair]
-    return hulls.build(points, lower, upper, size)
-
-
-def _boxes(values: Floats, limits: tuple[Floats, Floats], clean: bool, count: int) -> NDArray[np.uint8]:
-    """Boxes around all rows; the whole box where some row lacks a number, as it may be asked for by its others."""
-    if not count:
-        return np.zeros(0, np.uint8)
-    if clean:
-        return boxes_of.build(values, *limits, count, _BOX_BITS)
-    zero, one = np.zeros(values.shape[1]), np.ones(values.shape[1])
-    return np.tile(boxes_of.build(np.stack([zero, one]), zero, one, 1, _BOX_BITS), count)
-
-
 def _metadata(
-    blocks: Sequence[_Block],
+    blocks: Sequence[Summary],
     names: Sequence[str],
     footers: Footers,
     pairs: Sequence[tuple[str, str]],
@@ -348,8 +286,8 @@ def _metadata(
     def payloads(arrays: Sequence[NDArray[np.uint8]], size: int) -> NDArray[np.uint8]:
         return np.array(arrays, np.uint8).reshape(len(blocks), size)
 
-    box_size = boxes_of.size(settings.boxes, len(names), _BOX_BITS) if settings.boxes else 0
-    stored = BoxMetadata(tuple(names), _BOX_BITS, payloads([block.boxes for block in blocks], box_size))
+    box_size = boxes_of.size(settings.boxes, len(names), BOX_BITS) if settings.boxes else 0
+    stored = BoxMetadata(tuple(names), BOX_BITS, payloads([block.boxes for block in blocks], box_size))
     return Metadata(
         row_group=footers.row_group,
         first_row=footers.first_row,
