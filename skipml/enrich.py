@@ -28,7 +28,7 @@ from skipml.footers import Footers, read_footers
 from skipml.identity import Path, expand
 from skipml.metadata import boxes as boxes_of
 from skipml.metadata import hulls
-from skipml.metadata.format import BoxMetadata, ColumnMetadata, Metadata, PairMetadata
+from skipml.metadata.contents import BoxMetadata, ColumnMetadata, Metadata, PairMetadata
 from skipml.metadata.loading import load
 from skipml.metadata.storage import embed as write_embedded
 from skipml.metadata.storage import write_sidecar

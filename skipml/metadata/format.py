@@ -14,10 +14,15 @@ r"""Enrichment metadata of one Parquet file, and its bytes: version 1, little-en
        2  SETTINGS, once: count u32; per setting name and value, texts, in the order of the names
        3  COLUMN: name text; SQL type text; lower f64 [N]; upper f64 [N]; null count, integers [N]; NaN count,
           integers [N]
-       4  PAIR: two names, texts; size u32; hulls u8 [N, size]
-       5  BOXES: count u32; names, texts; bits u32; size u32; boxes u8 [N, size]
+       4  PAIR: two names, texts; size u32; hulls u8 [N, size]; M u32; merged hulls u8 [M, size]: none, that of the
+          file, or those of the row groups and the file
+       5  BOXES: names; bits u32; size u32; boxes u8 [N, size]
+       6  SCORES: model text; names; output u32; lower f64 [N]; upper f64 [N]; size u32; cells u8 [N, size]
+       7  LABELS: model text; names; labels u32; size u32; bits u8 [N, size]
+       8  WITNESSES: names; size u32; rows u8 [N, size]
 
     text      length u32; UTF-8
+    names     count u32; texts
     integers  width u8: 1, 2, 4 or 8; unsigned numbers of that many bytes
 
 A reader skips sections of other kinds. What another version may change is everything behind the version.
@@ -27,96 +32,52 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skipml.errors import MetadataError
+from skipml.metadata.contents import (
+    BoxMetadata,
+    ColumnMetadata,
+    LabelMetadata,
+    Metadata,
+    PairMetadata,
+    ScoreMetadata,
+    WitnessMetadata,
+    contradiction,
+)
 from skipml.metadata.tie import HASH_BYTES, Tie
 
 _MAGIC = b"SKIPML\r\n"
 _VERSION = 1
 _HEADER = struct.Struct(f"<8sIQq{HASH_BYTES}s")
 _SECTION = struct.Struct("<IQ")
-_BLOCKS, _SETTINGS, _COLUMN, _PAIR, _BOXES = range(1, 6)
+_BLOCKS, _SETTINGS, _COLUMN, _PAIR, _BOXES, _SCORES, _LABELS, _WITNESSES = range(1, 9)
 _WIDTHS = (1, 2, 4, 8)
-_MAX_ROWS = 2**62
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class ColumnMetadata:
-    """One column over N blocks, arrays [N], exact."""
-
-    name: str
-    sql_type: str
-    """The type DuckDB gives the column. A reader that gives it another may change its values: compare before use."""
-    lower: NDArray[np.float64]
-    """Smallest model input over the rows that are neither NULL nor NaN; inf where there is none."""
-    upper: NDArray[np.float64]
-    """Largest model input over the rows that are neither NULL nor NaN; -inf where there is none."""
-    null_count: NDArray[np.int64]
-    nan_count: NDArray[np.int64]
-    """0 for types without NaN."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class PairMetadata:
-    """The hulls of one pair of columns: payloads [N, size] of `skipml.metadata.hulls`."""
-
-    columns: tuple[str, str]
-    hulls: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class BoxMetadata:
-    """The boxes over some columns: payloads [N, size] of `skipml.metadata.boxes`."""
-
-    columns: tuple[str, ...]
-    bits: int
-    boxes: NDArray[np.uint8]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Metadata:
-    """What enrichment knows of the N blocks of a file; a block is a row group or a run of rows inside one.
-
-    The blocks are in file order and cover all rows. `settings` say what the metadata was made with.
-    """
-
-    row_group: NDArray[np.int64]
-    first_row: NDArray[np.int64]
-    """Number within the file of the first row."""
-    n_rows: NDArray[np.int64]
-    columns: tuple[ColumnMetadata, ...]
-    pairs: tuple[PairMetadata, ...]
-    boxes: tuple[BoxMetadata, ...]
-    settings: Mapping[str, str]
-
-    def __len__(self) -> int:
-        return len(self.n_rows)
-
-    @property
-    def nbytes(self) -> int:
-        """Memory that the arrays take."""
-        return 3 * self.n_rows.nbytes + sum(array.nbytes for array in [*_column_arrays(self), *_payload_arrays(self)])
 
 
 def encode(metadata: Metadata, tie: Tie) -> bytes:
     """The bytes of metadata, always the same for the same metadata; raises MetadataError where it contradicts itself
     (a limit that is NaN, more NULLs than rows, arrays of different lengths).
     """
-    if problem := _contradiction(metadata):
+    if problem := contradiction(metadata):
         raise MetadataError(f"the metadata contradicts itself: {problem}; this is a mistake of whoever built it")
     names = sorted(metadata.settings)
     sections = [
         (_BLOCKS, [struct.pack("<Q", len(metadata)), _integers(metadata.row_group), _integers(metadata.n_rows)]),
         (_SETTINGS, [_u32(len(names)), *(_text(part) for name in names for part in (name, metadata.settings[name]))]),
         *((_COLUMN, _column_parts(column)) for column in metadata.columns),
-        *((_PAIR, [*map(_text, pair.columns), _payloads(pair.hulls)]) for pair in metadata.pairs),
-        *((_BOXES, _box_parts(boxes)) for boxes in metadata.boxes),
+        *((_PAIR, _pair_parts(pair)) for pair in metadata.pairs),
+        *((_BOXES, [*_names(b.columns), _u32(b.bits), _payloads(b.boxes)]) for b in metadata.boxes),
+        *((_SCORES, _score_parts(score)) for score in metadata.scores),
+        *(
+            (_LABELS, [_text(m.model), *_names(m.columns), _u32(m.n_labels), _payloads(m.labels)])
+            for m in metadata.labels
+        ),
+        *((_WITNESSES, [*_names(w.columns), _payloads(w.rows)]) for w in metadata.witnesses),
     ]
     parts = [_HEADER.pack(_MAGIC, _VERSION, tie.size, tie.mtime_ns, tie.footer)]
     for kind, payload in sections:
@@ -142,7 +103,7 @@ def decode(data: bytes) -> tuple[Metadata, Tie]:
     if _checksum(body) != data[-HASH_BYTES:]:
         raise _damage("the checksum does not match")
     metadata = _decode_sections(_Reader(body[_HEADER.size :]))
-    if problem := _contradiction(metadata):
+    if problem := contradiction(metadata):
         raise _damage(problem)
     return metadata, Tie(size, mtime_ns, footer)
 
@@ -155,51 +116,31 @@ def _checksum(body: bytes | memoryview) -> bytes:
     return hashlib.blake2b(body, digest_size=HASH_BYTES).digest()
 
 
-def _contradiction(metadata: Metadata) -> str:
-    """What is wrong with the blocks, '' if nothing: a reader that trusts wrong counts would lose rows."""
-    n_rows, groups = metadata.n_rows, metadata.row_group
-    arrays = [groups, metadata.first_row, *_column_arrays(metadata)]
-    if any(array.shape != n_rows.shape for array in arrays) or n_rows.ndim != 1:
-        return "arrays of different lengths"
-    if any(a.ndim != 2 or len(a) != len(n_rows) or a.dtype != np.uint8 for a in _payload_arrays(metadata)):
-        return "payloads are not one row of bytes per block"
-    if (n_rows < 0).any() or n_rows.sum(dtype=np.float64) > _MAX_ROWS:
-        return "impossible numbers of rows"
-    if (groups < 0).any() or (np.diff(groups) < 0).any():
-        return "blocks out of order"
-    if not np.array_equal(metadata.first_row, np.cumsum(n_rows) - n_rows):
-        return "blocks that do not follow each other"
-    if len({column.name for column in metadata.columns}) < len(metadata.columns):
-        return "two columns of one name"
-    return next(filter(None, (_column_contradiction(column, n_rows) for column in metadata.columns)), "")
-
-
-def _column_contradiction(column: ColumnMetadata, n_rows: NDArray[np.int64]) -> str:
-    nulls, nans = column.null_count, column.nan_count
-    if (nulls < 0).any() or (nans < 0).any() or (nulls > n_rows).any() or (nans > n_rows - nulls).any():
-        return f"column '{column.name}' has more NULLs and NaNs than rows"
-    empty = (column.lower == np.inf) & (column.upper == -np.inf)
-    if (empty != (nulls + nans == n_rows)).any() or not (empty | (column.lower <= column.upper)).all():
-        return f"column '{column.name}' has limits that do not fit its rows"
-    return ""
-
-
-def _column_arrays(metadata: Metadata) -> list[NDArray[Any]]:
-    return [array for c in metadata.columns for array in (c.lower, c.upper, c.null_count, c.nan_count)]
-
-
-def _payload_arrays(metadata: Metadata) -> list[NDArray[np.uint8]]:
-    return [*(pair.hulls for pair in metadata.pairs), *(boxes.boxes for boxes in metadata.boxes)]
-
-
 def _column_parts(column: ColumnMetadata) -> list[bytes]:
-    limits = [np.asarray(limit, dtype="<f8").tobytes() for limit in (column.lower, column.upper)]
     counts = [_integers(column.null_count), _integers(column.nan_count)]
-    return [_text(column.name), _text(column.sql_type), *limits, *counts]
+    return [_text(column.name), _text(column.sql_type), *_floats(column.lower, column.upper), *counts]
 
 
-def _box_parts(boxes: BoxMetadata) -> list[bytes]:
-    return [_u32(len(boxes.columns)), *map(_text, boxes.columns), _u32(boxes.bits), _payloads(boxes.boxes)]
+def _pair_parts(pair: PairMetadata) -> list[bytes]:
+    merged = pair.merged if pair.merged is not None else pair.hulls[:0]
+    return [*map(_text, pair.columns), _payloads(pair.hulls), _u32(len(merged)), merged.tobytes()]
+
+
+def _score_parts(score: ScoreMetadata) -> list[bytes]:
+    limits = _floats(score.lower, score.upper)
+    return [_text(score.model), *_names(score.columns), _u32(score.output), *limits, _payloads(score.cells)]
+
+
+def _label_parts(label: LabelMetadata) -> list[bytes]:
+    return [_text(label.model), *_names(label.columns), _u32(label.n_labels), _payloads(label.labels)]
+
+
+def _floats(*arrays: NDArray[np.float64]) -> list[bytes]:
+    return [np.asarray(array, dtype="<f8").tobytes() for array in arrays]
+
+
+def _names(names: Sequence[str]) -> list[bytes]:
+    return [_u32(len(names)), *map(_text, names)]
 
 
 def _u32(value: int) -> bytes:
@@ -250,6 +191,9 @@ class _Reader:
         except UnicodeDecodeError as error:
             raise _damage("a text is no UTF-8") from error
 
+    def names(self) -> tuple[str, ...]:
+        return tuple(self.text() for _ in range(self.number(4)))
+
     def floats(self, n: int) -> NDArray[np.float64]:
         return _frozen(np.frombuffer(self.take(8 * n), dtype="<f8").astype(np.float64))
 
@@ -260,7 +204,9 @@ class _Reader:
         return _frozen(np.frombuffer(self.take(width * n), dtype=f"<u{width}").astype(np.int64))
 
     def payloads(self, n: int) -> NDArray[np.uint8]:
-        size = self.number(4)
+        return self.rows(n, self.number(4))
+
+    def rows(self, n: int, size: int) -> NDArray[np.uint8]:
         return np.frombuffer(self.take(n * size), dtype=np.uint8).reshape(n, size)
 
 
@@ -272,7 +218,7 @@ def _frozen(array: NDArray[Any]) -> NDArray[Any]:
 def _decode_sections(reader: _Reader) -> Metadata:
     blocks: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None
     settings: dict[str, str] | None = None
-    columns, pairs, boxes = [], [], []
+    found: dict[int, list[Any]] = {kind: [] for kind in _KINDS}
     while not reader.at_end:
         kind, section = reader.number(4), _Reader(reader.take(reader.number(8)))
         if (kind == _BLOCKS) != (blocks is None):
@@ -284,13 +230,8 @@ def _decode_sections(reader: _Reader) -> Metadata:
             if settings is not None:
                 raise _damage("the settings come twice")
             settings = {section.text(): section.text() for _ in range(section.number(4))}
-        elif kind == _COLUMN:
-            columns.append(_decode_column(section, n))
-        elif kind == _PAIR:
-            pairs.append(PairMetadata((section.text(), section.text()), section.payloads(n)))
-        elif kind == _BOXES:
-            names = tuple(section.text() for _ in range(section.number(4)))
-            boxes.append(BoxMetadata(names, section.number(4), section.payloads(n)))
+        elif kind in _KINDS:
+            found[kind].append(_KINDS[kind](section, n))
         else:
             continue
         if not section.at_end:
@@ -298,7 +239,8 @@ def _decode_sections(reader: _Reader) -> Metadata:
     if blocks is None or settings is None:
         raise _damage("a section is missing")
     first_row = _frozen(np.cumsum(blocks[1]) - blocks[1])
-    return Metadata(blocks[0], first_row, blocks[1], tuple(columns), tuple(pairs), tuple(boxes), settings)
+    columns, pairs, boxes, *others = (tuple(found[kind]) for kind in sorted(_KINDS))
+    return Metadata(blocks[0], first_row, blocks[1], columns, pairs, boxes, settings, *others)
 
 
 def _decode_column(section: _Reader, n: int) -> ColumnMetadata:
@@ -310,3 +252,41 @@ def _decode_column(section: _Reader, n: int) -> ColumnMetadata:
         null_count=section.integers(n),
         nan_count=section.integers(n),
     )
+
+
+def _decode_pair(section: _Reader, n: int) -> PairMetadata:
+    names, hulls, n_merged = (section.text(), section.text()), section.payloads(n), section.number(4)
+    return PairMetadata(names, hulls, section.rows(n_merged, hulls.shape[1]) if n_merged else None)
+
+
+def _decode_boxes(section: _Reader, n: int) -> BoxMetadata:
+    return BoxMetadata(section.names(), section.number(4), section.payloads(n))
+
+
+def _decode_scores(section: _Reader, n: int) -> ScoreMetadata:
+    return ScoreMetadata(
+        model=section.text(),
+        columns=section.names(),
+        output=section.number(4),
+        lower=section.floats(n),
+        upper=section.floats(n),
+        cells=section.payloads(n),
+    )
+
+
+def _decode_labels(section: _Reader, n: int) -> LabelMetadata:
+    return LabelMetadata(section.text(), section.names(), section.number(4), section.payloads(n))
+
+
+def _decode_witnesses(section: _Reader, n: int) -> WitnessMetadata:
+    return WitnessMetadata(section.names(), section.payloads(n))
+
+
+_KINDS: dict[int, Callable[[_Reader, int], Any]] = {
+    _COLUMN: _decode_column,
+    _PAIR: _decode_pair,
+    _BOXES: _decode_boxes,
+    _SCORES: _decode_scores,
+    _LABELS: _decode_labels,
+    _WITNESSES: _decode_witnesses,
+}

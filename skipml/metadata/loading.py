@@ -13,7 +13,8 @@ from functools import partial
 
 from skipml.errors import FooterError, MetadataError
 from skipml.identity import FileIdentity, Path, identity
-from skipml.metadata.format import Metadata, decode
+from skipml.metadata.contents import Metadata
+from skipml.metadata.format import decode
 from skipml.metadata.storage import sidecar_path
 from skipml.metadata.tie import SplitFooter, Tie, footer_hash, read_footer, split
 

@@ -13,7 +13,7 @@ from skipml.features import EXACT
 from skipml.footers import ColumnStats, Footers
 from skipml.identity import Path
 from skipml.metadata import boxes, hulls
-from skipml.metadata.format import ColumnMetadata, Metadata
+from skipml.metadata.contents import ColumnMetadata, Metadata
 from skipml.metadata.loading import load
 
 Bools = NDArray[np.bool_]

@@ -16,7 +16,8 @@ import numpy as np
 
 from skipml.errors import EnrichmentError, FileChangedError, FooterError, MetadataError
 from skipml.identity import Path
-from skipml.metadata.format import Metadata, encode
+from skipml.metadata.contents import Metadata
+from skipml.metadata.format import encode
 from skipml.metadata.replacement import publish, synchronise, temporary
 from skipml.metadata.tie import Tie, footer_hash, insert, read_footer, split, without_copies
 from skipml.metadata.tie import tie as current_tie

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from skipml.footers import read_footers
-from skipml.metadata.format import ColumnMetadata, Metadata, PairMetadata
+from skipml.metadata.contents import ColumnMetadata, Metadata, PairMetadata
 from skipml.metadata.loading import load
 from skipml.metadata.storage import embed, write_sidecar
 from skipml.metadata.tie import tie

@@ -11,7 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skipml.errors import MetadataError
-from skipml.metadata.format import BoxMetadata, ColumnMetadata, Metadata, PairMetadata, decode, encode
+from skipml.metadata.contents import (
+    BoxMetadata,
+    ColumnMetadata,
+    LabelMetadata,
+    Metadata,
+    PairMetadata,
+    ScoreMetadata,
+    WitnessMetadata,
+)
+from skipml.metadata.format import decode, encode
 from skipml.metadata.tie import Tie
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -26,20 +35,34 @@ def metadata_of(draw: st.DrawFn) -> Metadata:
     n_rows = rng.integers(0, draw(st.sampled_from([1, 2, 300, 2**20, 2**56])), n)
     names = draw(st.lists(NAMES, max_size=3, unique=True))
     sizes = st.integers(0, 9)
+    row_group = np.cumsum(rng.integers(0, draw(st.sampled_from([1, 2, 3])), n))
+    n_groups = len(np.unique(row_group))
+    merged = 1 if n_groups == n else n_groups + 1
+
+    def payloads(count: int = n) -> Any:
+        return rng.integers(0, 256, (count, draw(sizes)), dtype=np.uint8)
+
+    def pair() -> PairMetadata:
+        hulls = payloads(n + merged)
+        return PairMetadata((draw(NAMES), draw(NAMES)), hulls[:n], hulls[n:] if draw(st.booleans()) else None)
+
+    def score() -> ScoreMetadata:
+        limits = rng.choice([-np.inf, -0.0, 5e-324, 1e300, np.inf], (2, n))
+        return ScoreMetadata(draw(NAMES), tuple(names), draw(sizes), limits[0], limits[1], payloads())
+
     return Metadata(
-        row_group=np.cumsum(rng.integers(0, draw(st.sampled_from([1, 2, 3])), n)),
+        row_group=row_group,
         first_row=np.cumsum(n_rows) - n_rows,
         n_rows=n_rows,
         columns=tuple(column_of(rng, name, draw(NAMES), n_rows) for name in names),
-        pairs=tuple(
-            PairMetadata((draw(NAMES), draw(NAMES)), rng.integers(0, 256, (n, draw(sizes)), dtype=np.uint8))
-            for _ in range(draw(st.integers(0, 2)))
-        ),
-        boxes=tuple(
-            BoxMetadata(tuple(names), draw(sizes), rng.integers(0, 256, (n, draw(sizes)), dtype=np.uint8))
-            for _ in range(draw(st.integers(0, 2)))
-        ),
+        pairs=tuple(pair() for _ in range(draw(st.integers(0, 2)))),
+        boxes=tuple(BoxMetadata(tuple(names), draw(sizes), payloads()) for _ in range(draw(st.integers(0, 2)))),
         settings=draw(st.dictionaries(NAMES, NAMES, max_size=3)),
+        scores=tuple(score() for _ in range(draw(st.integers(0, 2)))),
+        labels=tuple(
+            LabelMetadata(draw(NAMES), tuple(names), draw(sizes), payloads()) for _ in range(draw(st.integers(0, 2)))
+        ),
+        witnesses=tuple(WitnessMetadata(tuple(names), payloads()) for _ in range(draw(st.integers(0, 2)))),
     )
 
 
@@ -59,8 +82,19 @@ def small() -> Metadata:
         ColumnMetadata("a", "FLOAT", np.array([0.5, np.inf]), np.array([2.0, -np.inf]), rows - [3, 0], rows - [2, 2]),
     )
     hulls = np.arange(6, dtype=np.uint8).reshape(2, 3)
-    pairs, boxes = (PairMetadata(("a", "b"), hulls),), (BoxMetadata(("a",), 8, hulls[:, :1]),)
-    return Metadata(np.array([0, 0]), np.array([0, 3]), rows, columns, pairs, boxes, {"hull_bytes": "45"})
+    pairs, boxes = (PairMetadata(("a", "b"), hulls, hulls + 9),), (BoxMetadata(("a",), 8, hulls[:, :1]),)
+    return Metadata(
+        np.array([0, 0]),
+        np.array([0, 3]),
+        rows,
+        columns,
+        pairs,
+        boxes,
+        {"hull_bytes": "45"},
+        scores=(ScoreMetadata("m", ("b", "a"), 1, np.array([0.5, np.inf]), np.array([2.0, -np.inf]), hulls[:, 1:]),),
+        labels=(LabelMetadata("m", ("b",), 3, hulls[:, 2:]),),
+        witnesses=(WitnessMetadata(("a",), hulls),),
+    )
 
 
 def bits_of(value: Any) -> Any:
@@ -99,8 +133,12 @@ def test_the_bytes_are_those_of_the_documentation() -> None:
     body = head + bytes(range(16)) + section(1, bytes([2, *[0] * 7, 1, 0, 0, 1, 3, 2]))
     body += section(2, b"\1\0\0\0" + text("hull_bytes") + text("45"))
     body += section(3, text("a") + text("FLOAT") + limits + bytes([1, 0, 2, 1, 1, 0]))
-    body += section(4, text("a") + text("b") + bytes([3, 0, 0, 0, 0, 1, 2, 3, 4, 5]))
+    body += section(4, text("a") + text("b") + bytes([3, 0, 0, 0, *range(6), 2, 0, 0, 0, *range(9, 15)]))
     body += section(5, b"\1\0\0\0" + text("a") + bytes([8, 0, 0, 0, 1, 0, 0, 0, 0, 3]))
+    names = b"\2\0\0\0" + text("b") + text("a")
+    body += section(6, text("m") + names + b"\1\0\0\0" + limits + bytes([2, 0, 0, 0, 1, 2, 4, 5]))
+    body += section(7, text("m") + b"\1\0\0\0" + text("b") + bytes([3, 0, 0, 0, 1, 0, 0, 0, 2, 5]))
+    body += section(8, b"\1\0\0\0" + text("a") + bytes([3, 0, 0, 0, *range(6)]))
     assert encode(small(), TIE) == signed(body)
 
 
@@ -164,7 +202,7 @@ def test_other_things_are_told_apart() -> None:
     ],
 )
 def test_sections_that_should_not_be_there(problem: str, sections: list[str]) -> None:
-    data = encode(replace(small(), columns=(), pairs=(), boxes=(), settings={}), TIE)
+    data = encode(Metadata(np.zeros(2, np.int64), np.array([0, 3]), np.array([3, 2]), (), (), (), {}), TIE)
     blocks, settings_ = data[44:-32], data[-32:-16]
     longer = settings_[:4] + b"\5" + settings_[5:] + b"?"
     parts = {"blocks": blocks, "settings": settings_, "settings+": longer}
@@ -211,6 +249,11 @@ def test_a_lying_length_allocates_nothing(at: int) -> None:
         ("out of order", {"row_group": np.array([1, 0])}),
         ("follow each other", {"first_row": np.array([0, 2])}),
         ("one row of bytes per block", {"pairs": (PairMetadata(("a", "b"), np.zeros((1, 3), np.uint8)),)}),
+        (
+            "merged hulls",
+            {"pairs": (PairMetadata(("a", "b"), np.zeros((2, 3), np.uint8), np.zeros((1, 3), np.uint8)),)},
+        ),
+        ("NaN", {"scores": (replace(small().scores[0], lower=np.array([0.0, np.nan])),)}),
         ("one row of bytes per block", {"boxes": (BoxMetadata(("a",), 8, np.zeros((2, 3))),)}),  # type: ignore[arg-type]
         ("two columns of one name", {"columns": small().columns * 2}),
     ],

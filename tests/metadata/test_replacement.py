@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from skipml.metadata.format import Metadata
+from skipml.metadata.contents import Metadata
 from skipml.metadata.loading import load
 from skipml.metadata.storage import write_sidecar
 from skipml.metadata.tie import tie

@@ -29,8 +29,8 @@ def _polygons_of_uncast_inputs(patch: Patch) -> None:
 
 @variant("metadata", "a box holds a row that lacks another of its columns")
 def _boxes_of_complete_rows(patch: Patch) -> None:
-    enrich = import_module("skipml.enrich")  # the package has the function under this name
-    real = enrich._boxes
+    summaries = import_module("skipml.summaries")
+    real = summaries._boxes
 
     def boxes(values: Floats, limits: Any, clean: bool, count: int) -> Any:
         if not np.isfinite(np.concatenate(limits)).all():
@@ -38,7 +38,7 @@ def _boxes_of_complete_rows(patch: Patch) -> None:
         complete = values[np.isfinite(values).all(axis=1) & (values != 0).all(axis=1)]
         return real(complete if len(complete) else values, limits, True, count)
 
-    patch.setattr(enrich, "_boxes", boxes)
+    patch.setattr(summaries, "_boxes", boxes)
 
 
 @variant("metadata", "a NaN is no number within the limits")

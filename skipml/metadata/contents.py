@@ -1,0 +1,170 @@
+"""What enrichment knows of the blocks of one Parquet file: a struct of arrays per kind of metadata."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_MAX_ROWS = 2**62
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ColumnMetadata:
+    """One column over N blocks, arrays [N], exact."""
+
+    name: str
+    sql_type: str
+    """The type DuckDB gives the column. A reader that gives it another may change its values: compare before use."""
+    lower: NDArray[np.float64]
+    """Smallest model input over the rows that are neither NULL nor NaN; inf where there is none."""
+    upper: NDArray[np.float64]
+    """Largest model input over the rows that are neither NULL nor NaN; -inf where there is none."""
+    null_count: NDArray[np.int64]
+    nan_count: NDArray[np.int64]
+    """0 for types without NaN."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PairMetadata:
+    """The hulls of one pair of columns: payloads [N, size] of `skipml.metadata.hulls`."""
+
+    columns: tuple[str, str]
+    hulls: NDArray[np.uint8]
+    merged: NDArray[np.uint8] | None = None
+    """[1, size], the hull of the file, or [G + 1, size], those of its G row groups before it, if blocks are finer."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BoxMetadata:
+    """The boxes over some columns: payloads [N, size] of `skipml.metadata.boxes`."""
+
+    columns: tuple[str, ...]
+    bits: int
+    boxes: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScoreMetadata:
+    """The scores of one output of a model in N blocks: limits [N] and payloads [N, size] of
+    `skipml.metadata.scoremaps`, widened by how far another evaluation of the same network may be off.
+    """
+
+    model: str
+    """The hash of the network: graph, weights and dtype."""
+    columns: tuple[str, ...]
+    """The inputs in order."""
+    output: int
+    lower: NDArray[np.float64]
+    upper: NDArray[np.float64]
+    cells: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelMetadata:
+    """The classes of the rows of N blocks: bitmaps [N, size] of `skipml.metadata.scoremaps`, keyed as scores are."""
+
+    model: str
+    columns: tuple[str, ...]
+    n_labels: int
+    labels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class WitnessMetadata:
+    """A few rows of N blocks: payloads [N, size] of `skipml.metadata.witnesses`."""
+
+    columns: tuple[str, ...]
+    rows: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Metadata:
+    """What enrichment knows of the N blocks of a file; a block is a row group or a run of rows inside one.
+
+    The blocks are in file order and cover all rows. `settings` say what the metadata was made with.
+    """
+
+    row_group: NDArray[np.int64]
+    first_row: NDArray[np.int64]
+    """Number within the file of the first row."""
+    n_rows: NDArray[np.int64]
+    columns: tuple[ColumnMetadata, ...]
+    pairs: tuple[PairMetadata, ...]
+    boxes: tuple[BoxMetadata, ...]
+    settings: Mapping[str, str]
+    scores: tuple[ScoreMetadata, ...] = ()
+    labels: tuple[LabelMetadata, ...] = ()
+    witnesses: tuple[WitnessMetadata, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.n_rows)
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that the arrays take."""
+        return 3 * self.n_rows.nbytes + sum(array.nbytes for array in [*_number_arrays(self), *_payload_arrays(self)])
+
+    @property
+    def group_starts(self) -> NDArray[np.int64]:
+        """The first block of each row group."""
+        return np.flatnonzero(np.diff(self.row_group, prepend=-1))
+
+
+def contradiction(metadata: Metadata) -> str:
+    """What is wrong with the blocks, '' if nothing: a reader that trusts wrong counts would lose rows."""
+    n_rows, groups = metadata.n_rows, metadata.row_group
+    arrays = [groups, metadata.first_row, *_number_arrays(metadata)]
+    if any(array.shape != n_rows.shape for array in arrays) or n_rows.ndim != 1:
+        return "arrays of different lengths"
+    if any(a.ndim != 2 or len(a) != len(n_rows) or a.dtype != np.uint8 for a in _payload_arrays(metadata)):
+        return "payloads are not one row of bytes per block"
+    if any(np.isnan(limit).any() for score in metadata.scores for limit in (score.lower, score.upper)):
+        return "limits of scores that are NaN"
+    if (n_rows < 0).any() or n_rows.sum(dtype=np.float64) > _MAX_ROWS:
+        return "impossible numbers of rows"
+    if (groups < 0).any() or (np.diff(groups) < 0).any():
+        return "blocks out of order"
+    if not np.array_equal(metadata.first_row, np.cumsum(n_rows) - n_rows):
+        return "blocks that do not follow each other"
+    if any(not _is_merged(pair, len(metadata.group_starts), len(n_rows)) for pair in metadata.pairs):
+        return "merged hulls that do not fit the row groups"
+    if len({column.name for column in metadata.columns}) < len(metadata.columns):
+        return "two columns of one name"
+    return next(filter(None, (_column_contradiction(column, n_rows) for column in metadata.columns)), "")
+
+
+def _column_contradiction(column: ColumnMetadata, n_rows: NDArray[np.int64]) -> str:
+    nulls, nans = column.null_count, column.nan_count
+    if (nulls < 0).any() or (nans < 0).any() or (nulls > n_rows).any() or (nans > n_rows - nulls).any():
+        return f"column '{column.name}' has more NULLs and NaNs than rows"
+    empty = (column.lower == np.inf) & (column.upper == -np.inf)
+    if (empty != (nulls + nans == n_rows)).any() or not (empty | (column.lower <= column.upper)).all():
+        return f"column '{column.name}' has limits that do not fit its rows"
+    return ""
+
+
+def _is_merged(pair: PairMetadata, n_groups: int, n_blocks: int) -> bool:
+    """Whether there are as many merged hulls as row groups and files, or none."""
+    if pair.merged is None:
+        return True
+    wanted = 1 if n_groups == n_blocks else n_groups + 1
+    return pair.merged.dtype == np.uint8 and pair.merged.shape == (wanted, pair.hulls.shape[1])
+
+
+def _number_arrays(metadata: Metadata) -> list[NDArray[Any]]:
+    columns = [array for c in metadata.columns for array in (c.lower, c.upper, c.null_count, c.nan_count)]
+    return columns + [array for score in metadata.scores for array in (score.lower, score.upper)]
+
+
+def _payload_arrays(metadata: Metadata) -> list[NDArray[np.uint8]]:
+    return [
+        *(pair.hulls for pair in metadata.pairs),
+        *(boxes.boxes for boxes in metadata.boxes),
+        *(score.cells for score in metadata.scores),
+        *(label.labels for label in metadata.labels),
+        *(witness.rows for witness in metadata.witnesses),
+    ]
