@@ -20,8 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Method, Outcome
+from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Method, Outcome, Reason
 from skipml.errors import FileChangedError, FooterError, SchemaError
+from skipml.estimates import selectivity
 from skipml.footers import Footers, read_footers
 from skipml.identity import expand, identity
 from skipml.metadata.refine import refine
@@ -47,6 +48,8 @@ class Decisions:
     seconds: float
     error: str = ""
     """Why pruning failed, where it did; every block is EVALUATE then."""
+    selectivity: float | None = None
+    """The share of the rows that pass, estimated from stored rows; None where there are none."""
 
     @classmethod
     def of(cls, outcome: Outcome, error: str = "") -> Decisions:
@@ -60,6 +63,23 @@ class Decisions:
     def method_names(self) -> list[str]:
         """The last method that worked on each block: none, interval, crown or branch."""
         return [Method(m).name.lower() for m in self.method.tolist()]
+
+    def merged(self, group: NDArray[np.int64]) -> Decisions:
+        """Those of runs of blocks, `group` [N] ascending: SKIP (KEEP) if all blocks are; the reason is one of
+        those of the blocks that are EVALUATE.
+        """
+        starts = np.flatnonzero(np.diff(group, prepend=-1))
+        lowest, highest = np.minimum.reduceat(self.decision, starts), np.maximum.reduceat(self.decision, starts)
+        reason = np.where(self.decision == EVALUATE, self.reason, np.iinfo(np.int8).max)
+        first = np.minimum.reduceat(reason, starts)
+        return replace(
+            self,
+            decision=np.where(lowest == highest, lowest, EVALUATE).astype(np.int8),
+            lower=np.minimum.reduceat(self.lower, starts),
+            upper=np.maximum.reduceat(self.upper, starts),
+            method=np.maximum.reduceat(self.method, starts),
+            reason=np.where(first == np.iinfo(np.int8).max, Reason.PROVED, first).astype(np.int8),
+        )
 
     def either(self, other: Decisions) -> Decisions:
         """What two scans of the same blocks need together: a block is SKIP only if it is for both."""
@@ -77,14 +97,28 @@ class Decisions:
 def prune(predicate: Predicate, regions: Regions, budget: Budget) -> Decisions:
     """Decide every block of the regions, within the budget; never raises."""
     try:
-        return Decisions.of(predicate.decide(regions, budget))
+        found = Decisions.of(_decide(predicate, regions, budget))
+        return replace(found, selectivity=selectivity(predicate, regions))
     except Exception as error:
         return Decisions.of(Outcome.evaluate_all(len(regions)), f"{type(error).__name__}: {error}")
 
 
+def _decide(predicate: Predicate, regions: Regions, budget: Budget) -> Outcome:
+    """Decide coarser blocks first, and of these blocks those that they leave open.
+
+    Sound because a coarser block holds every row of the blocks it covers.
+    """
+    if regions.coarser is None or regions.parent is None:
+        return predicate.decide(regions, budget)
+    coarse = _decide(predicate, regions.coarser, budget.coarser())
+    is_open = (coarse.decision == EVALUATE)[regions.parent]
+    fine = predicate.decide(regions.take(is_open), budget).spread(is_open)
+    return fine.settled(coarse.take(regions.parent), ~is_open)
+
+
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The row groups of some files and what a predicate decides about each."""
+    """The blocks of some files, row groups or runs of rows inside them, and what a predicate decides about each."""
 
     predicate: Predicate
     footers: Footers
@@ -92,12 +126,12 @@ class Plan:
 
     @property
     def decisions(self) -> NDArray[np.int8]:
-        """SKIP, EVALUATE or KEEP per row group, in the order of `table`."""
+        """SKIP, EVALUATE or KEEP per block, in the order of `table`."""
         return self.result.decision
 
     @cached_property
     def table(self) -> pa.Table:
-        """One row per row group: file, row_group, first_row, n_rows, decision, lower, upper, method."""
+        """One row per block: file, row_group, first_row, n_rows, decision, lower, upper, method."""
         footers = self.footers
         return pa.table(
             {
@@ -114,9 +148,18 @@ class Plan:
 
     @property
     def summary(self) -> str:
-        """One line: `Row groups: 49, skipped 41, kept 3, evaluated 5`."""
+        """One line: `Row groups: 49, skipped 41, kept 3, evaluated 5`; of blocks, where they are finer."""
         skipped, evaluated, kept = (int((self.decisions == d).sum()) for d in (SKIP, EVALUATE, KEEP))
-        return f"Row groups: {len(self.decisions):,}, skipped {skipped:,}, kept {kept:,}, evaluated {evaluated:,}"
+        groups = len(np.unique(np.stack([self.footers.file_index, self.footers.row_group]), axis=1).T)
+        blocks = f"Row groups: {groups:,}" + (
+            f" in {len(self.decisions):,} blocks" if groups < len(self.decisions) else ""
+        )
+        return f"{blocks}, skipped {skipped:,}, kept {kept:,}, evaluated {evaluated:,}"
+
+    @property
+    def selectivity(self) -> float | None:
+        """The share of the rows that qualify, estimated from the rows that `enrich` stored; None if it stored none."""
+        return self.result.selectivity
 
     def scan(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
         """The qualifying rows: row groups that are SKIP are not read, those that are KEEP are not scored.
@@ -137,20 +180,26 @@ class Plan:
                 continue
             self._check(i)
             with pq.ParquetFile(path, coerce_int96_timestamp_unit="us") as file:
-                for block in mine.tolist():
-                    yield from self._qualifying(file, block, schema)
+                for group in np.unique(self.footers.row_group[mine]).tolist():
+                    blocks = (self.footers.file_index == i) & (self.footers.row_group == group)
+                    yield from self._qualifying(file, group, blocks, schema)
             self._check(i)
 
-    def _qualifying(self, file: pq.ParquetFile, block: int, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        keep = self.decisions[block] == KEEP
-        needed = (
-            schema.names if keep else list(dict.fromkeys([*schema.names, *_own_names(file, self.predicate.inputs)]))
-        )
-        for batch in file.iter_batches(row_groups=[int(self.footers.row_group[block])], columns=needed):
+    def _qualifying(
+        self, file: pq.ParquetFile, group: int, blocks: NDArray[np.bool_], schema: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        """The qualifying rows of a row group, whose blocks are a mask [N]."""
+        decision = np.repeat(self.decisions[blocks], self.footers.n_rows[blocks])
+        scored = _own_names(file, self.predicate.inputs) if (decision == EVALUATE).any() else []
+        start = 0
+        for batch in file.iter_batches(row_groups=[group], columns=list(dict.fromkeys([*schema.names, *scored]))):
+            here = decision[start : start + batch.num_rows]
+            start += batch.num_rows
             rows = pa.Table.from_batches([batch])
-            if not keep:
-                rows = rows.filter(pa.array(self.predicate.matches(rows)))
-            yield from rows.select(schema.names).cast(schema).combine_chunks().to_batches()
+            passed = here == KEEP
+            if (unsure := here == EVALUATE).any():
+                passed[unsure] = self.predicate.matches(rows if unsure.all() else rows.filter(pa.array(unsure)))
+            yield from rows.filter(pa.array(passed)).select(schema.names).cast(schema).combine_chunks().to_batches()
 
     def _check(self, file: int) -> None:
         path = self.footers.files[file]

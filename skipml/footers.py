@@ -11,7 +11,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TypeVar
 
 import numpy as np
@@ -54,6 +54,30 @@ class ColumnStats:
     reason: NDArray[np.object_]
     """Why the column is unknown or may be NaN, in a few words; '' where nothing is missing."""
 
+    def divided(self, group: NDArray[np.int64]) -> ColumnStats:
+        """What holds for parts of row groups [M]."""
+        taken = {f.name: getattr(self, f.name)[group] for f in fields(self) if f.name != "sql_type"}
+        return ColumnStats(self.sql_type, **{**taken, "null_count": np.where(taken["null_count"] == 0, 0, -1)})
+
+    def merged(self, starts: NDArray[np.int64]) -> ColumnStats:
+        """What holds for runs of row groups; a row group of nothing but NULL has no limits to count in."""
+        counted = (self.null_count >= 0).all()
+        null_count = np.add.reduceat(self.null_count, starts) if counted else np.full(len(starts), -1)
+        lower = np.minimum.reduceat(np.where(self.all_null, np.inf, self.lower), starts)
+        upper = np.maximum.reduceat(np.where(self.all_null, -np.inf, self.upper), starts)
+        all_null = np.logical_and.reduceat(self.all_null, starts)
+        return ColumnStats(
+            sql_type=self.sql_type,
+            lower=np.where(all_null, -np.inf, lower),
+            upper=np.where(all_null, np.inf, upper),
+            known=np.logical_and.reduceat(self.known | self.all_null, starts),
+            all_null=all_null,
+            null_count=null_count,
+            may_be_nan=np.logical_or.reduceat(self.may_be_nan, starts),
+            missing=np.logical_and.reduceat(self.missing, starts),
+            reason=self.reason[starts],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Footers:
@@ -78,6 +102,43 @@ class Footers:
 
     def __len__(self) -> int:
         return len(self.n_rows)
+
+    @property
+    def n_row_groups(self) -> int:
+        """How many row groups the blocks make up."""
+        return int(
+            np.count_nonzero((np.diff(self.file_index, prepend=-1) != 0) | (np.diff(self.row_group, prepend=-1) != 0))
+        )
+
+    def divided(self, group: NDArray[np.int64], n_rows: NDArray[np.int64]) -> Footers:
+        """Blocks in place of the row groups: the row group [M] here that each is a run of, in order, and rows [M].
+
+        What holds for a row group holds for each of its blocks, but for the count of NULLs.
+        """
+        first = np.diff(group, prepend=-1) > 0
+        before = np.cumsum(n_rows) - n_rows
+        return replace(
+            self,
+            file_index=self.file_index[group],
+            row_group=self.row_group[group],
+            first_row=self.first_row[group] + before - np.maximum.accumulate(np.where(first, before, 0)),
+            n_rows=n_rows,
+            n_bytes=np.where(first, self.n_bytes[group], 0),
+            columns={name: stats.divided(group) for name, stats in self.columns.items()},
+        )
+
+    def per_file(self) -> Footers:
+        """One block for each file that has row groups, with what holds for all of them."""
+        starts = np.flatnonzero(np.diff(self.file_index, prepend=-1))
+        return replace(
+            self,
+            file_index=self.file_index[starts],
+            row_group=self.row_group[starts],
+            first_row=self.first_row[starts],
+            n_rows=np.add.reduceat(self.n_rows, starts),
+            n_bytes=np.add.reduceat(self.n_bytes, starts),
+            columns={name: stats.merged(starts) for name, stats in self.columns.items()},
+        )
 
 
 def read_footers(files: Sequence[str], columns: Sequence[str], *, strict: bool = False) -> Footers:

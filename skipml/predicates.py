@@ -9,14 +9,16 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from time import perf_counter
 from typing import TYPE_CHECKING, Literal, NoReturn, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Outcome, branch_and_bound
+from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Method, Outcome, Reason, branch_and_bound
+from skipml.bounds.evidence import ScoreKey, by_labels, by_scores, label_map, score_map, witness_rows
 from skipml.errors import PredicateError
 from skipml.features import model_inputs
 from skipml.regions import Regions
@@ -44,6 +46,10 @@ class Score(Protocol):
     @property
     def seconds_per_row(self) -> float:
         """An estimate of what an engine spends on scoring one row."""
+
+    @property
+    def key(self) -> ScoreKey:
+        """What stored scores of it are called."""
 
     def labels(self, inputs: Floats) -> NDArray[np.int64]:
         """The class of each row [n] as the scorer has it, for inputs [n, d]."""
@@ -124,14 +130,47 @@ class ScoreTest(Predicate):
 
     def decide(self, regions: Regions, budget: Budget) -> Outcome:
         seen = regions.project(self.score.inputs)
-        open_blocks: Bools = np.logical_not(seen.unknown.any(axis=1) | seen.all_null.any(axis=1))
-        outcome = branch_and_bound(self.score.verifier, seen.take(open_blocks), self, budget)
-        return _with_flags(outcome.spread(open_blocks), seen, self.on_nan)
+        is_open: Bools = np.logical_not(seen.unknown.any(axis=1) | seen.all_null.any(axis=1))
+        known = self._from_evidence(seen, is_open, budget)
+        left = is_open & (known.reason == Reason.NOT_TRIED)
+        found = branch_and_bound(self.score.verifier, seen.take(left), self, budget).spread(left)
+        return _with_flags(found.settled(known, ~left), seen, self.on_nan)
+
+    def _from_evidence(self, seen: Regions, is_open: Bools, budget: Budget) -> Outcome:
+        """What stored scores and rows say of the open blocks. Sound because scores are those of the same columns, which
+        are known where a block is open; rows prove nothing.
+        """
+        start = perf_counter()
+        found = Outcome.evaluate_all(len(seen), len(self.score.verifier.functionals))
+        stored = self.stored(seen)
+        if stored is not None:
+            settled = is_open & (stored != EVALUATE)
+            found.decision[settled] = stored[settled]
+            found.method[settled], found.reason[settled] = Method.SCORE_MAP, Reason.PROVED
+        rows = witness_rows(seen.evidence, seen.sources)
+        if rows is not None:
+            found.reason[is_open & (found.decision == EVALUATE) & self._has_witness(rows, budget)] = Reason.WITNESS
+        return replace(found, seconds=perf_counter() - start)
+
+    def _has_witness(self, rows: Floats, budget: Budget) -> Bools:
+        """Whether rows [N, K, d] show that a block can be neither SKIP nor, if that is wanted, KEEP."""
+        is_row = ~np.isnan(rows).any(axis=2)
+        holds = self.passes(rows.reshape(-1, rows.shape[2])).reshape(is_row.shape)
+        passed, failed = (is_row & holds).any(axis=1), (is_row & ~holds).any(axis=1)
+        return np.asarray(passed & (failed | (not budget.prove_keep)), np.bool_)
+
+    def stored(self, seen: Regions) -> NDArray[np.int8] | None:
+        """What a stored map of the score says of each block, None if there is none. Sound as `by_scores` is."""
+        known = score_map(seen.evidence, self.score.key, seen.sources)
+        return None if known is None else by_scores(known, self)
+
+    def passes(self, inputs: Floats) -> Bools:
+        """Whether rows of inputs [n, d] without a NULL pass."""
+        return self.holds(self.score.evaluate(inputs))
 
     def matches(self, rows: pa.Table) -> Bools:
         inputs, is_null = model_inputs(rows, self.score.inputs)
-        passed = self.holds(self.score.evaluate(inputs))
-        return np.asarray(passed & ~is_null.any(axis=1), dtype=np.bool_)
+        return np.asarray(self.passes(inputs) & ~is_null.any(axis=1), dtype=np.bool_)
 
 
 def _with_flags(outcome: Outcome, seen: Regions, on_nan: bool | None) -> Outcome:
@@ -259,10 +298,12 @@ class Class(ScoreTest):
     def holds(self, values: Floats) -> Bools:
         return self._beaten(values) if self.is_not else ~self._beaten(values)
 
-    def matches(self, rows: pa.Table) -> Bools:
-        inputs, is_null = model_inputs(rows, self.score.inputs)
-        passed = (self.score.labels(inputs) == self.label) != self.is_not
-        return np.asarray(passed & ~is_null.any(axis=1), dtype=np.bool_)
+    def stored(self, seen: Regions) -> NDArray[np.int8] | None:
+        known = label_map(seen.evidence, self.score.key, seen.sources)
+        return None if known is None else by_labels(known, self.label, self.is_not)
+
+    def passes(self, inputs: Floats) -> Bools:
+        return np.asarray((self.score.labels(inputs) == self.label) != self.is_not, np.bool_)
 
     def negated(self) -> Predicate:
         return Class(self.score, self.label, not self.is_not)

@@ -6,14 +6,15 @@ block, and nothing may be concluded from it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skipml.footers import Footers
+from skipml.metadata.evidence import Evidence
 from skipml.metadata.refine import Refined
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -64,13 +65,21 @@ class Regions:
     """Some row may be NaN here, hence has a NaN score."""
     hulls: tuple[PairHull, ...] = ()
     """Polygons around pairs of inputs, for whole blocks."""
+    sources: tuple[str | None, ...] = ()
+    """The column whose values an input is, if evidence speaks of it; empty where there is no evidence."""
+    evidence: Evidence = field(default_factory=Evidence)
+    """What is known of scores and single rows of the blocks."""
+    coarser: Regions | None = None
+    """Fewer blocks that cover these."""
+    parent: NDArray[np.int64] | None = None
+    """The block of `coarser` that each block belongs to [N]."""
 
     def __len__(self) -> int:
         return len(self.n_rows)
 
     def project(self, columns: Sequence[str]) -> Regions:
-        """The same blocks seen through some of the inputs, in the order given; a repeated input is allowed, an absent
-        one is a KeyError.
+        """The same blocks, without coarser ones, seen through some of the inputs, in the order given; a repeated input
+        is allowed, an absent one is a KeyError.
         """
         position = {name: i for i, name in enumerate(self.columns)}
         chosen = [position[name] for name in columns]
@@ -87,10 +96,12 @@ class Regions:
             may_be_null=self.may_be_null[:, chosen],
             may_be_nan=self.may_be_nan[:, chosen],
             hulls=tuple(hull.moved((number[hull.inputs[0]], number[hull.inputs[1]])) for hull in hulls),
+            sources=tuple(self.sources[i] for i in chosen) if self.sources else (),
+            evidence=self.evidence,
         )
 
     def take(self, blocks: NDArray[np.bool_]) -> Regions:
-        """Some of the blocks, chosen by a mask [N], numbered anew."""
+        """Some of the blocks, chosen by a mask [N], numbered anew, without coarser ones."""
         parts = blocks[self.block]
         number = np.cumsum(blocks) - 1
         return Regions(
@@ -104,19 +115,37 @@ class Regions:
             may_be_null=self.may_be_null[blocks],
             may_be_nan=self.may_be_nan[blocks],
             hulls=tuple(hull.take(blocks) for hull in self.hulls),
+            sources=self.sources,
+            evidence=self.evidence.take(blocks),
         )
 
 
 def from_refined(refined: Refined, columns: Sequence[str]) -> Regions:
-    """One region per row group from its footer and metadata; see `from_footers`."""
+    """One region per block from its footer and metadata; see `from_footers`."""
     inputs: dict[str, list[int]] = {}
     for i, name in enumerate(columns):
         inputs.setdefault(name, []).append(i)
-    return with_metadata(from_footers(refined.footers, columns), refined, inputs)
+    return with_metadata(refined, inputs, lambda footers: from_footers(footers, columns))
 
 
-def with_metadata(regions: Regions, refined: Refined, inputs: Mapping[str, Sequence[int]]) -> Regions:
-    """Regions of one box per block, cut down by hulls and boxes over those columns whose values are `inputs`."""
+def with_metadata(
+    refined: Refined, inputs: Mapping[str, Sequence[int]], regions_of: Callable[[Footers], Regions]
+) -> Regions:
+    """Regions of one box per block, made from footers, cut down by hulls and boxes over those columns whose values are
+    `inputs`, with what is known of their scores; and the same for coarser blocks.
+    """
+    regions = _cut(regions_of(refined.footers), refined, inputs)
+    names = {i: name for name, places in inputs.items() for i in places}
+    regions = replace(
+        regions, sources=tuple(names.get(i) for i in range(len(regions.columns))), evidence=refined.evidence
+    )
+    if refined.coarser is None:
+        return regions
+    return replace(regions, coarser=with_metadata(refined.coarser, inputs, regions_of), parent=refined.parent)
+
+
+def _cut(regions: Regions, refined: Refined, inputs: Mapping[str, Sequence[int]]) -> Regions:
+    """Regions cut down by hulls and boxes."""
     hulls = tuple(
         PairHull((inputs[a][0], inputs[b][0]), hull.lower, hull.upper, hull.normal, hull.offset)
         for hull in refined.hulls

@@ -28,12 +28,14 @@ _WHY = {
     Reason.OVERFLOW: "limits unbounded, or the model may overflow",
     Reason.NOT_TRIED: "limits unknown, or a condition without a model",
     Reason.NULL_OR_NAN: "a row may be NULL or NaN",
+    Reason.WITNESS: "a stored row passes",
 }
 _PROOF = {
     Method.NONE: "NULL in every row",
     Method.INTERVAL: "interval",
     Method.CROWN: "crown",
     Method.BRANCH: "branch",
+    Method.SCORE_MAP: "stored scores",
 }
 _NAN_ADVICE = (
     "NaN is greater than every number, so `>` and `>=` may match where a column may hold NaN: "

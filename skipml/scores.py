@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from skipml.bounds.evidence import ScoreKey
 from skipml.bounds.lirpa import LirpaVerifier
 from skipml.bounds.verifier import Verifier
 from skipml.errors import ModelError, PredicateError
@@ -53,6 +54,12 @@ class NetworkScore:
     def seconds_per_row(self) -> float:
         """An estimate of what scoring one row costs, the measure of what verification may cost."""
         return _SECONDS_PER_ROW + _SECONDS_PER_MAC * self.network.macs
+
+    @cached_property
+    def key(self) -> ScoreKey:
+        """What stored scores of it are called: the network and the output, None for other combinations of outputs."""
+        is_output = len(self.functionals) == 1 and self.functionals.sum() == np.abs(self.functionals).sum() == 1.0
+        return ScoreKey(self.network.hash, int(self.functionals.argmax()) if is_output else None)
 
     def labels(self, inputs: Floats) -> NDArray[np.int64]:
         """The index [n] of the largest output, the first of equals, for inputs [n, d]."""

@@ -7,7 +7,7 @@ its load, and decisions do not depend on the clock. The clock only stops a run t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 import numpy as np
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 _LARGEST_WAVE = 1024
 _SMALLEST_WAVE = 32
+_COARSE_BOXES, _COARSE_SHARE = 16, 0.125
 _LATE = 8.0
 """How many times its estimate a run may take before the clock stops it."""
 _GRACE = 1.0
@@ -42,6 +43,17 @@ class Budget:
     def unlimited(cls, boxes_per_block: int = 100_000, prove_keep: bool = False) -> Budget:
         """No limit on cost, for studies."""
         return cls(cost_per_row=math.inf, boxes_per_block=boxes_per_block, prove_keep=prove_keep)
+
+    def coarser(self) -> Budget:
+        """What a look at fewer blocks that cover the same rows may cost: little, as it decides little unless rows are
+        clustered.
+        """
+        return replace(
+            self,
+            boxes_per_block=min(self.boxes_per_block, _COARSE_BOXES),
+            share=self.share * _COARSE_SHARE,
+            free_boxes=int(self.free_boxes * _COARSE_SHARE),
+        )
 
 
 class Meter:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
+_ARRAYS = ("decision", "lower", "upper", "boxes", "method", "reason")
+
 SKIP = 0
 """Proved TRUE for no row."""
 EVALUATE = 1
@@ -26,6 +28,8 @@ class Method(IntEnum):
     INTERVAL = 1
     CROWN = 2
     BRANCH = 3
+    SCORE_MAP = 4
+    """What is stored of the scores themselves."""
 
 
 class Reason(IntEnum):
@@ -43,6 +47,8 @@ class Reason(IntEnum):
     NOT_TRIED = 5
     NULL_OR_NAN = 6
     """The bounds decide the rows that have a score, but NULL, NaN or unknown inputs forbid the conclusion."""
+    WITNESS = 7
+    """A row that is stored passes the test (and, where KEEP is wanted, another one does not)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -83,9 +89,22 @@ class Outcome:
         rest is EVALUATE.
         """
         full = Outcome.evaluate_all(len(chosen), self.lower.shape[1])
-        for wide, narrow in zip(full._arrays(), self._arrays(), strict=True):
-            wide[chosen] = narrow
+        for name in _ARRAYS:
+            getattr(full, name)[chosen] = getattr(self, name)
         return replace(full, seconds=self.seconds)
+
+    def take(self, blocks: NDArray[np.int64]) -> Outcome:
+        """That of some blocks [M], any of them more than once; none of the work is theirs."""
+        taken = replace(self, **{name: getattr(self, name)[blocks] for name in _ARRAYS})
+        return replace(taken, boxes=np.zeros(len(blocks), np.int64))
+
+    def settled(self, other: Outcome, chosen: Bools) -> Outcome:
+        """The same with another outcome of the same blocks in place of the `chosen` [N] ones; the time of both."""
+        arrays = {}
+        for name in _ARRAYS:
+            arrays[name] = getattr(self, name).copy()
+            arrays[name][chosen] = getattr(other, name)[chosen]
+        return replace(self, **arrays, seconds=self.seconds + other.seconds)
 
     def replace_decision(self, decision: NDArray[np.int8]) -> Outcome:
         """The same bounds with other decisions, which the caller answers for."""
@@ -108,6 +127,3 @@ class Outcome:
             seconds=self.seconds + other.seconds,
         )
         return both.replace_decision(decision)
-
-    def _arrays(self) -> tuple[NDArray[np.generic], ...]:
-        return self.decision, self.lower, self.upper, self.boxes, self.method, self.reason

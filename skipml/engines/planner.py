@@ -39,7 +39,7 @@ from skipml.identity import FileIdentity, expand, identity
 from skipml.metadata.refine import refine
 from skipml.partitions import partition_values, value_bounds
 from skipml.predicates import Predicate
-from skipml.regions import with_metadata
+from skipml.regions import Regions, with_metadata
 from skipml.report import Report, ScanReport
 
 
@@ -201,13 +201,18 @@ class Planner:
     ) -> tuple[Footers, Decisions, tuple[str, ...]]:
         used = sorted({filters.columns[i] for expr in reader.arguments.values() for i in expr.refs()})
         refined = refine(read_footers(reference.files, used), self.metadata_root)
-        footers = refined.footers
-        columns = {name: _column_values(reference, footers, name) for name in used}
-        regions = input_regions(reader.arguments, columns, filters.columns, reader.constants, footers.n_rows)
+
+        def regions(footers: Footers) -> Regions:
+            columns = {name: _column_values(reference, footers, name) for name in used}
+            return input_regions(reader.arguments, columns, filters.columns, reader.constants, footers.n_rows)
+
         plain = plain_columns(reader.arguments, filters.columns)
         # A column that DuckDB does not take from the files as they have it is unknown, whatever its hulls say.
-        decisions = prune(predicate, with_metadata(regions, refined, plain), Budget(predicate.seconds_per_row))
-        return footers, decisions, _reasons(footers) + refined.notes
+        decisions = prune(predicate, with_metadata(refined, plain, regions), Budget(predicate.seconds_per_row))
+        groups = refined.row_groups
+        if groups is not refined and refined.parent is not None:
+            decisions = decisions.merged(refined.parent)
+        return groups.footers, decisions, _reasons(groups.footers) + refined.notes
 
 
 def _is_ambiguous(pattern: str) -> bool:

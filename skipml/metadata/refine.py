@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,9 @@ from skipml.footers import ColumnStats, Footers
 from skipml.identity import Path
 from skipml.metadata import boxes, hulls
 from skipml.metadata.contents import ColumnMetadata, Metadata
+from skipml.metadata.evidence import Evidence, evidence
 from skipml.metadata.loading import load
+from skipml.metadata.merging import per_file, per_row_group
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -23,6 +25,8 @@ _EXACT_TYPES = re.compile(r"BOOLEAN|FLOAT|DOUBLE|DATE|U?(TINY|SMALL|BIG)INT|U?IN
 _TIMES = re.compile(r"TIME|TIMESTAMP(_S|_MS|_NS)?|TIMESTAMP WITH TIME ZONE")
 _MICROSECOND = 1e-6
 _ULPS = 2.0**-50
+_WORTH_A_LEVEL = 16
+"""Row groups per file from which on a look at whole files may save something."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,34 +54,80 @@ class ColumnBoxes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Refined:
-    """What footers and metadata know together; `notes` say which metadata was ignored and why."""
+    """What footers and metadata know together of N blocks; `notes` say which metadata was ignored and why.
+
+    The blocks are the row groups, or runs of rows inside them where metadata is finer; the footers are theirs.
+    """
 
     footers: Footers
     hulls: tuple[ColumnHull, ...] = ()
     boxes: ColumnBoxes | None = None
+    evidence: Evidence = field(default_factory=Evidence)
     notes: tuple[str, ...] = ()
+    coarser: Refined | None = None
+    """The same of fewer blocks that cover these: row groups, files."""
+    parent: NDArray[np.int64] | None = None
+    """The block of `coarser` that each block belongs to [N]."""
+
+    @property
+    def row_groups(self) -> Refined:
+        """The level whose blocks are the row groups."""
+        is_divided = self.footers.n_row_groups < len(self.footers)
+        return self.coarser if self.coarser is not None and is_divided else self
 
 
 def refine(footers: Footers, root: Path | None = None) -> Refined:
-    """Intersect the limits of the footers' columns with those of the files' metadata, and add hulls and boxes.
+    """Intersect the limits of the footers' columns with those of the files' metadata, and add hulls, boxes and maps.
 
-    Metadata of another state of a file than the footers', or that divides the file in another way, is ignored.
+    Metadata of another state of a file than the footers', or whose blocks do not make up its row groups, is ignored.
     """
     found: list[Metadata | None] = []
     notes = []
     for i, path in enumerate(footers.files):
         loaded = load(path, root)
         metadata, reason = loaded.metadata, loaded.reason
-        if metadata is not None and (loaded.identity != footers.identities[i] or not _aligned(metadata, footers, i)):
-            metadata, reason = None, f"the metadata of {path} is of another state of the file or of finer blocks"
+        if metadata is not None and (loaded.identity != footers.identities[i] or not _fits(metadata, footers, i)):
+            metadata, reason = None, f"the metadata of {path} is of another state of the file or of other row groups"
         found.append(metadata)
         notes += [reason] if reason else []
+    groups = replace(_level(footers, [m and per_row_group(m) for m in found]), notes=tuple(notes))
+    file = footers.file_index
+    if len(file) >= _WORTH_A_LEVEL * len(np.unique(file)):
+        files = _level(footers.per_file(), [m and per_file(m) for m in found])
+        groups = replace(groups, coarser=files, parent=np.unique(file, return_inverse=True)[1])
+    group, n_rows = _blocks(footers, found)
+    if len(group) == len(footers):
+        return groups
+    blocks = _level(footers.divided(group, n_rows), found)
+    return replace(blocks, notes=groups.notes, coarser=groups, parent=group)
+
+
+def _level(footers: Footers, found: Sequence[Metadata | None]) -> Refined:
+    """Footers of blocks with the metadata of the same blocks."""
     if not any(found):
-        return Refined(footers, notes=tuple(notes))
+        return Refined(footers)
     with np.errstate(all="ignore"):  # limits may be infinite, which every place below allows for
         columns = {name: _refined(name, stats, footers, found) for name, stats in footers.columns.items()}
         refined = replace(footers, columns=columns)
-        return Refined(refined, _hulls(refined, found), _boxes(refined, found), tuple(notes))
+        sizes = np.bincount(footers.file_index, minlength=len(footers.files)).tolist()
+        known = evidence(found, sizes, lambda metadata: _asked(refined, metadata))
+        return Refined(refined, _hulls(refined, found), _boxes(refined, found), known)
+
+
+def _blocks(footers: Footers, found: Sequence[Metadata | None]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The row group of each block, and its rows."""
+    group, n_rows = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for i, metadata in enumerate(found):
+        mine = np.flatnonzero(footers.file_index == i)
+        group.append(mine if metadata is None else mine[metadata.row_group])
+        n_rows.append(footers.n_rows[mine] if metadata is None else metadata.n_rows)
+    return np.concatenate(group), np.concatenate(n_rows)
+
+
+def _asked(footers: Footers, metadata: Metadata) -> dict[str, str]:
+    """The names by which the columns of a file's metadata were asked for, those of another type left out."""
+    found = {column.name: _wanted(footers, metadata, column.name) for column in metadata.columns}
+    return {name: wanted[0] for name, wanted in found.items() if wanted is not None}
 
 
 def slack(sql_type: str, lower: Floats, upper: Floats) -> Floats:
@@ -92,12 +142,13 @@ def slack(sql_type: str, lower: Floats, upper: Floats) -> Floats:
     return np.asarray(size * _ULPS + (_MICROSECOND if _TIMES.fullmatch(sql_type) else 0.0))
 
 
-def _aligned(metadata: Metadata, footers: Footers, file: int) -> bool:
-    """Whether the blocks are the row groups."""
+def _fits(metadata: Metadata, footers: Footers, file: int) -> bool:
+    """Whether the blocks make up the row groups."""
     mine = footers.file_index == file
-    return np.array_equal(metadata.row_group, footers.row_group[mine]) and np.array_equal(
-        metadata.n_rows, footers.n_rows[mine]
-    )
+    groups, starts = footers.row_group[mine], metadata.group_starts
+    if not np.array_equal(metadata.row_group[starts], groups):
+        return False
+    return np.array_equal(np.add.reduceat(metadata.n_rows, starts) if len(starts) else starts, footers.n_rows[mine])
 
 
 def _column(metadata: Metadata | None, name: str) -> ColumnMetadata | None:
