@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike, NDArray
 from skipml.bounds import stages
 from skipml.bounds.crown import LinearBounds, crown
 from skipml.bounds.interval import IntervalPass
+from skipml.bounds.product import product
 from skipml.bounds.rounding import arithmetic, coefficients_fit
 from skipml.errors import ModelError
 from skipml.network import Network
@@ -22,6 +23,7 @@ _CHUNK_LIMITS = (16, 1024)
 np.empty(1 << 21)
 _SECONDS_PER_BOX = 6e-6
 _SECONDS_PER_RELATION = 0.5e-9  # of one weight and one input
+_ROUNDED_UP = 1 + 2.0**-20  # sums and products of positive numbers lose far less
 
 
 class Verifier:
@@ -86,6 +88,29 @@ class Verifier:
                 slope_high[part] = np.where(bounded[:, :, None], bounds.slope_upper, 0.0)
         return LinearBounds(low, high, slope_low, slope_high)
 
+    def margin(self, lower: Floats, upper: Floats, slack: Floats) -> Floats:
+        """How far two computed values of the functionals of the same row may lie apart, for rows in boxes `lower`,
+        `upper` [M, d] -> [M, m]; infinite where a score might overflow.
+
+        Each value is computed as bounds allow for: outputs in the network's dtype by any order of summation, on any
+        machine, and the functional compared, or summed in float64. Both inputs lie in the box and differ by at most
+        `slack` [M, d]; 0 means bit for bit the same.
+
+        Sound because each value is within the interval pass's error of the exact one of its own cast input, and exact
+        ones differ by at most what the absolute weights make of the inputs' distance, as activations are 1-Lipschitz.
+        What fusing the weights rounds is in the error: the distance is at most twice the magnitudes it counts.
+        """
+        margin = np.empty((len(lower), len(self.functionals)))
+        with np.errstate(all="ignore"):
+            lipschitz = self._lipschitz()
+            for part in self._parts(len(lower)):
+                trace = self._intervals.trace(self._cast(lower[part]), self._cast(upper[part]))
+                moved = self._moved(lower[part], upper[part], slack[part])
+                apart = 2 * trace.outputs.error + product(moved, lipschitz) * _ROUNDED_UP
+                bounded = (trace.finite & self._bounded)[:, None] & (apart < np.inf)
+                margin[part] = np.where(bounded, apart, np.inf)
+        return margin
+
     def values(self, x: Floats) -> Floats:
         """The functionals at concrete points, in float64 and without a margin: x [K, d] -> [K, m]."""
         with np.errstate(all="ignore"):
@@ -95,6 +120,22 @@ class Verifier:
         """The gradient at x [K, d] of the sum of `direction` [K, m] times the functionals -> [K, d]."""
         with np.errstate(all="ignore"):
             return stages.gradients(self._stages, self._cast(x), direction)
+
+    def _lipschitz(self) -> Floats:
+        """How much each functional can change per unit of each input: [d, m]."""
+        relation = self._stages.linear[0].absolute.T
+        for stage in self._stages.linear[1:]:
+            relation = product(np.ascontiguousarray(relation), stage.absolute.T)
+        return relation
+
+    def _moved(self, lower: Floats, upper: Floats, slack: Floats) -> Floats:
+        """How far apart inputs [M, d] that differ by `slack` are once they are cast.
+
+        Sound because casting moves each by at most half of the dtype's epsilon, or what underflow takes.
+        """
+        kind = np.finfo(self.network.dtype)
+        cast = float(kind.eps) * np.maximum(np.abs(lower), np.abs(upper)) + 2 * float(kind.tiny)
+        return np.where(slack == 0, 0.0, slack + cast)
 
     def _parts(self, n: int) -> list[slice]:
         return [slice(start, start + self._chunk) for start in range(0, n, self._chunk)]
