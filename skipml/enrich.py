@@ -277,10 +277,10 @@ def _metadata(
         return ColumnMetadata(
             name=name,
             sql_type=footers.columns[name].sql_type,
-            lower=np.array([block.lower[i] for block in blocks], np.float64),
-            upper=np.array([block.upper[i] for block in blocks], np.float64),
-            null_count=np.array([block.null_count[i] for block in blocks], np.int64),
-            nan_count=np.array([block.nan_count[i] for block in blocks], np.int64),
+            lower=np.array([block.limits.lower[i] for block in blocks], np.float64),
+            upper=np.array([block.limits.upper[i] for block in blocks], np.float64),
+            null_count=np.array([block.limits.null_count[i] for block in blocks], np.int64),
+            nan_count=np.array([block.limits.nan_count[i] for block in blocks], np.int64),
         )
 
     def payloads(arrays: Sequence[NDArray[np.uint8]], size: int) -> NDArray[np.uint8]:

@@ -31,6 +31,8 @@ EXACT = 2**53
 _DIVISION_ULPS = 2
 _WIDE_ULPS = 4  # runtimes put a 128-bit integer together from two halves before they divide
 _TICKS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+_INT64_DIGITS = 18
+"""Decimals of at most so many digits are 64-bit integers."""
 _INFINITE_TIMESTAMP = 2**63 - 1
 _INFINITE_DATE = 2**31 - 1
 
@@ -72,20 +74,22 @@ def model_inputs(
     values = np.zeros((batch.num_rows, len(columns)), dtype=np.float64, order="F")
     null = np.zeros((batch.num_rows, len(columns)), dtype=np.bool_, order="F")
     for i, name in enumerate(columns):
-        column = batch.column(_position(batch.schema.names, name))
-        numbers, missing = _column_inputs(column, name)
-        values[:, i] = np.where(missing, 0.0, numbers)
-        null[:, i] = missing
+        column = find_column(batch, name)
+        numbers, missing = column_inputs(column, name)
+        values[:, i], null[:, i] = numbers, missing
+        values[missing, i] = 0.0
     return values, null
 
 
-def _position(names: Sequence[str], name: str) -> int:
+def find_column(batch: pa.RecordBatch | pa.Table, name: str) -> pa.Array | pa.ChunkedArray:
+    """The column of this name as it is written, or else without case; raises SchemaError if there is not just one."""
+    names = batch.schema.names
     for candidates in (
         [i for i, n in enumerate(names) if n == name],
         [i for i, n in enumerate(names) if n.lower() == name.lower()],
     ):
         if len(candidates) == 1:
-            return candidates[0]
+            return batch.column(candidates[0])
         if candidates:
             raise SchemaError(
                 f"column '{name}' is there {len(candidates)} times; "
@@ -94,48 +98,75 @@ def _position(names: Sequence[str], name: str) -> int:
     raise SchemaError(f"column '{name}' is missing; the rows have {', '.join(names) or 'no columns'}")
 
 
-def _column_inputs(column: pa.Array | pa.ChunkedArray, name: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def column_inputs(column: pa.Array | pa.ChunkedArray, name: str) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The model inputs of one column: float64 [n], any number where it is NULL, and bool [n] that says where.
+
+    Raises SchemaError, with the `name`, for a column that is no model input.
+    """
     kind = column.type
-    missing = _numpy(column.is_null())
+    missing = _numpy(column.is_null()) if column.null_count else np.zeros(len(column), dtype=np.bool_)
+    numbers = integers(column)
+    if numbers is not None:
+        infinite = infinity(kind)
+        return scaled(numbers, kind), missing if infinite is None else missing | (np.abs(numbers) == infinite)
     if pa.types.is_null(kind):
-        return np.zeros(len(column)), np.ones(len(column), dtype=bool)
-    if pa.types.is_boolean(kind):
-        return _numpy(pc.fill_null(column, False)).astype(np.float64), missing
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return _numpy(pc.fill_null(column, pa.scalar(0, kind))).astype(np.float64), missing
+        return np.zeros(len(column)), missing
+    if pa.types.is_floating(kind):
+        with np.errstate(invalid="ignore"):  # a signalling NaN becomes a quiet one
+            return _filled(column).astype(np.float64, copy=False), missing
     if pa.types.is_decimal(kind):
-        return _decimals(column), missing
-    if pa.types.is_timestamp(kind):
-        ticks = _ticks(column, pa.int64())
-        return _seconds(ticks, kind.unit), missing | (np.abs(ticks) == _INFINITE_TIMESTAMP)
-    if pa.types.is_date32(kind):
-        days = _ticks(column, pa.int32()).astype(np.int64)
-        return (days * 86400).astype(np.float64), missing | (np.abs(days) == _INFINITE_DATE)
-    if pa.types.is_date64(kind):
-        return _seconds(_ticks(column, pa.int64()), "ms"), missing
-    if pa.types.is_time(kind):
-        return _seconds(_ticks(column, pa.int64() if pa.types.is_time64(kind) else pa.int32()), kind.unit), missing
+        return _wide_decimals(column), missing
     raise SchemaError(
         f"column '{name}' has type {kind}, which cannot be a model input; "
         "cast it in the query to a number, a date or a time (text needs the encoding that the model was trained with)"
     )
 
 
-def _decimals(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float64]:
+def integers(column: pa.Array | pa.ChunkedArray) -> NDArray[Any] | None:
+    """The integers [n] that a column stores (whole numbers, unscaled decimals, days, ticks), any where it is NULL.
+
+    None for floats, for decimals that may need more than 64 bits, and for what is no model input.
+    """
+    kind = column.type
+    if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+        return _filled(column)
+    if pa.types.is_decimal(kind):
+        return _words(column)[:, 0] if kind.precision <= _INT64_DIGITS else None
+    if pa.types.is_date(kind) or pa.types.is_time(kind) or pa.types.is_timestamp(kind):
+        return _filled(pc.cast(column, pa.int32() if kind.bit_width == 32 else pa.int64()))
+    return None
+
+
+def scaled(numbers: NDArray[Any], kind: pa.DataType) -> NDArray[np.float64]:
+    """The model inputs of what `integers` gives for a column of this type.
+
+    Never falls where `numbers` rise: a conversion to float64 and a division by a positive constant each round to
+    nearest, and days times 86,400 is exact.
+    """
+    if pa.types.is_date32(kind):
+        return (numbers.astype(np.int64) * 86400).astype(np.float64)
+    if pa.types.is_boolean(kind) or pa.types.is_integer(kind):
+        return numbers.astype(np.float64)
+    divisor = 10**kind.scale if pa.types.is_decimal(kind) else _TICKS["ms" if pa.types.is_date64(kind) else kind.unit]
+    values: NDArray[np.float64] = numbers / float(divisor)
+    return values
+
+
+def infinity(kind: pa.DataType) -> int | None:
+    """The integer that stands for the infinite date or timestamp of a type, its negative for the other; or None."""
+    if pa.types.is_timestamp(kind):
+        return _INFINITE_TIMESTAMP
+    return _INFINITE_DATE if pa.types.is_date32(kind) else None
+
+
+def _wide_decimals(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float64]:
     """The unscaled integer over its power of ten; what Arrow itself casts is off by an ulp even where the quotient is
     exact. NULL gives any number.
     """
     kind = column.type
     if pa.types.is_decimal256(kind):
         return _numpy(pc.fill_null(pc.cast(column, pa.float64()), 0.0)).astype(np.float64)
-    wide = pc.cast(column, pa.decimal128(38, kind.scale))
-    chunks = wide.chunks if isinstance(wide, pa.ChunkedArray) else [wide]
-    words = [
-        np.frombuffer(chunk.buffers()[1], dtype="<i8").reshape(-1, 2)[chunk.offset : chunk.offset + len(chunk)]
-        for chunk in chunks
-        if len(chunk)
-    ]
-    low, high = np.concatenate([*words, np.zeros((0, 2), dtype=np.int64)]).T
+    low, high = _words(column).T
     scale = 10**kind.scale
     values: NDArray[np.float64] = low / float(scale)
     for i in np.flatnonzero(high != low >> 63):
@@ -143,13 +174,23 @@ def _decimals(column: pa.Array | pa.ChunkedArray) -> NDArray[np.float64]:
     return values
 
 
-def _ticks(column: pa.Array | pa.ChunkedArray, integer: pa.DataType) -> NDArray[Any]:
-    return _numpy(pc.fill_null(pc.cast(column, integer), 0))
+def _words(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
+    """The unscaled integers [n, words] of decimals, the lowest word of at most 64 bits first, without a copy where they
+    lie in one chunk.
+    """
+    n_bytes = column.type.bit_width // 8
+    shape, dtype = (-1, max(n_bytes // 8, 1)), f"<i{min(n_bytes, 8)}"
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    words = [
+        np.frombuffer(chunk.buffers()[1], dtype).reshape(shape)[chunk.offset : chunk.offset + len(chunk)]
+        for chunk in chunks
+        if len(chunk)
+    ]
+    return words[0] if len(words) == 1 else np.concatenate([*words, np.zeros((0, shape[1]), dtype)])
 
 
-def _seconds(ticks: NDArray[Any], unit: str) -> NDArray[np.float64]:
-    seconds: NDArray[np.float64] = ticks / float(_TICKS[unit])
-    return seconds
+def _filled(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
+    return _numpy(pc.fill_null(column, pa.scalar(0).cast(column.type)) if column.null_count else column)
 
 
 def _numpy(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:

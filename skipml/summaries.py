@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from skipml.features import model_inputs
+from skipml.limits import Limits, limits
 from skipml.metadata import boxes as boxes_of
 from skipml.metadata import hulls
 
@@ -28,45 +29,38 @@ class Wanted:
     hull_bytes: int
     boxes: int
 
+    def shaped_columns(self) -> tuple[str, ...]:
+        """The columns that hulls or boxes are of; limits need no others."""
+        return tuple(name for name in self.columns if self.boxes or any(name in pair for pair in self.pairs))
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Summary:
-    """What one block holds: limits, NULLs and NaNs per column [d], payloads per pair, payload of the boxes."""
+    """What one block holds: limits of its columns, payloads per pair, payload of the boxes."""
 
     n_rows: int
-    lower: Floats
-    upper: Floats
-    null_count: NDArray[np.int64]
-    nan_count: NDArray[np.int64]
+    limits: Limits
     hulls: tuple[NDArray[np.uint8], ...]
     boxes: NDArray[np.uint8]
 
 
 def summarise(rows: pa.Table, wanted: Wanted) -> Summary:
     """The summary of a block's rows; raises SchemaError for a column that is no model input."""
-    names = wanted.columns
-    values, null = model_inputs(rows, names)
-    nan = np.isnan(values) & ~null
-    number: Bools = ~(null | nan)
-    clean = [bool(number[:, i].all()) for i in range(len(names))]
-    lower, upper = np.full(len(names), np.inf), np.full(len(names), -np.inf)
-    for i in range(len(names)):
-        column = values[:, i] if clean[i] else values[number[:, i], i]
-        if len(column):
-            lower[i], upper[i] = column.min(), column.max()
-    position = {name: i for i, name in enumerate(names)}
-    finite = np.isfinite(lower) & np.isfinite(upper)
+    found = limits(rows, wanted.columns)
+    shaped = wanted.shaped_columns()
+    values, null = model_inputs(rows, shaped)
+    number: Bools = ~(null | np.isnan(values))
+    of = [wanted.columns.index(name) for name in shaped]
+    lower, upper = found.lower[of], found.upper[of]
+    clean = bool(number.all() and np.isfinite(lower).all() and np.isfinite(upper).all())
     return Summary(
         n_rows=rows.num_rows,
-        lower=lower,
-        upper=upper,
-        null_count=null.sum(axis=0),
-        nan_count=nan.sum(axis=0),
+        limits=found,
         hulls=tuple(
-            _hull(values, number, (lower, upper), [position[a], position[b]], wanted.hull_bytes)
+            _hull(values, number, (lower, upper), [shaped.index(a), shaped.index(b)], wanted.hull_bytes)
             for a, b in wanted.pairs
         ),
-        boxes=_boxes(values, (lower, upper), bool(finite.all()) and all(clean), wanted.boxes),
+        boxes=_boxes(values, (lower, upper), clean, wanted.boxes),
     )
 
 
