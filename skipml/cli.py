@@ -143,7 +143,7 @@ def enrich(
         str | None, typer.Option(help="Model inputs, with commas between; all numbers and times by default.")
     ] = None,
     pairs: Annotated[str, typer.Option(help="Pairs of columns that get a hull: auto, all, none, or a:b,c:d.")] = "auto",
-    hull_bytes: Annotated[int, typer.Option(help="Bytes of a hull: 8, 13 or 45.")] = 45,
+    hull_bytes: Annotated[int, typer.Option(help="Bytes of a hull: 4, 8, 13 or 45.")] = 45,
     boxes: Annotated[int, typer.Option(min=0, help="Boxes over all columns for each row group.")] = 0,
     embed: Annotated[bool, typer.Option("--embed", help="Write into the files' own footers.")] = False,
     root: Annotated[Path | None, typer.Option(help="Write below this folder instead of beside the files.")] = None,

@@ -113,11 +113,11 @@ def enrich(
 ) -> EnrichReport:
     """Store metadata of Parquet files, beside them as `NAME.parquet.skipml`, below `root`, or with `embed` in them.
 
-    `columns` are model inputs, all that can be by default; `pairs` get a convex hull of `hull_bytes` (8, 13 or 45) each
-    ("auto": those whose hulls cut much off on a sample of the row groups); `boxes` is how many boxes over all columns a
-    row group gets. Row groups are read in parallel, by as many threads as Arrow has (`pyarrow.set_cpu_count`). Files
-    that cannot be enriched do not stop the others; EnrichmentError at the end names them. Raises FooterError where a
-    path matches no file.
+    `columns` are model inputs, all that can be by default; `pairs` get a convex hull of `hull_bytes` (4, 8, 13 or 45)
+    each ("auto": those whose hulls cut much off on a sample of the row groups); `boxes` is how many boxes over all
+    columns a row group gets. Row groups are read in parallel, by as many threads as Arrow has
+    (`pyarrow.set_cpu_count`). Files that cannot be enriched do not stop the others; EnrichmentError at the end names
+    them. Raises FooterError where a path matches no file.
     """
     if hull_bytes not in hulls.SIZES:
         raise EnrichmentError(f"hulls have {', '.join(map(str, hulls.SIZES))} bytes, not {hull_bytes}")

@@ -53,6 +53,7 @@ class Variant:
 
 VARIANTS = (
     Variant("min-max"),
+    Variant("diagonals 4 B", 4),
     Variant("hull 8 B", 8),
     Variant("hull 13 B", 13),
     Variant("hull 45 B", 45),

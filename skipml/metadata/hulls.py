@@ -12,6 +12,8 @@ level i of a number with w bits is (i / (2**w - 1))**3.
                in lexicographic order to divide its cuts among the corners (0, 0), (1, 0), (0, 1), (1, 1)
     cut        level of a, level of b; 0 in either is no cut. Cuts come corner by corner
 
+A payload of 4 bytes is that of `skipml.metadata.diagonals`, one cut with a = b per corner, far cheaper to build.
+
 Zero bytes are a hull without a cut: the box. Which edges to keep is found by dynamic programming over cuts whose
 numbers are already rounded (Aggarwal, Chang and Yap, Minimum area circumscribing polygons, 1985, for unrounded ones).
 
@@ -31,11 +33,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skipml.errors import EnrichmentError
+from skipml.metadata import diagonals
+from skipml.metadata.clipping import Point, clip
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Payload = NDArray[np.uint8]
-Point = tuple[float, float]
 
 _SLACK = 2.0**-44
 _TOLERANCE = 2.0**-49
@@ -91,7 +94,7 @@ _FORMS = {
     13: _forms((2, 24), (4, 12), (6, 8)),
     45: _forms((4, 43), (10, 17), (14, 12), (17, 10)),
 }
-SIZES = tuple(_FORMS)
+SIZES = (diagonals.SIZE, *_FORMS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -140,7 +143,7 @@ def build(points: Floats, lower: Floats, upper: Floats, size: int) -> Payload:
     `points` [n, 2] are finite, `lower` and `upper` [2] contain them and should be their minimum and maximum (only edges
     that cut off a corner are stored). Raises EnrichmentError for a size that is not in SIZES.
     """
-    if size not in _FORMS:
+    if size not in SIZES:
         raise EnrichmentError(f"a hull cannot take {size} bytes; use {', '.join(map(str, SIZES))}")
     if not len(points) or not (upper > lower).all():
         return np.zeros(size, dtype=np.uint8)
@@ -155,6 +158,8 @@ def decode(payloads: Payload) -> HalfPlanes:
     forms = _FORMS.get(size, ())
     most = max((form.cuts for form in forms), default=0)
     normal, offset = np.zeros((n, most, 2)), np.full((n, most), np.inf)
+    if size == diagonals.SIZE:
+        normal, offset = _half_planes(diagonals.reach(payloads), np.ones((n, 4), np.int64))
     for form in forms:
         codes = _codes(payloads) - form.first
         rows = np.flatnonzero((codes >= 0) & (codes < len(form.counts)))
@@ -235,28 +240,15 @@ def _polygons(payloads: Payload) -> list[Floats]:
     for normals, offsets in zip(planes.normal.tolist(), planes.offset.tolist(), strict=True):
         polygon = _SQUARE
         for normal, offset in zip(normals, offsets, strict=True):
-            polygon = _clip(polygon, normal, offset) if offset < np.inf else polygon
+            polygon = clip(polygon, normal, offset) if offset < np.inf else polygon
         polygons.append(np.array(polygon or _SQUARE))
     return polygons
 
 
-def _clip(polygon: list[Point], normal: Sequence[float], offset: float) -> list[Point]:
-    """The part of a convex polygon in a half-plane (Sutherland and Hodgman, 1974)."""
-    outside = [normal[0] * x + normal[1] * y - offset for x, y in polygon]
-    kept: list[Point] = []
-    for i, (x, y) in enumerate(polygon):
-        before, here = outside[i - 1], outside[i]
-        if min(before, here) < 0 < max(before, here):
-            share = before / (before - here)
-            last = polygon[i - 1]
-            kept.append((last[0] + share * (x - last[0]), last[1] + share * (y - last[1])))
-        if here <= 0:
-            kept.append((x, y))
-    return kept
-
-
 def _encode(x: Floats, y: Floats, size: int) -> Payload:
     """The best payload among the forms just above and below the number of edges that matter."""
+    if size == diagonals.SIZE:
+        return diagonals.encode(x, y)
     near = ((x, y), (1 - x, 1 - y))
     edges = _edges([_chain(near[right][0] + _TOLERANCE, near[top][1] + _TOLERANCE) for right, top in _CORNERS])
     forms = _FORMS[size]

@@ -149,7 +149,7 @@ def test_hulls_of_very_many_vertices(size: int, power: int) -> None:
         assert (unit @ planes.normal[0].T <= planes.offset[0]).all()
         exact = ConvexHull(unit).volume
         polygon = vertices(build(points, lower, upper, size))
-        assert exact - 1e-9 <= area(polygon) <= exact + {8: 0.25, 13: 0.17, 45: 0.035}[size] * (1 - exact)
+        assert exact - 1e-9 <= area(polygon) <= exact + {4: 0.5, 8: 0.25, 13: 0.17, 45: 0.035}[size] * (1 - exact)
 
 
 @given(st.binary(min_size=0, max_size=50), st.integers(1, 3))
@@ -166,11 +166,11 @@ def test_any_bytes_decode(data: bytes, n: int) -> None:
 @pytest.mark.parametrize("size", [0, 1, 7, 44, 46])
 def test_another_size_is_no_constraint(size: int) -> None:
     assert decode(np.full((3, size), 7, dtype=np.uint8)).offset.shape == (3, 0)
-    with pytest.raises(EnrichmentError, match="use 8, 13, 45"):
+    with pytest.raises(EnrichmentError, match="use 4, 8, 13, 45"):
         build(np.zeros((1, 2)), np.zeros(2), np.zeros(2), size)
 
 
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", [8, 13, 45])  # every payload of 4 bytes means something
 def test_an_unknown_code_and_zero_bytes_are_no_constraint(size: int) -> None:
     unknown = decode(np.full((2, size), 255, dtype=np.uint8))
     assert unknown.offset.shape == decode(np.zeros((2, size), dtype=np.uint8)).offset.shape == (2, 0)
@@ -185,13 +185,13 @@ def test_a_line_has_no_area(size: int, slope: float, start: float) -> None:
     lower, upper = limits(points)
     payload = build(points, lower, upper, size)
     if slope != round(slope):  # the products are rounded: these are no lines
-        assert area(vertices(payload)) < {8: 1e-3, 13: 1e-6, 45: 1e-9}[size]
+        assert area(vertices(payload)) < {4: 1e-3, 8: 1e-3, 13: 1e-6, 45: 1e-9}[size]
     else:
         assert area(vertices(payload)) < 1e-9
         halves = [points[:300], points[700:]]
         low, high = (np.array(side) for side in zip(*map(limits, halves), strict=True))
         payloads = np.array([build(*rest, size) for rest in zip(halves, low, high, strict=True)])
-        assert area(vertices(merge(payloads, low, high, size)[0])) < {8: 1e-3, 13: 1e-6, 45: 1e-9}[size]
+        assert area(vertices(merge(payloads, low, high, size)[0])) < {4: 1e-3, 8: 1e-3, 13: 1e-6, 45: 1e-9}[size]
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -228,7 +228,7 @@ def test_more_bytes_are_tighter() -> None:
             excess[size].append((area(polygon) - exact) / (1 - exact))
     mean = {size: float(np.mean(values)) for size, values in excess.items()}
     assert all(min(values) > -1e-9 for values in excess.values())
-    assert mean[45] < 0.005 < mean[13] < 0.05 < mean[8] < 0.12
+    assert mean[45] < 0.005 < mean[13] < 0.05 < mean[8] < 0.12 < mean[4] < 0.45
 
 
 def test_slivers_at_the_corners_are_cut_off() -> None:

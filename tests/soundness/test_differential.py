@@ -79,7 +79,7 @@ def loaded(con: skipml.Connection, lake: Lake, folder: Path) -> tuple[list[Path]
 
 def enriched(paths: list[Path], lake: Lake, rng: Rng) -> None:
     """Store all that can be stored, in one of the places where it can be."""
-    size = int(rng.choice([8, 13, 45]))
+    size = int(rng.choice([4, 8, 13, 45]))
     boxes, embed = int(rng.choice([0, 2, 5])), bool(rng.integers(2))
     skipml.enrich(paths, list(lake.columns), pairs="all", hull_bytes=size, boxes=boxes, embed=embed)
 
