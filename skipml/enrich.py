@@ -1,5 +1,5 @@
-"""Enrichment: one pass over Parquet files that stores per row group what their footers do not say: exact limits, NULL
-and NaN counts, convex hulls of column pairs, and boxes.
+"""Enrichment: one pass over Parquet files that stores per block of rows what their footers do not say: exact limits,
+NULL and NaN counts, convex hulls of column pairs, boxes, a few rows, and maps of the scores that models give the rows.
 
 A file is written to only when all of it has been read in one state, and in one step: whoever reads it meanwhile finds
 the old metadata or the new. A file whose metadata was made with the same settings is left alone, so that a run that
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import combinations
 from time import perf_counter
 from typing import Any, Literal
@@ -26,14 +27,15 @@ from skipml.errors import EnrichmentError, SchemaError, SkipmlError
 from skipml.features import model_inputs
 from skipml.footers import Footers, read_footers
 from skipml.identity import Path, expand
-from skipml.metadata import boxes as boxes_of
 from skipml.metadata import hulls
-from skipml.metadata.contents import BoxMetadata, ColumnMetadata, Metadata, PairMetadata
+from skipml.metadata.contents import Metadata
 from skipml.metadata.loading import load
 from skipml.metadata.storage import embed as write_embedded
 from skipml.metadata.storage import write_sidecar
 from skipml.metadata.tie import tie
-from skipml.summaries import BOX_BITS, Summary, Wanted, summarise
+from skipml.scored import Scorer
+from skipml.scores import Model
+from skipml.summaries import Summary, Wanted, metadata_of, summarise
 
 Floats = NDArray[np.float64]
 Pairs = Literal["auto", "all"] | Sequence[tuple[str, str]]
@@ -90,6 +92,10 @@ class _Settings:
     pairs: Pairs
     hull_bytes: int
     boxes: int
+    models: tuple[Model, ...]
+    score_bytes: int
+    witness_bytes: int
+    block_rows: int | None
 
     def texts(self) -> dict[str, str]:
         return {
@@ -97,37 +103,59 @@ class _Settings:
             "pairs": self.pairs if isinstance(self.pairs, str) else repr(tuple(map(tuple, self.pairs))),
             "hull bytes": str(self.hull_bytes),
             "boxes": str(self.boxes),
+            "models": "; ".join(f"{model.hash} of {', '.join(model.columns)}" for model in self.models),
+            "score bytes": str(self.score_bytes),
+            "witness bytes": str(self.witness_bytes),
+            "block rows": "row groups" if self.block_rows is None else str(self.block_rows),
         }
 
+    def check(self) -> None:
+        """Raise EnrichmentError for settings that make no sense."""
+        if self.hull_bytes not in hulls.SIZES:
+            raise EnrichmentError(f"hulls have {', '.join(map(str, hulls.SIZES))} bytes, not {self.hull_bytes}")
+        if min(self.boxes, self.score_bytes, self.witness_bytes) < 0:
+            raise EnrichmentError("boxes, score_bytes and witness_bytes are counts: give 0 or more")
+        if self.block_rows is not None and self.block_rows < 1:
+            raise EnrichmentError(f"a block has at least one row, not {self.block_rows}; None is the whole row group")
+        pairs = self.pairs
+        if pairs not in ("auto", "all") and (isinstance(pairs, str) or any(len(pair) != 2 for pair in pairs)):
+            raise EnrichmentError(f"pairs are 'auto', 'all' or a list of pairs of columns, not {pairs!r}")
 
-def enrich(
+
+def enrich(  # noqa: PLR0913
     paths: Path | Sequence[Path],
     columns: Sequence[str] | None = None,
     *,
     pairs: Pairs = "auto",
     hull_bytes: int = 45,
     boxes: int = 0,
+    models: Sequence[Model] = (),
+    score_bytes: int = 32,
+    witness_bytes: int = 0,
+    block_rows: int | None = None,
     embed: bool = False,
     root: Path | None = None,
     progress: Progress | None = None,
 ) -> EnrichReport:
     """Store metadata of Parquet files, beside them as `NAME.parquet.skipml`, below `root`, or with `embed` in them.
 
-    `columns` are model inputs, all that can be by default; `pairs` get a convex hull of `hull_bytes` (4, 8, 13 or 45)
-    each ("auto": those whose hulls cut much off on a sample of the row groups); `boxes` is how many boxes over all
-    columns a row group gets. Row groups are read in parallel, by as many threads as Arrow has
-    (`pyarrow.set_cpu_count`). Files that cannot be enriched do not stop the others; EnrichmentError at the end names
-    them. Raises FooterError where a path matches no file.
+    `columns` are model inputs, all that can be by default. `pairs` get a convex hull of `hull_bytes` (4, 8, 13 or 45)
+    each; "auto": those whose hulls cut much off on a sample of the row groups. `boxes` is how many boxes over all
+    columns a block gets. Of each of the `models`, whose columns are added to the others, limits of the scores are
+    stored and a map of `score_bytes` of which scores occur. `witness_bytes` may be taken by rows: extreme ones and a
+    sample. Blocks are the row groups, or runs of `block_rows` rows inside them.
+
+    Row groups are read in parallel, by as many threads as Arrow has (`pyarrow.set_cpu_count`). Files that cannot be
+    enriched do not stop the others; EnrichmentError at the end names them. Raises FooterError where a path matches no
+    file.
     """
-    if hull_bytes not in hulls.SIZES:
-        raise EnrichmentError(f"hulls have {', '.join(map(str, hulls.SIZES))} bytes, not {hull_bytes}")
-    if boxes < 0 or (embed and root is not None):
-        raise EnrichmentError("boxes is a count, and embedded metadata has no root: choose one place")
-    if pairs not in ("auto", "all") and (isinstance(pairs, str) or any(len(pair) != 2 for pair in pairs)):
-        raise EnrichmentError(f"pairs are 'auto', 'all' or a list of pairs of columns, not {pairs!r}")
     if isinstance(columns, str):
         raise EnrichmentError(f"columns are a list of names, not the text {columns!r}: write [{columns!r}]")
-    settings = _Settings(None if columns is None else tuple(columns), pairs, hull_bytes, boxes)
+    if embed and root is not None:
+        raise EnrichmentError("embedded metadata has no root: choose one place")
+    wanted = None if columns is None else tuple(columns)
+    settings = _Settings(wanted, pairs, hull_bytes, boxes, tuple(models), score_bytes, witness_bytes, block_rows)
+    settings.check()
     with ThreadPoolExecutor(pa.cpu_count()) as pool:
         files = [_enrich_file(path, settings, _Target(embed, root), pool, progress) for path in expand(paths)]
     report = EnrichReport(tuple(files))
@@ -156,16 +184,14 @@ def _enrich_file(
         loaded = load(path, target.root)
         old = loaded.metadata if loaded.is_embedded == target.embed else None
         if old is not None and dict(old.settings) == settings.texts():
-            return FileReport(path, "up to date", int(old.n_rows.sum()), len(old))
+            return FileReport(path, "up to date", int(old.n_rows.sum()), len(old.group_starts))
         state = tie(path)
         metadata, gains = _read(path, settings, pool, progress)
         target.write(path, metadata, state)
     except (SkipmlError, OSError, pa.ArrowException) as error:
         return FileReport(path, "failed", error=f"{type(error).__name__}: {error}")
-    n_bytes = sum(pair.hulls.nbytes for pair in metadata.pairs) + sum(box.boxes.nbytes for box in metadata.boxes)
-    n_bytes += 32 * len(metadata) * len(metadata.columns)
-    seconds = perf_counter() - started
-    return FileReport(path, "enriched", int(metadata.n_rows.sum()), len(metadata), n_bytes, seconds, gains)
+    rows, groups, seconds = int(metadata.n_rows.sum()), len(metadata.group_starts), perf_counter() - started
+    return FileReport(path, "enriched", rows, groups, metadata.nbytes, seconds, gains)
 
 
 @contextmanager
@@ -182,26 +208,51 @@ def _read(
     with _opened(path) as file:
         names = _columns(file, path, settings)
         footers = read_footers([path], names, strict=True)
-        pairs, gains = _pairs(_Source(path, file.metadata, names), settings)
+        source = _Source(path, file.metadata, names)
+        pairs, gains = _pairs(source, settings)
+        wanted = Wanted(
+            columns=names,
+            pairs=pairs,
+            hull_bytes=settings.hull_bytes,
+            boxes=settings.boxes,
+            scorers=tuple(_scorer(model, names, footers) for model in settings.models),
+            score_bytes=settings.score_bytes,
+            witness_bytes=settings.witness_bytes,
+        )
         rows_read = 0
-        blocks: list[Summary] = []
-        source, wanted = _Source(path, file.metadata, names), Wanted(names, pairs, settings.hull_bytes, settings.boxes)
-        for block in pool.map(lambda group: summarise(source.read(group), wanted), range(file.num_row_groups)):
-            blocks.append(block)
-            rows_read += block.n_rows
+        groups: list[list[Summary]] = []
+        for blocks in pool.map(partial(_summaries, source, wanted, settings.block_rows), range(file.num_row_groups)):
+            groups.append(blocks)
+            rows_read += sum(block.n_rows for block in blocks)
             if progress is not None:
                 progress(path, rows_read, file.metadata.num_rows)
-    return _metadata(blocks, names, footers, pairs, settings), gains
+    return metadata_of(groups, wanted, footers, settings.texts()), gains
+
+
+def _summaries(source: _Source, wanted: Wanted, block_rows: int | None, group: int) -> list[Summary]:
+    """Those of the blocks of a row group."""
+    rows = source.read(group)
+    step = block_rows or max(rows.num_rows, 1)
+    return [summarise(rows.slice(start, step), wanted) for start in range(0, max(rows.num_rows, 1), step)]
+
+
+def _scorer(model: Model, names: Sequence[str], footers: Footers) -> Scorer:
+    """A model over the columns as a file spells them."""
+    spelled = {name.lower(): name for name in names}
+    columns = tuple(spelled[name.lower()] for name in model.columns)
+    return Scorer(model.network, columns, tuple(footers.columns[name].sql_type for name in columns))
 
 
 def _columns(file: pq.ParquetFile, path: str, settings: _Settings) -> tuple[str, ...]:
     """The columns to enrich, as the file spells them; raises SchemaError for one that is no model input."""
     schema = file.schema_arrow
     counts = Counter(name.lower() for name in schema.names)
+    asked = list(settings.columns or ())
     if settings.columns is None:
-        return tuple(name for name in schema.names if counts[name.lower()] == 1 and _is_input(schema, name))
+        asked = [name for name in schema.names if counts[name.lower()] == 1 and _is_input(schema, name)]
+    asked += [name for model in settings.models for name in model.columns]
     spelled = {name.lower(): name for name in schema.names}
-    names = tuple(dict.fromkeys(spelled.get(name.lower(), name) for name in settings.columns))
+    names = tuple(dict.fromkeys(spelled.get(name.lower(), name) for name in asked))
     for name in names:
         if counts[name.lower()] > 1:
             raise SchemaError(f"{path}: several columns are named {name!r} but for case; rename them to enrich one")
@@ -251,7 +302,7 @@ def _pairs(
     if not wanted or not n_groups:
         return tuple(wanted), ()
     sample = np.unique(np.linspace(0, n_groups - 1, _SAMPLED_ROW_GROUPS).astype(np.int64)).tolist()
-    sampled = Wanted(tuple(names), tuple(wanted), settings.hull_bytes, boxes=0)
+    sampled = Wanted(tuple(names), tuple(wanted), settings.hull_bytes)
     found = [summarise(source.read(group), sampled) for group in sample]
     gain = np.mean([[_share_cut(payload) for payload in block.hulls] for block in found], axis=0)
     order = np.argsort(-gain, kind="stable").tolist()
@@ -264,39 +315,3 @@ def _share_cut(payload: NDArray[np.uint8]) -> float:
     """The share of the unit square outside a hull."""
     x, y = hulls.vertices(payload).T
     return 1.0 - 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))
-
-
-def _metadata(
-    blocks: Sequence[Summary],
-    names: Sequence[str],
-    footers: Footers,
-    pairs: Sequence[tuple[str, str]],
-    settings: _Settings,
-) -> Metadata:
-    def column(i: int, name: str) -> ColumnMetadata:
-        return ColumnMetadata(
-            name=name,
-            sql_type=footers.columns[name].sql_type,
-            lower=np.array([block.limits.lower[i] for block in blocks], np.float64),
-            upper=np.array([block.limits.upper[i] for block in blocks], np.float64),
-            null_count=np.array([block.limits.null_count[i] for block in blocks], np.int64),
-            nan_count=np.array([block.limits.nan_count[i] for block in blocks], np.int64),
-        )
-
-    def payloads(arrays: Sequence[NDArray[np.uint8]], size: int) -> NDArray[np.uint8]:
-        return np.array(arrays, np.uint8).reshape(len(blocks), size)
-
-    box_size = boxes_of.size(settings.boxes, len(names), BOX_BITS) if settings.boxes else 0
-    stored = BoxMetadata(tuple(names), BOX_BITS, payloads([block.boxes for block in blocks], box_size))
-    return Metadata(
-        row_group=footers.row_group,
-        first_row=footers.first_row,
-        n_rows=footers.n_rows,
-        columns=tuple(column(i, name) for i, name in enumerate(names)),
-        pairs=tuple(
-            PairMetadata(pair, payloads([block.hulls[i] for block in blocks], settings.hull_bytes))
-            for i, pair in enumerate(pairs)
-        ),
-        boxes=(stored,) if settings.boxes else (),
-        settings=settings.texts(),
-    )

@@ -131,12 +131,12 @@ class ScoreTest(Predicate):
     def decide(self, regions: Regions, budget: Budget) -> Outcome:
         seen = regions.project(self.score.inputs)
         is_open: Bools = np.logical_not(seen.unknown.any(axis=1) | seen.all_null.any(axis=1))
-        known = self._from_evidence(seen, is_open, budget)
+        known = self._from_evidence(seen, is_open)
         left = is_open & (known.reason == Reason.NOT_TRIED)
         found = branch_and_bound(self.score.verifier, seen.take(left), self, budget).spread(left)
         return _with_flags(found.settled(known, ~left), seen, self.on_nan)
 
-    def _from_evidence(self, seen: Regions, is_open: Bools, budget: Budget) -> Outcome:
+    def _from_evidence(self, seen: Regions, is_open: Bools) -> Outcome:
         """What stored scores and rows say of the open blocks. Sound because scores are those of the same columns, which
         are known where a block is open; rows prove nothing.
         """
@@ -149,15 +149,14 @@ class ScoreTest(Predicate):
             found.method[settled], found.reason[settled] = Method.SCORE_MAP, Reason.PROVED
         rows = witness_rows(seen.evidence, seen.sources)
         if rows is not None:
-            found.reason[is_open & (found.decision == EVALUATE) & self._has_witness(rows, budget)] = Reason.WITNESS
+            found.reason[is_open & (found.decision == EVALUATE) & self._is_mixed(rows)] = Reason.WITNESS
         return replace(found, seconds=perf_counter() - start)
 
-    def _has_witness(self, rows: Floats, budget: Budget) -> Bools:
-        """Whether rows [N, K, d] show that a block can be neither SKIP nor, if that is wanted, KEEP."""
+    def _is_mixed(self, rows: Floats) -> Bools:
+        """Whether rows [N, K, d] show that a block can be neither SKIP nor KEEP."""
         is_row = ~np.isnan(rows).any(axis=2)
         holds = self.passes(rows.reshape(-1, rows.shape[2])).reshape(is_row.shape)
-        passed, failed = (is_row & holds).any(axis=1), (is_row & ~holds).any(axis=1)
-        return np.asarray(passed & (failed | (not budget.prove_keep)), np.bool_)
+        return np.asarray((is_row & holds).any(axis=1) & (is_row & ~holds).any(axis=1), np.bool_)
 
     def stored(self, seen: Regions) -> NDArray[np.int8] | None:
         """What a stored map of the score says of each block, None if there is none. Sound as `by_scores` is."""

@@ -28,7 +28,7 @@ _WHY = {
     Reason.OVERFLOW: "limits unbounded, or the model may overflow",
     Reason.NOT_TRIED: "limits unknown, or a condition without a model",
     Reason.NULL_OR_NAN: "a row may be NULL or NaN",
-    Reason.WITNESS: "a stored row passes",
+    Reason.WITNESS: "one stored row passes, another does not",
 }
 _PROOF = {
     Method.NONE: "NULL in every row",

@@ -1,7 +1,8 @@
-"""What enrichment stores of one block of rows: limits and counts per column, payloads of hulls and boxes."""
+"""What enrichment stores of one block of rows, and the metadata of a file made of its blocks."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,39 +10,68 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from skipml.features import model_inputs
+from skipml.footers import Footers
 from skipml.limits import Limits, limits
 from skipml.metadata import boxes as boxes_of
-from skipml.metadata import hulls
+from skipml.metadata import hulls, witnesses
+from skipml.metadata.contents import (
+    BoxMetadata,
+    ColumnMetadata,
+    LabelMetadata,
+    Metadata,
+    PairMetadata,
+    ScoreMetadata,
+    WitnessMetadata,
+)
+from skipml.metadata.merging import with_merged_hulls
+from skipml.scored import Scored, Scorer
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+Payload = NDArray[np.uint8]
 
 BOX_BITS = 8
 """Of the corners of boxes."""
+_WITNESS_VALUE_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What to store of each block: hulls of pairs of columns, of `hull_bytes` each, and `boxes` over all columns."""
+    """What to store of each block: hulls of pairs of columns, of `hull_bytes` each, `boxes` over all columns, maps of
+    what models make of the rows, with `score_bytes` of cells each, and rows that take up to `witness_bytes`.
+    """
 
     columns: tuple[str, ...]
-    pairs: tuple[tuple[str, str], ...]
-    hull_bytes: int
-    boxes: int
+    pairs: tuple[tuple[str, str], ...] = ()
+    hull_bytes: int = 45
+    boxes: int = 0
+    scorers: tuple[Scorer, ...] = ()
+    score_bytes: int = 32
+    witness_bytes: int = 0
+
+    @property
+    def n_witnesses(self) -> int:
+        """Rows stored of each block."""
+        return self.witness_bytes // (_WITNESS_VALUE_BYTES * max(len(self.columns), 1))
 
     def shaped_columns(self) -> tuple[str, ...]:
-        """The columns that hulls or boxes are of; limits need no others."""
-        return tuple(name for name in self.columns if self.boxes or any(name in pair for pair in self.pairs))
+        """The columns whose rows are looked at; limits need none."""
+        if self.boxes or self.n_witnesses:
+            return self.columns
+        used = {name for names in (*self.pairs, *(scorer.columns for scorer in self.scorers)) for name in names}
+        return tuple(name for name in self.columns if name in used)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Summary:
-    """What one block holds: limits of its columns, payloads per pair, payload of the boxes."""
+    """What one block holds: limits of its columns, payloads per pair, payload of the boxes, maps per model, rows."""
 
     n_rows: int
     limits: Limits
-    hulls: tuple[NDArray[np.uint8], ...]
-    boxes: NDArray[np.uint8]
+    hulls: tuple[Payload, ...]
+    boxes: Payload
+    scored: tuple[Scored, ...]
+    witnesses: Payload
 
 
 def summarise(rows: pa.Table, wanted: Wanted) -> Summary:
@@ -61,12 +91,12 @@ def summarise(rows: pa.Table, wanted: Wanted) -> Summary:
             for a, b in wanted.pairs
         ),
         boxes=_boxes(values, (lower, upper), clean, wanted.boxes),
+        scored=tuple(_scored(scorer, values, number, shaped, wanted.score_bytes) for scorer in wanted.scorers),
+        witnesses=_witnesses(values, number, wanted.n_witnesses),
     )
 
 
-def _hull(
-    values: Floats, number: Bools, limits: tuple[Floats, Floats], pair: list[int], size: int
-) -> NDArray[np.uint8]:
+def _hull(values: Floats, number: Bools, limits: tuple[Floats, Floats], pair: list[int], size: int) -> Payload:
     """The hull of the rows that have both numbers; the box where one is infinite or there is none."""
     lower, upper = (side[pair] for side in limits)
     mine = np.logical_and(number[:, pair[0]], number[:, pair[1]])
@@ -76,7 +106,7 @@ def _hull(
     return hulls.build(points, lower, upper, size)
 
 
-def _boxes(values: Floats, limits: tuple[Floats, Floats], clean: bool, count: int) -> NDArray[np.uint8]:
+def _boxes(values: Floats, limits: tuple[Floats, Floats], clean: bool, count: int) -> Payload:
     """Boxes around all rows; the whole box where some row lacks a number, as it may be asked for by its others."""
     if not count:
         return np.zeros(0, np.uint8)
@@ -84,3 +114,85 @@ def _boxes(values: Floats, limits: tuple[Floats, Floats], clean: bool, count: in
         return boxes_of.build(values, *limits, count, BOX_BITS)
     zero, one = np.zeros(values.shape[1]), np.ones(values.shape[1])
     return np.tile(boxes_of.build(np.stack([zero, one]), zero, one, 1, BOX_BITS), count)
+
+
+def _scored(scorer: Scorer, values: Floats, number: Bools, columns: Sequence[str], size: int) -> Scored:
+    """The maps of the rows that have all inputs of a model: the others have no score, or that of a NaN."""
+    inputs = [columns.index(name) for name in scorer.columns]
+    return scorer.scored(values[number[:, inputs].all(axis=1)][:, inputs], size)
+
+
+def _witnesses(values: Floats, number: Bools, count: int) -> Payload:
+    """Some of the rows that have a finite number in every column."""
+    if not count:
+        return np.zeros(0, np.uint8)
+    usable = number.all(axis=1) & np.isfinite(values).all(axis=1)
+    return witnesses.encode(witnesses.choose(values[usable], count))
+
+
+def metadata_of(
+    groups: Sequence[Sequence[Summary]], wanted: Wanted, footers: Footers, settings: Mapping[str, str]
+) -> Metadata:
+    """The metadata of a file from the blocks of each of its row groups, in order."""
+    blocks = [block for group in groups for block in group]
+    n_rows = np.array([block.n_rows for block in blocks], np.int64)
+    metadata = Metadata(
+        row_group=np.repeat(footers.row_group, [len(group) for group in groups]),
+        first_row=np.cumsum(n_rows) - n_rows,
+        n_rows=n_rows,
+        columns=tuple(_column(blocks, i, name, footers) for i, name in enumerate(wanted.columns)),
+        pairs=tuple(
+            PairMetadata(pair, _payloads([block.hulls[i] for block in blocks], wanted.hull_bytes))
+            for i, pair in enumerate(wanted.pairs)
+        ),
+        boxes=(_box_metadata(blocks, wanted),) if wanted.boxes else (),
+        settings=settings,
+        scores=tuple(score for i, s in enumerate(wanted.scorers) for score in _scores(blocks, i, s, wanted)),
+        labels=tuple(_labels(blocks, i, scorer) for i, scorer in enumerate(wanted.scorers) if scorer.n_labels),
+        witnesses=(_witness_metadata(blocks, wanted),) if wanted.n_witnesses else (),
+    )
+    return with_merged_hulls(metadata)
+
+
+def _column(blocks: Sequence[Summary], i: int, name: str, footers: Footers) -> ColumnMetadata:
+    return ColumnMetadata(
+        name=name,
+        sql_type=footers.columns[name].sql_type,
+        lower=np.array([block.limits.lower[i] for block in blocks], np.float64),
+        upper=np.array([block.limits.upper[i] for block in blocks], np.float64),
+        null_count=np.array([block.limits.null_count[i] for block in blocks], np.int64),
+        nan_count=np.array([block.limits.nan_count[i] for block in blocks], np.int64),
+    )
+
+
+def _payloads(payloads: Sequence[Payload], size: int) -> Payload:
+    return np.array(payloads, np.uint8).reshape(len(payloads), size)
+
+
+def _box_metadata(blocks: Sequence[Summary], wanted: Wanted) -> BoxMetadata:
+    size = boxes_of.size(wanted.boxes, len(wanted.columns), BOX_BITS)
+    return BoxMetadata(wanted.columns, BOX_BITS, _payloads([block.boxes for block in blocks], size))
+
+
+def _scores(blocks: Sequence[Summary], i: int, scorer: Scorer, wanted: Wanted) -> list[ScoreMetadata]:
+    return [
+        ScoreMetadata(
+            model=scorer.network.hash,
+            columns=scorer.columns,
+            output=output,
+            lower=np.array([block.scored[i].lower[output] for block in blocks], np.float64),
+            upper=np.array([block.scored[i].upper[output] for block in blocks], np.float64),
+            cells=_payloads([block.scored[i].cells[output] for block in blocks], wanted.score_bytes),
+        )
+        for output in range(scorer.network.n_outputs)
+    ]
+
+
+def _labels(blocks: Sequence[Summary], i: int, scorer: Scorer) -> LabelMetadata:
+    labels = _payloads([block.scored[i].labels for block in blocks], -(-scorer.n_labels // 8))
+    return LabelMetadata(scorer.network.hash, scorer.columns, scorer.n_labels, labels)
+
+
+def _witness_metadata(blocks: Sequence[Summary], wanted: Wanted) -> WitnessMetadata:
+    size = wanted.n_witnesses * len(wanted.columns) * _WITNESS_VALUE_BYTES
+    return WitnessMetadata(wanted.columns, _payloads([block.witnesses for block in blocks], size))

@@ -48,7 +48,7 @@ class Reason(IntEnum):
     NULL_OR_NAN = 6
     """The bounds decide the rows that have a score, but NULL, NaN or unknown inputs forbid the conclusion."""
     WITNESS = 7
-    """A row that is stored passes the test (and, where KEEP is wanted, another one does not)."""
+    """One stored row passes the test and another does not."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
