@@ -4,6 +4,7 @@ skips them.
 
 from __future__ import annotations
 
+from skipml.adviser import Recommendation, recommend
 from skipml.decisions import EVALUATE, KEEP, SKIP, Plan, plan
 from skipml.engines.duckdb import Connection, connect
 from skipml.enrich import EnrichReport, enrich
@@ -43,6 +44,7 @@ __all__ = [
     "Plan",
     "Predicate",
     "PredicateError",
+    "Recommendation",
     "RegistrationError",
     "Report",
     "SchemaError",
@@ -53,4 +55,5 @@ __all__ = [
     "connect",
     "enrich",
     "plan",
+    "recommend",
 ]

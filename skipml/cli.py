@@ -1,4 +1,4 @@
-"""The command line: `skipml explain`, `query`, `enrich`, `cluster` and `inspect`.
+"""The command line: `skipml explain`, `query`, `enrich`, `advise`, `cluster` and `inspect`.
 
 Results go to standard output, everything said about them to standard error. Exit codes: 0 all went well, 1 an error
 (one line on standard error says what, where and what to do), 2 wrong usage.
@@ -6,7 +6,6 @@ Results go to standard output, everything said about them to standard error. Exi
 
 from __future__ import annotations
 
-import csv as csv_format
 import json as json_format
 import os
 import re
@@ -14,14 +13,11 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated, Any
 
 import duckdb
-import numpy as np
 
 import skipml
 from skipml.engines.dialect import quote_name, quote_text
@@ -46,6 +42,8 @@ try:
     )
     from rich.table import Table
     from rich.text import Text
+
+    from skipml.rows_output import console, print_csv, print_json, print_table
 except ModuleNotFoundError as missing:
     raise SystemExit(f"the skipml command needs {missing.name}: pip install 'skipml[cli]'") from None
 
@@ -127,11 +125,11 @@ def query(
             names = [column[0] for column in con.description or ()]
             first = con.fetchmany(_FETCH_ROWS) if names else []
         if json:
-            _print_json(names, _all_rows(con, first))
+            print_json(names, _all_rows(con, first))
         elif csv:
-            csv_format.writer(sys.stdout, lineterminator="\n").writerows(_chain(names, _all_rows(con, first)))
-        elif names:
-            _print_table(names, _all_rows(con, first), rows)
+            print_csv(names, _all_rows(con, first))
+        elif names and print_table(names, _all_rows(con, first), rows):
+            _say(f"Only {rows} rows are shown; --rows, --csv and --json show more")
         _say(_skipped(con.last_report if skipping else None, skipping, perf_counter() - started))
 
 
@@ -166,6 +164,31 @@ def enrich(
             progress=progress,
         )
     typer.echo(json_format.dumps(report.to_dict(), indent=2) if json else str(report))
+
+
+@app.command(epilog="Example: skipml advise 'tx/*.parquet' --columns amount,age,hour --bytes 128")
+def advise(
+    files: Annotated[list[str], typer.Argument(help="Parquet files, folders or globs of them.")],
+    *,
+    columns: Annotated[
+        str | None, typer.Option(help="Model inputs, with commas between; those of the models, or all, by default.")
+    ] = None,
+    model: Annotated[list[str] | None, typer.Option(help="An ONNX model that filters use. Repeatable.")] = None,
+    model_columns: Annotated[
+        list[str] | None, typer.Option(help="The inputs of each --model in order; by default --columns.")
+    ] = None,
+    size: Annotated[int, typer.Option("--bytes", min=0, help="Bytes per row group beside the limits.")] = 512,
+    json: AsJson = False,
+) -> None:
+    """Say which hulls, boxes and blocks enrich should store in a number of bytes, and what they gain on a sample."""
+    inputs = model_columns or [columns or ""] * len(model or ())
+    if len(inputs) != len(model or ()) or "" in inputs:
+        raise typer.BadParameter("give --columns, or one --model-columns for each --model")
+    with _errors_as_exit(), _share_progress("advising") as progress:
+        models = [skipml.Model.load(path, columns=n.split(",")) for path, n in zip(model or (), inputs, strict=True)]
+        wanted = columns.split(",") if columns is not None else None
+        advice = skipml.recommend(files, wanted, models=models, bytes_per_row_group=size, progress=progress)
+    typer.echo(json_format.dumps(advice.to_dict(), indent=2) if json else str(advice))
 
 
 @app.command(epilog="Example: skipml cluster tx.parquet tx_clustered.parquet --by amount,age,hour --method kdtree")
@@ -271,8 +294,8 @@ def _working(what: str) -> Any:
 def _rows_progress() -> Iterator[Callable[[str, int, int], None]]:
     """A bar over the rows of each file on a terminal, nothing on a pipe."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+    screen = Console(stderr=True)
+    with Progress(*columns, console=screen, disable=not screen.is_terminal) as bars:
         tasks: dict[str, TaskID] = {}
 
         def show(file: str, done: int, total: int) -> None:
@@ -306,61 +329,6 @@ def _all_rows(con: skipml.Connection, rows: Sequence[Sequence[Any]]) -> Iterator
         rows = con.fetchmany(_FETCH_ROWS)
 
 
-def _chain(names: Sequence[str], rows: Iterator[Sequence[Any]]) -> Iterator[Sequence[Any]]:
-    yield names
-    yield from rows
-
-
-def _print_json(names: Sequence[str], rows: Iterator[Sequence[Any]]) -> None:
-    """An array of objects, one a line, written while the rows arrive."""
-    before = "["
-    for row in rows:
-        record = {name: _json_value(value) for name, value in zip(names, row, strict=True)}
-        sys.stdout.write(f"{before}\n{json_format.dumps(record)}")
-        before = ","
-    sys.stdout.write("\n]\n" if before == "," else "[]\n")
-
-
-def _json_value(value: Any) -> Any:
-    """A value as JSON has it; numbers that JSON cannot hold exactly become text, NaN and infinity null."""
-    match value:
-        case float():
-            return value if np.isfinite(value) else None
-        case Decimal():
-            return float(value) if Decimal(repr(float(value))) == value else str(value)
-        case date() | datetime() | time():
-            return value.isoformat()
-        case timedelta():
-            return value.total_seconds()
-        case bytes():
-            return value.hex()
-        case dict():
-            return {str(key): _json_value(inner) for key, inner in value.items()}
-        case list() | tuple():
-            return [_json_value(inner) for inner in value]
-        case None | bool() | int() | str():
-            return value
-    return str(value)
-
-
-def _console() -> Console:
-    """Standard output; a pipe gets lines as wide as they are."""
-    return Console() if sys.stdout.isatty() else Console(width=100_000)
-
-
-def _print_table(names: Sequence[str], rows: Iterator[Sequence[Any]], limit: int) -> None:
-    shown = [row for _, row in zip(range(limit), rows, strict=False)]
-    table = Table()
-    for i, name in enumerate(names):
-        numeric = all(isinstance(row[i], int | float | Decimal | None) for row in shown)
-        table.add_column(Text(name), justify="right" if numeric else "left")
-    for row in shown:
-        table.add_row(*(Text("NULL" if value is None else str(value)) for value in row))
-    _console().print(table)
-    if next(rows, None) is not None:
-        _say(f"Only {limit} rows are shown; --rows, --csv and --json show more")
-
-
 def _print_parquet(facts: dict[str, Any]) -> None:
     counted = f"{facts['files']:,} file{'s' if facts['files'] > 1 else ''}, {facts['row_groups']:,} row groups"
     typer.echo(f"{facts['file']}: {counted}, {facts['rows']:,} rows, {facts['bytes']:,} bytes")
@@ -377,7 +345,7 @@ def _print_parquet(facts: dict[str, Any]) -> None:
         counts = (nulls, f"{column['row_groups_known']:,}", "?" if nan is None else f"{nan:,}")
         cells = (column["name"], column["type"], low, high, *counts, "; ".join(column["notes"]))
         table.add_row(*map(Text, cells))
-    _console().print(table)
+    console().print(table)
     for pair, count in facts["hulls"].items():
         typer.echo(f"hulls of {pair} in {count:,} row groups")
     for names, count in facts["boxes"].items():

@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from skipml.adviser import ROW_GROUPS, choose_pairs
 from skipml.errors import EnrichmentError, SchemaError, SkipmlError
 from skipml.features import model_inputs
 from skipml.footers import Footers, read_footers
@@ -33,6 +34,7 @@ from skipml.metadata.loading import load
 from skipml.metadata.storage import embed as write_embedded
 from skipml.metadata.storage import write_sidecar
 from skipml.metadata.tie import tie
+from skipml.samples import Sample
 from skipml.scored import Scorer
 from skipml.scores import Model
 from skipml.summaries import Summary, Wanted, metadata_of, summarise
@@ -41,10 +43,6 @@ Floats = NDArray[np.float64]
 Pairs = Literal["auto", "all"] | Sequence[tuple[str, str]]
 Progress = Callable[[str, int, int], None]
 """Called with a file, its rows read so far and its rows."""
-
-_SAMPLED_ROW_GROUPS = 8
-_WORTH_STORING = 0.05
-_MOST_PAIRS = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +138,7 @@ def enrich(  # noqa: PLR0913
     """Store metadata of Parquet files, beside them as `NAME.parquet.skipml`, below `root`, or with `embed` in them.
 
     `columns` are model inputs, all that can be by default. `pairs` get a convex hull of `hull_bytes` (4, 8, 13 or 45)
-    each; "auto": those whose hulls cut much off on a sample of the row groups. `boxes` is how many boxes over all
+    each; "auto": those by which more is skipped on a sample, see `recommend`. `boxes` is how many boxes over all
     columns a block gets. Of each of the `models`, whose columns are added to the others, limits of the scores are
     stored and a map of `score_bytes` of which scores occur. `witness_bytes` may be taken by rows: extreme ones and a
     sample. Blocks are the row groups, or runs of `block_rows` rows inside them.
@@ -301,17 +299,10 @@ def _pairs(
             )
     if not wanted or not n_groups:
         return tuple(wanted), ()
-    sample = np.unique(np.linspace(0, n_groups - 1, _SAMPLED_ROW_GROUPS).astype(np.int64)).tolist()
-    sampled = Wanted(tuple(names), tuple(wanted), settings.hull_bytes)
-    found = [summarise(source.read(group), sampled) for group in sample]
-    gain = np.mean([[_share_cut(payload) for payload in block.hulls] for block in found], axis=0)
-    order = np.argsort(-gain, kind="stable").tolist()
+    sampled = np.unique(np.linspace(0, n_groups - 1, ROW_GROUPS).astype(np.int64)).tolist()
+    sample = Sample(names, map(source.read, sampled))
     if settings.pairs == "auto":
-        order = [i for i in order if gain[i] >= _WORTH_STORING][:_MOST_PAIRS]
-    return tuple(wanted[i] for i in order), tuple((*wanted[i], float(gain[i])) for i in order)
-
-
-def _share_cut(payload: NDArray[np.uint8]) -> float:
-    """The share of the unit square outside a hull."""
-    x, y = hulls.vertices(payload).T
-    return 1.0 - 0.5 * abs(float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1))))
+        wanted = list(choose_pairs(sample, hull_bytes=settings.hull_bytes)[0])
+    cut = [sample.share_cut(pair, settings.hull_bytes) for pair in wanted]
+    order = np.argsort(np.negative(cut), kind="stable").tolist()
+    return tuple(wanted[i] for i in order), tuple((*wanted[i], cut[i]) for i in order)

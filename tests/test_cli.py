@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shlex
 from pathlib import Path
 
 import duckdb
@@ -233,7 +234,7 @@ def test_wrong_usage_exits_with_2(run: CliRunner, arguments: list[str]) -> None:
     assert run.invoke(app, arguments).exit_code == 2
 
 
-@pytest.mark.parametrize("command", ["query", "explain", "inspect", "enrich", "cluster"])
+@pytest.mark.parametrize("command", ["query", "explain", "inspect", "enrich", "advise", "cluster"])
 def test_help_has_an_example(run: CliRunner, command: str) -> None:
     result = run.invoke(app, [command, "--help"])
     assert result.exit_code == 0
@@ -273,3 +274,18 @@ def test_cluster(run: CliRunner, tmp_path: Path) -> None:
     facts = json.loads(run.invoke(app, [*arguments, "--json"]).stdout)
     assert facts["row_groups"] == [5, 10]
     assert "no column" in run.invoke(app, ["cluster", "t.parquet", str(target), "--by", "gone"]).stderr
+
+
+def test_advise(run: CliRunner, tmp_path: Path) -> None:
+    arguments = ["advise", "f.parquet", "--columns", "a,b", "--bytes", "40"]
+    result = run.invoke(app, arguments)
+    assert result.exit_code == 0, result.stderr
+    command = next(line for line in result.stdout.splitlines() if line.startswith("skipml enrich "))
+    assert run.invoke(app, [*shlex.split(command)[1:], "--root", str(tmp_path)]).exit_code == 0
+    facts = json.loads(run.invoke(app, [*arguments, "--model", "m.onnx", "--json"]).stdout)
+    assert facts["probes"] is False
+    assert facts["bytes_per_row_group"] <= 40
+    named = ["advise", "f.parquet", "--model", "m.onnx", "--model-columns", "b,a", "--json"]
+    assert json.loads(run.invoke(app, named).stdout)["columns"] == ["b", "a"]
+    assert run.invoke(app, ["advise", "f.parquet", "--model", "m.onnx"]).exit_code == 2
+    assert "gone" in run.invoke(app, ["advise", "f.parquet", "--columns", "gone"]).stderr
