@@ -47,9 +47,12 @@ test: lint ## Lint, then every test with DuckDB 2.0 and those that use DuckDB wi
 demo: setup ## Skip row groups of TPC-H lineitem for a small network, against a PyTorch UDF
 	$(BIN)/python -m benchmarks.demo
 
-bench: setup ## Micro-benchmarks, then the effectiveness workload
+bench: setup ## Micro-benchmarks, effectiveness workload, enrichment, killed writers
 	$(BIN)/python -m pytest benchmarks/micro --benchmark-enable --benchmark-only
 	$(BIN)/python -m benchmarks.effectiveness.run
+	$(BIN)/python -m benchmarks.enrichment
+	$(BIN)/python -m benchmarks.enrichment.hulls
+	$(BIN)/python -m benchmarks.kills --count 200
 
 clean: ## Remove caches, generated data and the environments
 	rm -rf .venv .duckdb15 .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache
