@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -116,10 +117,10 @@ class Recommendation:
         }
 
     def __str__(self) -> str:
-        whose = "probes (sums, differences, random networks)" if self.probes else "the models"
+        whose = "sums, differences and random networks" if self.probes else "the models"
         lines = [
             f"Sample: {self.row_groups} row groups, {self.filters} filters on {whose}; "
-            f"{self.skippable:,} times a row group has no row that passes.",
+            f"{self.skippable:,} times no row passes.",
             f"Limits alone skip {self.base:.1%} of these, with {self.n_bytes} bytes more per row group "
             f"{self.skipped:.1%}.",
         ]
@@ -146,21 +147,21 @@ class Recommendation:
         return ["  ".join(row).rstrip() for row in aligned] if len(rows) > 1 else []
 
     def _advice(self) -> str:
-        arguments = [f"columns={list(self.columns)}"]
-        arguments += [f"{name}={value}" for name, value in self.settings.items() if name != "models"]
-        arguments += ["models=models"] if self.models else []
-        options = [("columns", ",".join(self.columns))]
-        options += [("pairs", ",".join(":".join(pair) for pair in self.pairs) or "none")]
-        options += [("hull-bytes", str(self.hull_bytes))] if self.pairs else []
-        options += [("boxes", str(self.boxes))] if self.boxes else []
-        options += [("block-rows", str(self.block_rows))] if self.block_rows is not None else []
-        files = " ".join(f"'{path}'" for path in self.paths)
-        return "\n".join(
-            [
-                f"skipml.enrich(paths, {', '.join(arguments)})",
-                f"skipml enrich {files} {' '.join(f'--{name} {value}' for name, value in options)}",
-            ]
-        )
+        """The call that does it, and the command unless that needs models."""
+        settings = {name: value for name, value in self.settings.items() if name != "models"}
+        if not self.pairs:
+            del settings["hull_bytes"]
+        if not self.boxes:
+            del settings["boxes"]
+        arguments = [f"{name}={value!r}" for name, value in {"columns": list(self.columns), **settings}.items()]
+        paths = repr(self.paths[0] if len(self.paths) == 1 else list(self.paths))
+        call = f"skipml.enrich({', '.join([paths, *arguments, *(['models=models'] if self.models else [])])})"
+        if self.models:
+            return call
+        settings["pairs"] = ",".join(":".join(pair) for pair in self.pairs) or "none"
+        options = {"columns": ",".join(self.columns), **settings}
+        words = [*self.paths, *(w for n, v in options.items() for w in (f"--{n.replace('_', '-')}", str(v)))]
+        return f"{call}\nskipml enrich {shlex.join(words)}"
 
 
 def recommend(

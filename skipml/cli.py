@@ -70,6 +70,9 @@ Database = Annotated[
     Path | None,
     typer.Option(help="A DuckDB database whose tables and views the SQL may use; it is opened read-only."),
 ]
+ModelColumns = Annotated[
+    list[str] | None, typer.Option(help="The inputs of each --model in order; by default --columns.")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -134,7 +137,7 @@ def query(
 
 
 @app.command(epilog="Example: skipml enrich 'tx/*.parquet' --columns amount,age,hour")
-def enrich(
+def enrich(  # noqa: PLR0913
     files: Annotated[list[str], typer.Argument(help="Parquet files, folders or globs of them.")],
     *,
     columns: Annotated[
@@ -142,12 +145,17 @@ def enrich(
     ] = None,
     pairs: Annotated[str, typer.Option(help="Pairs of columns that get a hull: auto, all, none, or a:b,c:d.")] = "auto",
     hull_bytes: Annotated[int, typer.Option(help="Bytes of a hull: 4, 8, 13 or 45.")] = 45,
-    boxes: Annotated[int, typer.Option(min=0, help="Boxes over all columns for each row group.")] = 0,
+    boxes: Annotated[int, typer.Option(min=0, help="Boxes over all columns for each block.")] = 0,
+    model: Annotated[list[str] | None, typer.Option(help="An ONNX model whose scores to map. Repeatable.")] = None,
+    model_columns: ModelColumns = None,
+    score_bytes: Annotated[int, typer.Option(min=0, help="Bytes of the map of which scores occur.")] = 32,
+    witness_bytes: Annotated[int, typer.Option(min=0, help="Bytes that a few rows of each block may take.")] = 0,
+    block_rows: Annotated[int | None, typer.Option(min=1, help="Rows of a block; by default the row group.")] = None,
     embed: Annotated[bool, typer.Option("--embed", help="Write into the files' own footers.")] = False,
     root: Annotated[Path | None, typer.Option(help="Write below this folder instead of beside the files.")] = None,
     json: AsJson = False,
 ) -> None:
-    """Store what footers do not say: exact limits, NaN counts, hulls of column pairs, boxes."""
+    """Store what footers do not say: exact limits, NaN counts, hulls of column pairs, boxes, scores of models."""
     wanted = columns.split(",") if columns is not None else None
     chosen: Any = {"none": []}.get(pairs, pairs)
     if ":" in pairs:
@@ -159,6 +167,10 @@ def enrich(
             pairs=chosen,
             hull_bytes=hull_bytes,
             boxes=boxes,
+            models=_models(model, model_columns, columns),
+            score_bytes=score_bytes,
+            witness_bytes=witness_bytes,
+            block_rows=block_rows,
             embed=embed,
             root=root,
             progress=progress,
@@ -174,18 +186,13 @@ def advise(
         str | None, typer.Option(help="Model inputs, with commas between; those of the models, or all, by default.")
     ] = None,
     model: Annotated[list[str] | None, typer.Option(help="An ONNX model that filters use. Repeatable.")] = None,
-    model_columns: Annotated[
-        list[str] | None, typer.Option(help="The inputs of each --model in order; by default --columns.")
-    ] = None,
+    model_columns: ModelColumns = None,
     size: Annotated[int, typer.Option("--bytes", min=0, help="Bytes per row group beside the limits.")] = 512,
     json: AsJson = False,
 ) -> None:
     """Say which hulls, boxes and blocks enrich should store in a number of bytes, and what they gain on a sample."""
-    inputs = model_columns or [columns or ""] * len(model or ())
-    if len(inputs) != len(model or ()) or "" in inputs:
-        raise typer.BadParameter("give --columns, or one --model-columns for each --model")
     with _errors_as_exit(), _share_progress("advising") as progress:
-        models = [skipml.Model.load(path, columns=n.split(",")) for path, n in zip(model or (), inputs, strict=True)]
+        models = _models(model, model_columns, columns)
         wanted = columns.split(",") if columns is not None else None
         advice = skipml.recommend(files, wanted, models=models, bytes_per_row_group=size, progress=progress)
     typer.echo(json_format.dumps(advice.to_dict(), indent=2) if json else str(advice))
@@ -240,6 +247,14 @@ def inspect(  # noqa: PLR0913
     else:
         for name, value in facts.items():
             typer.echo(f"{name + ':':<12}{', '.join(value) if isinstance(value, list) else value}")
+
+
+def _models(paths: Sequence[str] | None, inputs: Sequence[str] | None, columns: str | None) -> list[skipml.Model]:
+    """The models in some files, over the columns given for each or for all."""
+    names = inputs or [columns or ""] * len(paths or ())
+    if len(names) != len(paths or ()) or "" in names:
+        raise typer.BadParameter("give --columns, or one --model-columns for each --model")
+    return [skipml.Model.load(path, columns=each.split(",")) for path, each in zip(paths or (), names, strict=True)]
 
 
 @contextmanager

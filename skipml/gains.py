@@ -88,7 +88,8 @@ class Space:
                 if pair not in now.pairs:
                     found[_hull_name(pair, size)] = replace(now, pairs=(*now.pairs, pair), hull_bytes=size)
         larger = [size for size in self.sizes if now.pairs and size > now.hull_bytes]
-        found |= {f"hulls of {size} bytes": replace(now, hull_bytes=size) for size in larger}
+        n = len(now.pairs)
+        found |= {f"{size} bytes for {n} hull{'s' * (n > 1)}": replace(now, hull_bytes=size) for size in larger}
         found |= {f"{count} boxes": replace(now, boxes=count) for count in self.boxes if count > now.boxes}
         found |= {f"{count} blocks": replace(now, runs=count) for count in self.runs if count > now.runs}
         if self.n_models and not now.score_maps:

@@ -179,7 +179,7 @@ def test_the_text_says_what_to_do(tmp_path: Path) -> None:
     assert f"--columns a,b,c --pairs a:b --hull-bytes {advice.hull_bytes}" in text
     assert json.loads(json.dumps(advice.to_dict()))["pairs"] == [["a", "b"]]
     code = next(line for line in text.splitlines() if line.startswith("skipml.enrich("))
-    report = eval(code, {"skipml": skipml, "paths": path})
+    report = eval(code, {"skipml": skipml})
     assert report.files[0].state == "enriched"
 
 
