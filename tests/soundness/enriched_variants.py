@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skipml.bounds import polygons
+from skipml.bounds import linear_over_polygons, polygons
 from skipml.engines import planner
 from skipml.metadata import loading, refine
 from skipml.metadata.format import decode
@@ -55,6 +55,16 @@ def _no_nan_counts(patch: Patch) -> None:
 def _too_greedy_a_sweep(patch: Patch) -> None:
     real = polygons._extreme
     patch.setattr(polygons, "_extreme", lambda planes, low, high, choose: real(planes, low, high, np.maximum))
+
+
+@variant("metadata", "a half-plane taken the other way round bounds nothing")
+def _multipliers_of_any_sign(patch: Patch) -> None:
+    real = linear_over_polygons._Program.limited
+    patch.setattr(
+        linear_over_polygons._Program,
+        "limited",
+        lambda self, multiplier: real(self, multiplier) - real(self, -multiplier),
+    )
 
 
 @variant("readers", "metadata is about one state of a file")
