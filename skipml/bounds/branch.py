@@ -1,10 +1,11 @@
 """Branch and bound on the inputs: decides a test for all undecided blocks at once.
 
 The ladder is interval bounds, CROWN, concrete points, CROWN's linear bounds over polygons where these may be enough,
-then splitting boxes along the input that moves the linear bound most, with CROWN in each half (Bunel et al., Branch and Bound for Piecewise Linear Neural Network Verification,
-arXiv:1909.06588; input splitting as in Wang et al., Formal Security Analysis of Neural Networks using Symbolic
-Intervals, arXiv:1804.10829). A block is SKIP when every leaf is proved to pass never, KEEP when every leaf is proved to
-pass always. The blocks nearest to a proof come first, and the clock is read between waves.
+then splitting boxes along the input that moves the linear bound most, with CROWN in each half (Bunel et al., Branch and
+Bound for Piecewise Linear Neural Network Verification, arXiv:1909.06588; input splitting as in Wang et al., Formal
+Security Analysis of Neural Networks using Symbolic Intervals, arXiv:1804.10829). A block is SKIP when every leaf is
+proved to pass never, KEEP when every leaf is proved to pass always. The blocks nearest to a proof come first, and the
+clock is read between waves.
 """
 
 from __future__ import annotations
