@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skipml import summaries
 from skipml.bounds import linear_over_polygons, polygons
 from skipml.engines import planner
 from skipml.metadata import loading, refine
@@ -29,8 +29,7 @@ def _polygons_of_uncast_inputs(patch: Patch) -> None:
 
 @variant("metadata", "a box holds a row that lacks another of its columns")
 def _boxes_of_complete_rows(patch: Patch) -> None:
-    enrich = import_module("skipml.enrich")  # the package has the function under this name
-    real = enrich._boxes
+    real = summaries._boxes
 
     def boxes(values: Floats, limits: Any, clean: bool, count: int) -> Any:
         if not np.isfinite(np.concatenate(limits)).all():
@@ -38,7 +37,7 @@ def _boxes_of_complete_rows(patch: Patch) -> None:
         complete = values[np.isfinite(values).all(axis=1) & (values != 0).all(axis=1)]
         return real(complete if len(complete) else values, limits, True, count)
 
-    patch.setattr(enrich, "_boxes", boxes)
+    patch.setattr(summaries, "_boxes", boxes)
 
 
 @variant("metadata", "a NaN is no number within the limits")
