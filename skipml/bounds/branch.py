@@ -1,10 +1,11 @@
 """Branch and bound on the inputs: decides a test for all undecided blocks at once.
 
-The ladder is interval bounds, CROWN, concrete points, then splitting boxes along the input that moves the linear bound
-most, with CROWN in each half (Bunel et al., Branch and Bound for Piecewise Linear Neural Network Verification,
-arXiv:1909.06588; input splitting as in Wang et al., Formal Security Analysis of Neural Networks using Symbolic
-Intervals, arXiv:1804.10829). A block is SKIP when every leaf is proved to pass never, KEEP when every leaf is proved to
-pass always. The blocks nearest to a proof come first, and the clock is read between waves.
+The ladder is interval bounds, CROWN, concrete points, CROWN's linear bounds over polygons where these may be enough,
+then splitting boxes along the input that moves the linear bound most, with CROWN in each half (Bunel et al., Branch and
+Bound for Piecewise Linear Neural Network Verification, arXiv:1909.06588; input splitting as in Wang et al., Formal
+Security Analysis of Neural Networks using Symbolic Intervals, arXiv:1804.10829). A block is SKIP when every leaf is
+proved to pass never, KEEP when every leaf is proved to pass always. The blocks nearest to a proof come first, and the
+clock is read between waves.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 from skipml.bounds.budget import Budget, Meter
 from skipml.bounds.crown import LinearBounds
 from skipml.bounds.falsify import Opposite, Points, Test, try_points
+from skipml.bounds.linear_over_polygons import at_centre, seconds_per_form, tighten
 from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Outcome, Reason
 from skipml.bounds.polygons import Cuts, Hull, Polygons
 from skipml.bounds.verifier import Verifier
@@ -221,7 +223,36 @@ class _Search:
         slope, promise = self._probe((lower, upper), block, bounds, climb=method is Method.CROWN)
         leaves = _Leaves(lower, upper, block, bounds.lower, bounds.upper, slope, promise)
         self._give_up_falsified(block)
-        self._leaves = self._leaves.joined(leaves.take(self._unfinished(block, bounds.lower, bounds.upper)))
+        left = self._unfinished(block, bounds.lower, bounds.upper)
+        leaves = leaves.take(left)
+        if method is Method.CROWN:
+            leaves = self._tighten(leaves, bounds.take(left))
+        self._leaves = self._leaves.joined(leaves)
+
+    def _tighten(self, leaves: _Leaves, bounds: LinearBounds) -> _Leaves:
+        """Close the leaves whose linear bounds decide the test over the polygons -> those left.
+
+        Sound because the tighter of two bounds may be taken.
+        """
+        cuts = self._cuts(leaves.block)
+        if cuts is None:
+            return leaves
+        low, high = at_centre(bounds, leaves.lower, leaves.upper)
+        now = np.flatnonzero(self._decides(low, high))
+        if not len(now):
+            return leaves
+        # a side is not needed where the other one is enough
+        wanted = ~np.stack([self._decides(leaves.low, high), self._decides(low, leaves.high)], axis=1)[now]
+        cuts = Cuts(cuts.polygons, leaves.block[now])
+        low, high = tighten(bounds.take(now), leaves.lower[now], leaves.upper[now], cuts, wanted)
+        leaves.low[now], leaves.high[now] = low, high
+        self._meter.spent(low.shape[1] * np.count_nonzero(wanted) * seconds_per_form(cuts.polygons))
+        return leaves.take(self._close(leaves.block, leaves.low, leaves.high))
+
+    def _decides(self, low: Floats, high: Floats) -> Bools:
+        """Whether bounds [L, m] of a leaf are what is wanted [L]."""
+        decided = self._test.never(low, high)
+        return decided | self._test.always(low, high) if self._budget.prove_keep else decided
 
     def _close(self, block: Indices, low: Floats, high: Floats) -> Bools:
         """Close the leaves whose bounds [L, m] decide the test, and their blocks with the last leaf -> which leaves are

@@ -65,7 +65,7 @@ class Meter:
         rows = max(1, int(n_rows.sum()))
         self._granted = max(budget.free_boxes, budget.share * budget.cost_per_row * rows / seconds_per_box)
         self._start = perf_counter()
-        self._boxes = 0
+        self._boxes = 0.0
 
     @property
     def seconds(self) -> float:
@@ -80,6 +80,10 @@ class Meter:
     def bounded(self, boxes: int) -> None:
         """That many boxes were bounded."""
         self._boxes += boxes
+
+    def spent(self, seconds: float) -> None:
+        """Work was done that costs about that many seconds beside the bounds of boxes."""
+        self._boxes += seconds / self._seconds_per_box
 
     def next_wave(self, deep: bool) -> int:
         """How many boxes the next wave may have; 0 when the budget is used up.

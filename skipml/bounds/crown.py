@@ -31,18 +31,20 @@ _SMALLEST = 2.0**-1022  # in place of 0 where a range has no width
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearBounds:
-    """Bounds of m functionals over M boxes: `lower`, `upper` [M, m], and the slopes [M, m, d] of linear bounds behind
-    them.
+    """Bounds of m functionals over M boxes: `lower`, `upper` [M, m], and linear bounds behind them: slopes [M, m, d]
+    and their extremes over the box [M, m], infinite where the slopes bound nothing.
     """
 
     lower: Floats
     upper: Floats
     slope_lower: Floats
     slope_upper: Floats
+    linear_lower: Floats
+    linear_upper: Floats
 
     def take(self, chosen: NDArray[np.bool_] | NDArray[np.int64]) -> LinearBounds:
         """Those of some of the boxes. Sound because boxes do not depend on each other."""
-        return LinearBounds(self.lower[chosen], self.upper[chosen], self.slope_lower[chosen], self.slope_upper[chosen])
+        return LinearBounds(*(getattr(self, name)[chosen] for name in self.__slots__))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -65,7 +67,8 @@ def crown(stages: Stages, trace: Trace, lower: Floats, upper: Floats) -> LinearB
     bound, slope = _backward(stages, _relaxations(stages, trace, centre, radius), centre, radius)
     m = bound.shape[1] // 2
     error = trace.outputs.error
-    return LinearBounds(-bound[:, m:] - error, bound[:, :m] + error, -slope[:, m:], slope[:, :m])
+    low, high = -bound[:, m:] - error, bound[:, :m] + error
+    return LinearBounds(low, high, -slope[:, m:], slope[:, :m], low, high)
 
 
 def _relaxations(stages: Stages, trace: Trace, centre: Floats, radius: Floats) -> list[_Relaxation]:

@@ -61,6 +61,8 @@ class LirpaVerifier(Verifier):
             upper=np.where(bounded, found[1].numpy() + error, np.inf),
             slope_lower=slope,
             slope_upper=slope,
+            linear_lower=np.full(error.shape, -np.inf),
+            linear_upper=np.full(error.shape, np.inf),
         )
 
 

@@ -74,7 +74,7 @@ class Verifier:
         Sound because casting is monotone, and crown.py and interval.py are sound on the cast box.
         """
         shape = (len(lower), len(self.functionals))
-        low, high = np.empty(shape), np.empty(shape)
+        low, high, linear_low, linear_high = (np.empty(shape) for _ in range(4))
         slope_low, slope_high = np.empty((*shape, lower.shape[1])), np.empty((*shape, lower.shape[1]))
         with np.errstate(all="ignore"):
             for part in self._parts(len(lower)):
@@ -84,9 +84,11 @@ class Verifier:
                 bounded = (trace.finite & self._bounded)[:, None]
                 low[part] = np.where(bounded, np.maximum(bounds.lower, trace.outputs.lower), -np.inf)
                 high[part] = np.where(bounded, np.minimum(bounds.upper, trace.outputs.upper), np.inf)
+                linear_low[part] = np.where(bounded, bounds.linear_lower, -np.inf)
+                linear_high[part] = np.where(bounded, bounds.linear_upper, np.inf)
                 slope_low[part] = np.where(bounded[:, :, None], bounds.slope_lower, 0.0)
                 slope_high[part] = np.where(bounded[:, :, None], bounds.slope_upper, 0.0)
-        return LinearBounds(low, high, slope_low, slope_high)
+        return LinearBounds(low, high, slope_low, slope_high, linear_low, linear_high)
 
     def margin(self, lower: Floats, upper: Floats, slack: Floats) -> Floats:
         """How far two computed values of the functionals of the same row may lie apart, for rows in boxes `lower`,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib import import_module
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from skipml.bounds import polygons
+from skipml import summaries
+from skipml.bounds import linear_over_polygons, polygons
 from skipml.engines import planner
 from skipml.metadata import loading, refine
 from skipml.metadata.format import decode
@@ -29,7 +29,6 @@ def _polygons_of_uncast_inputs(patch: Patch) -> None:
 
 @variant("metadata", "a box holds a row that lacks another of its columns")
 def _boxes_of_complete_rows(patch: Patch) -> None:
-    summaries = import_module("skipml.summaries")
     real = summaries._boxes
 
     def boxes(values: Floats, limits: Any, clean: bool, count: int) -> Any:
@@ -55,6 +54,16 @@ def _no_nan_counts(patch: Patch) -> None:
 def _too_greedy_a_sweep(patch: Patch) -> None:
     real = polygons._extreme
     patch.setattr(polygons, "_extreme", lambda planes, low, high, choose: real(planes, low, high, np.maximum))
+
+
+@variant("metadata", "a half-plane taken the other way round bounds nothing")
+def _multipliers_of_any_sign(patch: Patch) -> None:
+    real = linear_over_polygons._Program.limited
+    patch.setattr(
+        linear_over_polygons._Program,
+        "limited",
+        lambda self, multiplier: real(self, multiplier) - real(self, -multiplier),
+    )
 
 
 @variant("readers", "metadata is about one state of a file")
