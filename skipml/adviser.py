@@ -240,6 +240,7 @@ def choose_pairs(
 
 def _correlated(sample: Sample, size: int = hulls.SIZES[-1]) -> tuple[Pair, ...]:
     """The pairs whose hulls cut most off their boxes."""
-    cut = {pair: sample.share_cut(pair, size) for pair in combinations(sample.columns, 2)}
+    pairs = sorted(combinations(sample.columns, 2), key=lambda pair: -sample.corners_cut(pair))
+    cut = {pair: sample.share_cut(pair, size) for pair in pairs[: 2 * _MOST_PAIRS]}
     found = sorted((pair for pair in cut if cut[pair] >= _LEAST_CUT), key=lambda pair: -cut[pair])
     return tuple(found[:_MOST_PAIRS])

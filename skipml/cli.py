@@ -361,9 +361,20 @@ def _print_parquet(facts: dict[str, Any]) -> None:
         cells = (column["name"], column["type"], low, high, *counts, "; ".join(column["notes"]))
         table.add_row(*map(Text, cells))
     console().print(table)
+    finer = facts["blocks"] > facts["row_groups"]
+    if finer:
+        typer.echo(f"{facts['blocks']:,} blocks, finer than the row groups")
     for pair, count in facts["hulls"].items():
-        typer.echo(f"hulls of {pair} in {count:,} row groups")
+        typer.echo(f"hulls of {pair} in {count:,} {'blocks' if finer else 'row groups'}")
     for names, count in facts["boxes"].items():
         typer.echo(f"{count:,} boxes over {names}")
+    for each in facts["score_maps"]:
+        name = f"output {each['output']} of model {each['model'][:12]} over {', '.join(each['columns'])}"
+        typer.echo(f"scores of {name}, {each['bytes']} bytes for each block")
+    for each in facts["label_maps"]:
+        name = f"{each['labels']} classes of model {each['model'][:12]} over {', '.join(each['columns'])}"
+        typer.echo(f"which of the {name} occur in each block")
+    if facts["rows_stored"]:
+        typer.echo(f"{facts['rows_stored']:,} rows as witnesses")
     for note in facts["ignored"]:
         typer.echo(f"ignored: {note}")

@@ -148,12 +148,10 @@ class Plan:
 
     @property
     def summary(self) -> str:
-        """One line: `Row groups: 49, skipped 41, kept 3, evaluated 5`; of blocks, where they are finer."""
+        """One line: `Row groups: 49, skipped 41, kept 3, evaluated 5`; it counts blocks."""
         skipped, evaluated, kept = (int((self.decisions == d).sum()) for d in (SKIP, EVALUATE, KEEP))
-        groups = len(np.unique(np.stack([self.footers.file_index, self.footers.row_group]), axis=1).T)
-        blocks = f"Row groups: {groups:,}" + (
-            f" in {len(self.decisions):,} blocks" if groups < len(self.decisions) else ""
-        )
+        groups, n = self.footers.n_row_groups, len(self.decisions)
+        blocks = f"Row groups: {groups:,}" if groups == n else f"Row groups: {groups:,} in {n:,} blocks"
         return f"{blocks}, skipped {skipped:,}, kept {kept:,}, evaluated {evaluated:,}"
 
     @property

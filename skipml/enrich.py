@@ -8,7 +8,6 @@ was stopped goes on where it stopped.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,11 +24,12 @@ from numpy.typing import NDArray
 
 from skipml.adviser import ROW_GROUPS, choose_pairs
 from skipml.errors import EnrichmentError, SchemaError, SkipmlError
-from skipml.features import model_inputs
+from skipml.features import input_columns
 from skipml.footers import Footers, read_footers
 from skipml.identity import Path, expand
 from skipml.metadata import hulls
 from skipml.metadata.contents import Metadata
+from skipml.metadata.format import encode
 from skipml.metadata.loading import load
 from skipml.metadata.storage import embed as write_embedded
 from skipml.metadata.storage import write_sidecar
@@ -189,7 +189,7 @@ def _enrich_file(
     except (SkipmlError, OSError, pa.ArrowException) as error:
         return FileReport(path, "failed", error=f"{type(error).__name__}: {error}")
     rows, groups, seconds = int(metadata.n_rows.sum()), len(metadata.group_starts), perf_counter() - started
-    return FileReport(path, "enriched", rows, groups, metadata.nbytes, seconds, gains)
+    return FileReport(path, "enriched", rows, groups, len(encode(metadata, state)), seconds, gains)
 
 
 @contextmanager
@@ -204,7 +204,9 @@ def _read(
     path: str, settings: _Settings, pool: ThreadPoolExecutor, progress: Progress | None
 ) -> tuple[Metadata, tuple[tuple[str, str, float], ...]]:
     with _opened(path) as file:
-        names = _columns(file, path, settings)
+        needed = [name for model in settings.models for name in model.columns]
+        names = input_columns(file.schema_arrow, settings.columns, path)
+        names = input_columns(file.schema_arrow, [*names, *needed], path)
         footers = read_footers([path], names, strict=True)
         source = _Source(path, file.metadata, names)
         pairs, gains = _pairs(source, settings)
@@ -239,34 +241,6 @@ def _scorer(model: Model, names: Sequence[str], footers: Footers) -> Scorer:
     spelled = {name.lower(): name for name in names}
     columns = tuple(spelled[name.lower()] for name in model.columns)
     return Scorer(model.network, columns, tuple(footers.columns[name].sql_type for name in columns))
-
-
-def _columns(file: pq.ParquetFile, path: str, settings: _Settings) -> tuple[str, ...]:
-    """The columns to enrich, as the file spells them; raises SchemaError for one that is no model input."""
-    schema = file.schema_arrow
-    counts = Counter(name.lower() for name in schema.names)
-    asked = list(settings.columns or ())
-    if settings.columns is None:
-        asked = [name for name in schema.names if counts[name.lower()] == 1 and _is_input(schema, name)]
-    asked += [name for model in settings.models for name in model.columns]
-    spelled = {name.lower(): name for name in schema.names}
-    names = tuple(dict.fromkeys(spelled.get(name.lower(), name) for name in asked))
-    for name in names:
-        if counts[name.lower()] > 1:
-            raise SchemaError(f"{path}: several columns are named {name!r} but for case; rename them to enrich one")
-        try:
-            model_inputs(schema.empty_table(), [name])
-        except SchemaError as error:
-            raise SchemaError(f"{path}: {error}") from error
-    return names
-
-
-def _is_input(schema: pa.Schema, name: str) -> bool:
-    try:
-        model_inputs(schema.empty_table(), [name])
-    except SchemaError:
-        return False
-    return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ Nothing else is a model input. DuckDB, Arrow and numpy round a division or a wid
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -197,3 +198,31 @@ def _numpy(column: pa.Array | pa.ChunkedArray) -> NDArray[Any]:
     if isinstance(column, pa.ChunkedArray):
         return np.asarray(column.to_numpy())
     return np.asarray(column.to_numpy(zero_copy_only=False))
+
+
+def input_columns(schema: pa.Schema, wanted: Sequence[str] | None, path: str) -> tuple[str, ...]:
+    """The wanted columns as the schema of a file spells them, by default all that can be inputs.
+
+    Raises SchemaError for one that is missing, ambiguous or no model input.
+    """
+    counts = Counter(name.lower() for name in schema.names)
+    if wanted is None:
+        return tuple(name for name in schema.names if counts[name.lower()] == 1 and _is_input(schema, name))
+    spelled = {name.lower(): name for name in schema.names}
+    names = tuple(dict.fromkeys(spelled.get(name.lower(), name) for name in wanted))
+    for name in names:
+        if counts[name.lower()] > 1:
+            raise SchemaError(f"{path}: several columns are named {name!r} but for case; rename them to use one")
+        try:
+            model_inputs(schema.empty_table(), [name])
+        except SchemaError as error:
+            raise SchemaError(f"{path}: {error}") from error
+    return names
+
+
+def _is_input(schema: pa.Schema, name: str) -> bool:
+    try:
+        model_inputs(schema.empty_table(), [name])
+    except SchemaError:
+        return False
+    return True

@@ -20,7 +20,7 @@ def parquet_facts(pattern: str, root: Path | None = None) -> dict[str, Any]:
     described = private_connection().execute("DESCRIBE SELECT * FROM read_parquet(?)", [files[0]]).fetchall()
     types = {str(row[0]): str(row[1]) for row in described}
     refined = refine(read_footers(files, list(types), strict=True), root)
-    footers = refined.footers
+    footers, known = refined.row_groups.footers, refined.evidence
     return {
         "file": pattern,
         "files": len(files),
@@ -30,6 +30,13 @@ def parquet_facts(pattern: str, root: Path | None = None) -> dict[str, Any]:
         "columns": [_column_facts(footers, name, sql_type) for name, sql_type in types.items()],
         "hulls": {", ".join(hull.columns): int(np.isfinite(hull.offset).any(axis=1).sum()) for hull in refined.hulls},
         "boxes": {} if refined.boxes is None else {", ".join(refined.boxes.columns): len(refined.boxes.block)},
+        "blocks": len(refined.footers),
+        "score_maps": [
+            {"model": m.model, "columns": list(m.columns), "output": m.output, "bytes": 16 + m.cells.shape[1]}
+            for m in known.scores
+        ],
+        "label_maps": [{"model": m.model, "columns": list(m.columns), "labels": m.n_labels} for m in known.labels],
+        "rows_stored": 0 if known.witnesses is None else int((~np.isnan(known.witnesses.rows)).any(axis=2).sum()),
         "ignored": list(refined.notes),
     }
 

@@ -22,6 +22,7 @@ from skipml.footers import Footers, read_footers
 from skipml.identity import Path, expand, identity
 from skipml.metadata import hulls
 from skipml.metadata.loading import load
+from skipml.metadata.merging import per_row_group
 from skipml.metadata.refine import Refined, refine
 from skipml.regions import from_footers, from_refined
 from skipml.scores import Model
@@ -149,7 +150,7 @@ def _read_known(path: Path, pair: Sequence[str], model: Model | None, root: Path
     if len(pair) != 2 or names[0] == names[1]:
         raise SchemaError(f"a picture has two different columns, as in a,b; given were {', '.join(pair)}")
     footers = read_footers(files, names, strict=True)
-    refined = refine(footers, root)
+    refined = refine(footers, root).row_groups
     polygons = _polygons(refined, (names[0], names[1]), root)
     known = _Known(files[0], (names[0], names[1]), footers, refined, polygons)
     return known, None if model is None else replace(model, columns=names[2:])
@@ -175,7 +176,8 @@ def _polygons(refined: Refined, names: tuple[str, str], root: Path | None) -> tu
     if hull is None or loaded.metadata is None or loaded.identity != footers.identities[0]:
         return (None,) * len(footers)
     wanted = {name.lower() for name in names}
-    stored = next(pair for pair in loaded.metadata.pairs if {name.lower() for name in pair.columns} == wanted)
+    pairs = per_row_group(loaded.metadata).pairs
+    stored = next(pair for pair in pairs if {name.lower() for name in pair.columns} == wanted)
     usable = np.isfinite(np.concatenate([hull.lower, hull.upper], axis=1)).all(axis=1).tolist()
     order = [hull.columns.index(name) for name in names]
 

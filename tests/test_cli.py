@@ -264,6 +264,15 @@ def test_enrich_then_inspect(run: CliRunner, tmp_path: Path) -> None:
     assert "column 'name' has type" in failed.stderr
 
 
+def test_enrich_with_scores_rows_and_blocks(run: CliRunner, tmp_path: Path) -> None:
+    more = ["--model", "m.onnx", "--block-rows", "1000", "--witness-bytes", "64", "--score-bytes", "8"]
+    arguments = ["f.parquet", "--columns", "a,b", "--root", str(tmp_path)]
+    assert run.invoke(app, ["enrich", *arguments, *more]).exit_code == 0
+    text = run.invoke(app, ["inspect", "f.parquet", "--root", str(tmp_path)]).stdout
+    for line in ("blocks, finer than the row groups", "over a, b, 24 bytes for each block", "rows as witnesses"):
+        assert line in text
+
+
 def test_cluster(run: CliRunner, tmp_path: Path) -> None:
     target = tmp_path / "c.parquet"
     arguments = ["cluster", "t.parquet", str(target), "--by", "b,a", "--row-group-rows", "1024"]

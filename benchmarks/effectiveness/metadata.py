@@ -31,7 +31,7 @@ from rich.table import Table
 import skipml
 from benchmarks.effectiveness.environment import environment
 from benchmarks.effectiveness.oracle import matches_per_block, threshold
-from benchmarks.effectiveness.run import RESULTS, unsound
+from benchmarks.effectiveness.run import RESULTS
 from benchmarks.effectiveness.tables import read_inputs, sliced_table
 from benchmarks.effectiveness.training import score, trained
 from benchmarks.effectiveness.workload import Function, Workload, load_workload
@@ -43,12 +43,22 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One kind of metadata: bytes of each hull (0: none), boxes per row group, and a layout."""
+    """One kind of metadata: bytes of each hull (0: none), boxes per row group, a layout, bytes of the model's score map
+    (None: none) and of rows, and rows per block.
+    """
 
     name: str
     hull_bytes: int = 0
     boxes: int = 0
     layout: Method | None = None
+    score_bytes: int | None = None
+    witness_bytes: int = 0
+    block_rows: int | None = None
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing is stored."""
+        return not (self.hull_bytes or self.boxes or self.witness_bytes or self.block_rows) and self.score_bytes is None
 
 
 VARIANTS = (
@@ -61,6 +71,12 @@ VARIANTS = (
     Variant("16 boxes", 0, 16),
     Variant("64 boxes", 0, 64),
     Variant("hull 45 B, 16 boxes", 45, 16),
+    Variant("4 blocks", block_rows=2500),
+    Variant("4 blocks, hull 45 B", 45, block_rows=2500),
+    Variant("rows 96 B", witness_bytes=96),
+    Variant("hull 45 B, rows 96 B", 45, witness_bytes=96),
+    Variant("score limits 16 B", score_bytes=0),
+    Variant("score map 16 + 32 B", score_bytes=32),
     Variant("Z-order", layout="zorder"),
     Variant("k-d tree", layout="kdtree"),
     Variant("k-d tree, hull 45 B", 45, layout="kdtree"),
@@ -79,6 +95,8 @@ class Case:
     skippable: int
     skipped: int
     unguarded: int
+    rows: int
+    rows_skipped: int
     unsound: int
     seconds: float
     unguarded_seconds: float
@@ -103,7 +121,7 @@ def measure(workload: Workload, function: Function, folder: Path) -> Iterator[Ca
                 )
             found = score(module, read_inputs(path, function.columns)[0])
         root = folder / variant.name
-        n_bytes = enriched(path, function, variant, root)
+        n_bytes = enriched(path, model, variant, root)
         for selectivity, limit in limits:
             matches = matches_per_block(found, limit, workload.row_group_rows)
             plan = skipml.plan(path, model > limit, root=root)
@@ -115,25 +133,50 @@ def measure(workload: Workload, function: Function, folder: Path) -> Iterator[Ca
                 variant=variant.name,
                 row_groups=len(matches),
                 skippable=int((matches == 0).sum()),
-                skipped=int(((plan.decisions == skipml.SKIP) & (matches == 0)).sum()),
-                unguarded=int(((free.decisions == skipml.SKIP) & (matches == 0)).sum()),
-                unsound=unsound(plan, matches) + unsound(free, matches),
+                skipped=int((row_groups_skipped(plan) & (matches == 0)).sum()),
+                unguarded=int((row_groups_skipped(free) & (matches == 0)).sum()),
+                rows=int(plan.footers.n_rows.sum()),
+                rows_skipped=int(plan.footers.n_rows[plan.decisions == skipml.SKIP].sum()),
+                unsound=unsound(plan, found > limit) + unsound(free, found > limit),
                 seconds=plan.result.seconds,
                 unguarded_seconds=free.result.seconds,
                 bytes_per_row_group=n_bytes,
             )
 
 
-def enriched(path: Path, function: Function, variant: Variant, root: Path) -> float:
-    """Store what the variant asks for; bytes of its hulls and boxes per row group, beside the limits."""
-    if not variant.hull_bytes and not variant.boxes:
+def row_groups_skipped(plan: skipml.Plan) -> NDArray[np.bool_]:
+    """Which row groups are skipped as a whole."""
+    return np.asarray(plan.result.merged(plan.footers.row_group).decision == skipml.SKIP, np.bool_)
+
+
+def unsound(plan: skipml.Plan, passed: NDArray[np.bool_]) -> int:
+    """Blocks skipped although a row passes, or kept although one does not."""
+    starts, sizes = plan.footers.first_row, plan.footers.n_rows
+    matches = np.add.reduceat(passed.astype(np.int64), starts)
+    skipped, kept = plan.decisions == skipml.SKIP, plan.decisions == skipml.KEEP
+    return int((skipped & (matches > 0)).sum() + (kept & (matches < sizes)).sum())
+
+
+def enriched(path: Path, model: skipml.Model, variant: Variant, root: Path) -> float:
+    """Store what the variant asks for; its bytes per row group, beside the limits of row groups."""
+    if variant.is_plain:
         return 0.0
     pairs: Any = "all" if variant.hull_bytes else []
+    limits = skipml.enrich(path, model.columns, pairs=[], root=root).files[0]
     report = skipml.enrich(
-        path, function.columns, pairs=pairs, hull_bytes=variant.hull_bytes or 45, boxes=variant.boxes, root=root
+        path,
+        model.columns,
+        pairs=pairs,
+        hull_bytes=variant.hull_bytes or 45,
+        boxes=variant.boxes,
+        models=[model] if variant.score_bytes is not None else [],
+        score_bytes=variant.score_bytes or 0,
+        witness_bytes=variant.witness_bytes,
+        block_rows=variant.block_rows,
+        root=root,
     )
     file = report.files[0]
-    return file.n_bytes / file.n_row_groups - 32 * len(function.columns)
+    return (file.n_bytes - limits.n_bytes) / file.n_row_groups
 
 
 def summary(cases: Sequence[Case]) -> dict[str, dict[str, float]]:
@@ -148,6 +191,7 @@ def summary(cases: Sequence[Case]) -> dict[str, dict[str, float]]:
             "skippable_share": round(sum(case.skippable for case in mine) / row_groups, 4),
             "effectiveness": round(float(np.mean([case.skipped / case.skippable for case in counted])), 4),
             "unguarded": round(float(np.mean([case.unguarded / case.skippable for case in counted])), 4),
+            "rows_skipped": round(sum(case.rows_skipped for case in mine) / sum(case.rows for case in mine), 4),
             "us_per_row_group": round(1e6 * sum(case.seconds for case in mine) / row_groups, 1),
             "unguarded_us": round(1e6 * sum(case.unguarded_seconds for case in mine) / row_groups, 1),
             "unsound_row_groups": sum(case.unsound for case in mine),
@@ -159,7 +203,7 @@ def print_summary(console: Console, found: dict[str, dict[str, float]]) -> None:
     """The table of the variants."""
     table = Table(box=SIMPLE, padding=(0, 1))
     table.add_column("metadata", no_wrap=True)
-    for name in ("bytes", "skippable", "skipped", "us", "unguarded", "us"):
+    for name in ("bytes", "skippable", "skipped", "rows", "us", "unguarded", "us"):
         table.add_column(name, justify="right", no_wrap=True)
     for variant, figures in found.items():
         table.add_row(
@@ -167,12 +211,14 @@ def print_summary(console: Console, found: dict[str, dict[str, float]]) -> None:
             f"{figures['bytes_per_row_group']:.0f}",
             f"{figures['skippable_share']:.0%}",
             f"{figures['effectiveness']:.1%}",
+            f"{figures['rows_skipped']:.1%}",
             f"{figures['us_per_row_group']:.0f}",
             f"{figures['unguarded']:.1%}",
             f"{figures['unguarded_us']:.0f}",
         )
     console.print(table)
-    console.print("bytes: per row group, beside the limits of its columns; skipped: of the skippable, mean of filters")
+    console.print("bytes: per row group, beside the limits of its columns; skipped: of the skippable, mean of filters;")
+    console.print("rows: not scored, of all; us: verification per row group, with the cost guard and without")
 
 
 def plot(found: dict[str, dict[str, float]], path: Path) -> None:
