@@ -10,7 +10,6 @@ Related work: DataFusion's PruningPredicate, PyIceberg's metrics evaluators, MLS
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -24,12 +23,17 @@ from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Method, Outcome, 
 from skipml.errors import FileChangedError, FooterError, SchemaError
 from skipml.estimates import selectivity
 from skipml.footers import Footers, read_footers
-from skipml.identity import expand, identity
+from skipml.identity import Path, expand, identity
 from skipml.metadata.refine import refine
 from skipml.predicates import Predicate
 from skipml.regions import Regions, from_refined
+from skipml.score_store import ScoreStore
 
 __all__ = ["DECISION_NAMES", "EVALUATE", "KEEP", "SKIP", "Decisions", "Plan", "plan", "prune"]
+
+_BATCH_ROWS = 1 << 17
+_FEWER, _FEW_BLOCKS, _MOST_WORK = 8, 1 / 8, 2 / 3
+"""What part of the work goes into coarser blocks: little if they are fewer by that factor, as they rarely decide."""
 
 DECISION_NAMES = ("SKIP", "EVALUATE", "KEEP")
 
@@ -91,6 +95,7 @@ class Decisions:
             upper=np.fmax(self.upper, other.upper),
             seconds=self.seconds + other.seconds,
             error=self.error or other.error,
+            selectivity=None,
         )
 
 
@@ -110,10 +115,20 @@ def _decide(predicate: Predicate, regions: Regions, budget: Budget) -> Outcome:
     """
     if regions.coarser is None or regions.parent is None:
         return predicate.decide(regions, budget)
-    coarse = _decide(predicate, regions.coarser, budget.coarser())
+    share = _FEW_BLOCKS if len(regions) >= _FEWER * len(regions.coarser) else _MOST_WORK
+    coarse = _decide(predicate, regions.coarser, budget.part(share))
     is_open = (coarse.decision == EVALUATE)[regions.parent]
-    fine = predicate.decide(regions.take(is_open), budget).spread(is_open)
+    fine = predicate.decide(regions.take(is_open), budget.part(1 - share)).spread(is_open)
     return fine.settled(coarse.take(regions.parent), ~is_open)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Rows:
+    """Some rows of a row group, the decision for each, and the number of the first."""
+
+    table: pa.Table
+    decision: NDArray[np.int8]
+    start: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,6 +138,8 @@ class Plan:
     predicate: Predicate
     footers: Footers
     result: Decisions
+    root: Path | None = None
+    """Where metadata lies that is neither beside the files nor in them."""
 
     @property
     def decisions(self) -> NDArray[np.int8]:
@@ -159,45 +176,66 @@ class Plan:
         """The share of the rows that qualify, estimated from the rows that `enrich` stored; None if it stored none."""
         return self.result.selectivity
 
-    def scan(self, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:
-        """The qualifying rows: row groups that are SKIP are not read, those that are KEEP are not scored.
+    def scan(self, columns: Sequence[str] | None = None, *, store_scores: bool = False) -> pa.RecordBatchReader:
+        """The qualifying rows: blocks that are SKIP are left out, those that are KEEP are not scored.
+
+        With `store_scores` the scores of the other blocks are added to the metadata of their files when the reader has
+        come to the end of the file, so that later plans need not look at them; they are computed twice for it.
 
         Raises FooterError for a file that cannot be read, SchemaError for a missing column or files whose schemas
-        differ, FileChangedError for a file rewritten since the plan was made.
+        differ, FileChangedError for a file rewritten since the plan was made, EnrichmentError where scores are to be
+        stored and the file was never enriched or the sidecar cannot be written.
         """
         broken = next((message for message in self.footers.errors if message), "")
         if broken:
             raise FooterError(f"{broken}; repair the file or leave it out of the plan")
         schema = _schema(self.footers, columns)
-        return pa.RecordBatchReader.from_batches(schema, self._batches(schema))
+        return pa.RecordBatchReader.from_batches(schema, self._batches(schema, store_scores))
 
-    def _batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+    def _batches(self, schema: pa.Schema, store_scores: bool) -> Iterator[pa.RecordBatch]:
         for i, path in enumerate(self.footers.files):
-            mine = np.flatnonzero((self.footers.file_index == i) & (self.decisions != SKIP))
-            if not len(mine):
+            mine = np.flatnonzero(self.footers.file_index == i)
+            wanted = np.unique(self.footers.row_group[mine[self.decisions[mine] != SKIP]])
+            if not len(wanted):
                 continue
             self._check(i)
+            store = ScoreStore.of(path, self.root, self.footers, self.predicate.scores) if store_scores else None
             with pq.ParquetFile(path, coerce_int96_timestamp_unit="us") as file:
-                for group in np.unique(self.footers.row_group[mine]).tolist():
-                    blocks = (self.footers.file_index == i) & (self.footers.row_group == group)
-                    yield from self._qualifying(file, group, blocks, schema)
+                for group in wanted.tolist():
+                    blocks = mine[self.footers.row_group[mine] == group]
+                    for rows in self._read(file, group, blocks, schema.names):
+                        if store is not None:
+                            self._store(store, rows, blocks, int(mine[0]))
+                        yield from self._qualifying(rows, schema)
             self._check(i)
+            if store is not None:
+                store.write()
 
-    def _qualifying(
-        self, file: pq.ParquetFile, group: int, blocks: NDArray[np.bool_], schema: pa.Schema
-    ) -> Iterator[pa.RecordBatch]:
-        """The qualifying rows of a row group, whose blocks are a mask [N]."""
+    def _read(
+        self, file: pq.ParquetFile, group: int, blocks: NDArray[np.int64], names: Sequence[str]
+    ) -> Iterator[_Rows]:
+        """The rows of a row group with the decision for each."""
         decision = np.repeat(self.decisions[blocks], self.footers.n_rows[blocks])
         scored = _own_names(file, self.predicate.inputs) if (decision == EVALUATE).any() else []
-        start = 0
-        for batch in file.iter_batches(row_groups=[group], columns=list(dict.fromkeys([*schema.names, *scored]))):
-            here = decision[start : start + batch.num_rows]
+        columns, start = list(dict.fromkeys([*names, *scored])), 0
+        for batch in file.iter_batches(row_groups=[group], columns=columns, batch_size=_BATCH_ROWS):
+            yield _Rows(pa.Table.from_batches([batch]), decision[start : start + batch.num_rows], start)
             start += batch.num_rows
-            rows = pa.Table.from_batches([batch])
-            passed = here == KEEP
-            if (unsure := here == EVALUATE).any():
-                passed[unsure] = self.predicate.matches(rows if unsure.all() else rows.filter(pa.array(unsure)))
-            yield from rows.filter(pa.array(passed)).select(schema.names).cast(schema).combine_chunks().to_batches()
+
+    def _qualifying(self, rows: _Rows, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
+        passed, unsure = rows.decision == KEEP, rows.decision == EVALUATE
+        if unsure.any():
+            asked = rows.table if unsure.all() else rows.table.filter(pa.array(unsure))
+            passed[unsure] = self.predicate.matches(asked)
+        yield from rows.table.filter(pa.array(passed)).select(schema.names).cast(schema).combine_chunks().to_batches()
+
+    def _store(self, store: ScoreStore, rows: _Rows, blocks: NDArray[np.int64], first: int) -> None:
+        """Store the scores of the blocks [B] that are scored and lie in these rows as a whole."""
+        n_rows = self.footers.n_rows[blocks]
+        starts = np.cumsum(n_rows) - n_rows - rows.start
+        for block, start, n in zip(blocks.tolist(), starts.tolist(), n_rows.tolist(), strict=True):
+            if self.decisions[block] == EVALUATE and start >= 0 and start + n <= rows.table.num_rows:
+                store.add(block - first, rows.table.slice(start, n))
 
     def _check(self, file: int) -> None:
         path = self.footers.files[file]
@@ -231,11 +269,11 @@ def _schema(footers: Footers, columns: Sequence[str] | None) -> pa.Schema:
 
 
 def plan(
-    paths: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    paths: Path | Sequence[Path],
     predicate: Predicate,
     *,
     budget: Budget | None = None,
-    root: str | os.PathLike[str] | None = None,
+    root: Path | None = None,
 ) -> Plan:
     """Plan a scan of Parquet files without an engine: decide every row group from the files' own zone maps and from
     what `enrich` has stored beside them, in them or below `root`.
@@ -246,4 +284,5 @@ def plan(
     footers = read_footers(expand(paths), predicate.inputs)
     refined = refine(footers, root)
     regions = from_refined(refined, predicate.inputs)
-    return Plan(predicate, refined.footers, prune(predicate, regions, budget or Budget(predicate.seconds_per_row)))
+    result = prune(predicate, regions, budget or Budget(predicate.seconds_per_row))
+    return Plan(predicate, refined.footers, result, root)

@@ -71,6 +71,11 @@ class Predicate(ABC):
     def seconds_per_row(self) -> float:
         """An estimate of what testing one row costs: what verification may cost is measured by it."""
 
+    @property
+    @abstractmethod
+    def scores(self) -> tuple[Score, ...]:
+        """The scores it tests."""
+
     @abstractmethod
     def decide(self, regions: Regions, budget: Budget) -> Outcome:
         """SKIP, EVALUATE or KEEP for every block."""
@@ -106,6 +111,10 @@ class ScoreTest(Predicate):
     @property
     def inputs(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.score.inputs))
+
+    @property
+    def scores(self) -> tuple[Score, ...]:
+        return (self.score,)
 
     @property
     def seconds_per_row(self) -> float:
@@ -319,6 +328,10 @@ class Opaque(Predicate):
         return ()
 
     @property
+    def scores(self) -> tuple[Score, ...]:
+        return ()
+
+    @property
     def seconds_per_row(self) -> float:
         return 0.0
 
@@ -340,6 +353,10 @@ class _Combination(Predicate):
     @property
     def inputs(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(self.left.inputs + self.right.inputs))
+
+    @property
+    def scores(self) -> tuple[Score, ...]:
+        return self.left.scores + self.right.scores
 
     @property
     def seconds_per_row(self) -> float:

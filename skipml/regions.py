@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from skipml.footers import Footers
 from skipml.metadata.evidence import Evidence
-from skipml.metadata.refine import Refined
+from skipml.metadata.refine import ColumnBoxes, Refined
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -132,30 +132,33 @@ def with_metadata(
     refined: Refined, inputs: Mapping[str, Sequence[int]], regions_of: Callable[[Footers], Regions]
 ) -> Regions:
     """Regions of one box per block, made from footers, cut down by hulls and boxes over those columns whose values are
-    `inputs`, with what is known of their scores; and the same for coarser blocks.
+    `inputs`, with what is known of their scores; and the same for coarser blocks. Blocks of several boxes have the same
+    blocks of one box as the coarser ones.
     """
-    regions = _cut(regions_of(refined.footers), refined, inputs)
-    names = {i: name for name, places in inputs.items() for i in places}
-    regions = replace(
-        regions, sources=tuple(names.get(i) for i in range(len(regions.columns))), evidence=refined.evidence
-    )
-    if refined.coarser is None:
-        return regions
-    return replace(regions, coarser=with_metadata(refined.coarser, inputs, regions_of), parent=refined.parent)
-
-
-def _cut(regions: Regions, refined: Refined, inputs: Mapping[str, Sequence[int]]) -> Regions:
-    """Regions cut down by hulls and boxes."""
+    regions = regions_of(refined.footers)
     hulls = tuple(
         PairHull((inputs[a][0], inputs[b][0]), hull.lower, hull.upper, hull.normal, hull.offset)
         for hull in refined.hulls
         for a, b in [hull.columns]
         if inputs.get(a) and inputs.get(b)
     )
-    regions = replace(regions, hulls=regions.hulls + hulls)
+    names = {i: name for name, places in inputs.items() for i in places}
+    whole = replace(
+        regions,
+        hulls=hulls,
+        sources=tuple(names.get(i) for i in range(len(regions.columns))),
+        evidence=refined.evidence,
+        coarser=None if refined.coarser is None else with_metadata(refined.coarser, inputs, regions_of),
+        parent=refined.parent,
+    )
     boxes = refined.boxes
     if boxes is None or not any(inputs.get(name) for name in boxes.columns):
-        return regions
+        return whole
+    return replace(_divided(whole, boxes, inputs), coarser=whole, parent=np.arange(len(whole)))
+
+
+def _divided(regions: Regions, boxes: ColumnBoxes, inputs: Mapping[str, Sequence[int]]) -> Regions:
+    """The same with boxes in place of the limits."""
     lower, upper = regions.lower[boxes.block], regions.upper[boxes.block]
     for k, name in enumerate(boxes.columns):
         for i in inputs.get(name, ()):

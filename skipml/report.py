@@ -104,6 +104,7 @@ class ScanReport:
             "rows": sum(self.n_rows),
             "rows_skipped": self.rows_skipped,
             "verification_seconds": self.decisions.seconds,
+            "selectivity": self.decisions.selectivity,
             "error": self.decisions.error,
             "reasons": list(self.reasons),
             "blocks": self.to_arrow().to_pylist(),
@@ -116,6 +117,9 @@ class ScanReport:
             f"  {self.summary()}",
             f"  verified in {self.decisions.seconds * 1e3:.1f} ms, route: {self.route}",
         ]
+        if self.decisions.selectivity is not None:
+            rows = round(self.decisions.selectivity * sum(self.n_rows))
+            out.append(f"  about {rows:,} rows pass, by those that are stored")
         out += [f"  note: {reason}" for reason in self.reasons]
         if any("NaN" in reason for reason in self.reasons):
             out.append(f"  note: {_NAN_ADVICE}")

@@ -138,7 +138,8 @@ def test_rows_end_the_work_and_estimate_the_selectivity(tmp_path: Path) -> None:
     assert metadata.witnesses[0].rows.shape == (8, 200)
 
 
-def test_a_region_of_the_whole_file_decides_all_of_its_blocks(tmp_path: Path) -> None:
+def test_a_region_of_the_whole_file_decides_all_of_its_blocks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("skipml.metadata.refine._WORTH_A_LEVEL", 40)
     rng = np.random.default_rng(0)
     a = rng.random(4000)
     path, table = tmp_path / "x.parquet", pa.table({"a": a, "b": a + 0.01 * rng.random(4000)})

@@ -11,8 +11,8 @@ clock is read between waves.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from skipml.bounds.budget import Budget, Meter
 from skipml.bounds.crown import LinearBounds
 from skipml.bounds.falsify import Opposite, Points, Test, try_points
+from skipml.bounds.leaves import Leaves
 from skipml.bounds.linear_over_polygons import at_centre, seconds_per_form, tighten
 from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Outcome, Reason
 from skipml.bounds.polygons import Cuts, Hull, Polygons
@@ -32,6 +33,9 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 _BISECTIONS = 5
+_BOXES_PER_PROOF = 16
+"""As many blocks are worked on at a time as can get that many boxes each: only whole proofs pay for others."""
+_FEW_LEAVES = 64
 
 
 class Blocks(Protocol):
@@ -58,34 +62,6 @@ class Blocks(Protocol):
         """Polygons around pairs of inputs, each for every block."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Leaves:
-    """Boxes not decided yet [L, d], their blocks [L], bounds [L, m], the slope [L, d] to split by and how near to a
-    proof they are [L].
-    """
-
-    lower: Floats
-    upper: Floats
-    block: Indices
-    low: Floats
-    high: Floats
-    slope: Floats
-    promise: Floats
-
-    def take(self, chosen: Bools | Indices | slice) -> _Leaves:
-        return replace(self, **{name: array[chosen] for name, array in self._arrays().items()})
-
-    def joined(self, other: _Leaves) -> _Leaves:
-        theirs = other._arrays()
-        return replace(self, **{name: np.concatenate([array, theirs[name]]) for name, array in self._arrays().items()})
-
-    def _arrays(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
-
-    def __len__(self) -> int:
-        return len(self.block)
-
-
 def branch_and_bound(verifier: Verifier, blocks: Blocks, test: Test, budget: Budget) -> Outcome:
     """Decide `test` on the verifier's m values for N blocks, given as boxes; a block without a box is EVALUATE.
 
@@ -93,8 +69,7 @@ def branch_and_bound(verifier: Verifier, blocks: Blocks, test: Test, budget: Bud
     contain the computed values.
     """
     search = _Search(verifier, blocks, test, budget)
-    search.bound_roots(blocks)
-    search.split_leaves()
+    search.run()
     return search.outcome()
 
 
@@ -107,7 +82,9 @@ class _Search:
         polygons = Polygons.of(blocks.hulls, verifier.network.dtype)
         self._polygons = polygons if polygons.pairs else None
         self._meter = Meter(budget, blocks.n_rows, verifier.seconds_per_box + polygons.seconds_per_box)
-        self._n_rows = blocks.n_rows
+        self._blocks, self._n_rows = blocks, blocks.n_rows
+        # in random order, so that the first blocks are a sample of the table
+        self._roots = np.argsort(np.random.default_rng(0).permutation(n)[blocks.block], kind="stable")
         self._decision = np.full(n, EVALUATE, np.int8)
         self._reason = np.full(n, Reason.BUDGET, np.int8)
         self._method = np.full(n, Method.NONE, np.int8)
@@ -115,44 +92,62 @@ class _Search:
         self._low, self._high = np.full((n, m), np.inf), np.full((n, m), -np.inf)
         self._open = np.bincount(blocks.block, minlength=n)
         self._passed, self._failed = np.zeros((2, n), np.bool_)
+        self._begun = np.zeros(n, np.bool_)
         self._finished = self._open == 0
         self._reason[self._finished] = Reason.NOT_TRIED
         none, box, value = np.zeros(0), np.zeros((0, d)), np.zeros((0, m))
-        self._leaves = _Leaves(box, box, np.zeros(0, np.int64), value, value, box, none)
+        self._leaves = Leaves(box, box, np.zeros(0, np.int64), value, value, box, none)
 
-    def bound_roots(self, blocks: Blocks) -> None:
-        """Bound the boxes of the blocks as they are, in random order, so that the clock judges the table by a
-        sample.
+    def run(self) -> None:
+        """Bound boxes of blocks and split open leaves by turns until all is decided or the budget is used up: what the
+        first blocks save pays for the others.
         """
-        lower, upper, block = self._cast(blocks.lower), self._cast(blocks.upper), blocks.block
-        order = np.argsort(np.random.default_rng(0).permutation(len(self._n_rows))[block], kind="stable")
-        while len(order) and (wave := self._meter.next_wave(deep=False)):
-            now, order = order[:wave], order[wave:]
-            futile = self._finished[block[now]]
-            self._widen(block[now[futile]], -np.inf, np.inf)
-            now = now[~futile]
-            below, above, left = self._shrink(lower[now], upper[now], block[now])
-            self._count(block[now], Method.INTERVAL)
-            now, below, above = now[left], below[left], above[left]
-            low, high = self._verifier.interval(below, above)
-            left = self._close(block[now], low, high)
-            self._bound(below[left], above[left], block[now[left]], (low[left], high[left]), Method.CROWN)
-        self._widen(block[order], -np.inf, np.inf)
+        for_roots = for_leaves = 0
+        while wave := self._meter.next_wave(deep=len(self._leaves) > 0):
+            if len(self._roots) and (for_roots <= for_leaves or not len(self._leaves)):
+                for_roots += wave
+                self._bound_roots(wave)
+            elif len(self._leaves) and wave > 1:
+                for_leaves += wave
+                self._split_leaves(wave // 2)
+            else:
+                break
+        self._widen(self._blocks.block[self._roots], -np.inf, np.inf)
 
-    def split_leaves(self) -> None:
-        """Split open leaves, those of the blocks nearest to a proof first, until all are decided or the budget is used
-        up.
-        """
-        while len(self._leaves) and (wave := self._meter.next_wave(deep=True) // 2):
-            now = np.ones(len(self._leaves), np.bool_)
-            if wave < len(now):
-                effort = (1.0 - self._leaves.promise) ** 2 * self._open[self._leaves.block]
-                hardest = np.zeros(len(self._n_rows))
-                np.maximum.at(hardest, self._leaves.block, effort)
-                now[np.argpartition(hardest[self._leaves.block], wave)[wave:]] = False
-            leaves, self._leaves = self._leaves.take(now), self._leaves.take(~now)
-            self._split(leaves)
-            self._leaves = self._leaves.take(self._unfinished(self._leaves.block, self._leaves.low, self._leaves.high))
+    def _bound_roots(self, wave: int) -> None:
+        """Bound boxes of the blocks as they are."""
+        now, self._roots = self._roots[:wave], self._roots[wave:]
+        lower, upper = self._cast(self._blocks.lower[now]), self._cast(self._blocks.upper[now])
+        block = self._blocks.block[now]
+        left = ~self._finished[block]
+        self._widen(block[~left], -np.inf, np.inf)
+        lower, upper, block = lower[left], upper[left], block[left]
+        lower, upper, left = self._shrink(lower, upper, block)
+        self._count(block, Method.INTERVAL)
+        lower, upper, block = lower[left], upper[left], block[left]
+        low, high = self._verifier.interval(lower, upper)
+        left = self._close(block, low, high)
+        self._bound(lower[left], upper[left], block[left], (low[left], high[left]), Method.CROWN)
+
+    def _split_leaves(self, wave: int) -> None:
+        """Split open leaves, those of the blocks nearest to a proof first."""
+        now = self._chosen(wave)
+        leaves, self._leaves = self._leaves.take(now), self._leaves.take(~now)
+        self._split(leaves)
+        self._leaves = self._leaves.take(self._unfinished(self._leaves.block, self._leaves.low, self._leaves.high))
+
+    def _chosen(self, wave: int) -> Bools:
+        """Which leaves to split: those of the blocks begun with, then of those nearest to a proof."""
+        effort = np.zeros(len(self._n_rows))
+        np.maximum.at(effort, self._leaves.block, (1.0 - self._leaves.promise) ** 2 * self._open[self._leaves.block])
+        rank = np.lexsort([effort[self._leaves.block], ~self._begun[self._leaves.block]])[:wave]
+        blocks = self._leaves.block[rank]
+        _, first = np.unique(blocks, return_index=True)
+        self._begun[:] = False
+        self._begun[blocks[np.sort(first)][: self._meter.affordable(_BOXES_PER_PROOF)]] = True
+        chosen = np.zeros(len(self._leaves), np.bool_)
+        chosen[rank[self._begun[blocks]]] = True
+        return chosen
 
     def outcome(self) -> Outcome:
         """What is known at the end."""
@@ -168,16 +163,29 @@ class _Search:
             seconds=self._meter.seconds,
         )
 
-    def _split(self, leaves: _Leaves) -> None:
-        """Halve leaves and bound the halves.
+    def _split(self, leaves: Leaves) -> None:
+        """Divide leaves and bound the parts: into halves, of few leaves into quarters, as a wave costs more than its
+        boxes then.
 
-        Sound because the two halves together hold every number of the network's dtype that the leaf holds.
+        Sound because the parts together hold every number of the network's dtype that the leaf holds.
         """
-        splits = 2 * np.bincount(leaves.block, minlength=len(self._n_rows))
+        times = 2 if len(leaves) < _FEW_LEAVES else 1
+        splits = np.bincount(leaves.block, minlength=len(self._n_rows)) << times
         self._finish(
             np.flatnonzero((splits > 0) & (self._splits + splits > self._budget.boxes_per_block)), Reason.BUDGET
         )
         leaves = leaves.take(self._unfinished(leaves.block, leaves.low, leaves.high))
+        for _ in range(times):
+            leaves = self._halved(leaves)
+        np.add.at(self._splits, leaves.block, 1)
+        lower, upper, full = self._shrink(leaves.lower, leaves.upper, leaves.block)
+        leaves = leaves.take(full)
+        self._bound(lower[full], upper[full], leaves.block, (leaves.low, leaves.high), Method.BRANCH)
+
+    def _halved(self, leaves: Leaves) -> Leaves:
+        """The halves of leaves; a single point stays. Sound as `_split` is."""
+        point = (leaves.lower == leaves.upper).all(axis=1)
+        rest, leaves = leaves.take(point), leaves.take(~point)
         row, side = np.arange(len(leaves)), _widest(leaves)
         lower, upper = leaves.lower[row, side], leaves.upper[row, side]
         middle = self._cast((lower + upper) * 0.5)
@@ -185,11 +193,7 @@ class _Search:
         left, right = leaves.upper.copy(), leaves.lower.copy()
         left[row, side], right[row, side] = middle, self._next(middle, np.inf)
         np.add.at(self._open, leaves.block, 1)
-        np.add.at(self._splits, leaves.block, 2)
-        both = leaves.joined(leaves)
-        lower, upper, full = self._shrink(np.vstack([leaves.lower, right]), np.vstack([left, leaves.upper]), both.block)
-        both = both.take(full)
-        self._bound(lower[full], upper[full], both.block, (both.low, both.high), Method.BRANCH)
+        return rest.joined(replace(leaves, upper=left)).joined(replace(leaves, lower=right))
 
     def _shrink(self, lower: Floats, upper: Floats, block: Indices) -> tuple[Floats, Floats, Bools]:
         """Boxes [L, d] cut down by the polygons of their blocks, and which are not empty [L]; empty ones are closed.
@@ -221,7 +225,7 @@ class _Search:
         left = self._unfinished(block, bounds.lower, bounds.upper)
         lower, upper, block, bounds = lower[left], upper[left], block[left], bounds.take(left)
         slope, promise = self._probe((lower, upper), block, bounds, climb=method is Method.CROWN)
-        leaves = _Leaves(lower, upper, block, bounds.lower, bounds.upper, slope, promise)
+        leaves = Leaves(lower, upper, block, bounds.lower, bounds.upper, slope, promise)
         self._give_up_falsified(block)
         left = self._unfinished(block, bounds.lower, bounds.upper)
         leaves = leaves.take(left)
@@ -229,7 +233,7 @@ class _Search:
             leaves = self._tighten(leaves, bounds.take(left))
         self._leaves = self._leaves.joined(leaves)
 
-    def _tighten(self, leaves: _Leaves, bounds: LinearBounds) -> _Leaves:
+    def _tighten(self, leaves: Leaves, bounds: LinearBounds) -> Leaves:
         """Close the leaves whose linear bounds decide the test over the polygons -> those left.
 
         Sound because the tighter of two bounds may be taken.
@@ -348,7 +352,7 @@ class _Search:
         return np.nextafter(x.astype(dtype), dtype.type(towards)).astype(np.float64)
 
 
-def _widest(leaves: _Leaves) -> Indices:
+def _widest(leaves: Leaves) -> Indices:
     """The side of each leaf that moves its linear bound most [L]; a side that moves nothing counts a little, so that
     sides get split in turn.
     """

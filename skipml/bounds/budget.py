@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _LARGEST_WAVE = 1024
-_SMALLEST_WAVE = 32
-_COARSE_BOXES, _COARSE_SHARE = 16, 0.125
+_SMALLEST_WAVE = 128
+_FIRST, _DEEP = 0.5, 0.25
 _LATE = 8.0
 """How many times its estimate a run may take before the clock stops it."""
 _GRACE = 1.0
@@ -44,16 +44,9 @@ class Budget:
         """No limit on cost, for studies."""
         return cls(cost_per_row=math.inf, boxes_per_block=boxes_per_block, prove_keep=prove_keep)
 
-    def coarser(self) -> Budget:
-        """What a look at fewer blocks that cover the same rows may cost: little, as it decides little unless rows are
-        clustered.
-        """
-        return replace(
-            self,
-            boxes_per_block=min(self.boxes_per_block, _COARSE_BOXES),
-            share=self.share * _COARSE_SHARE,
-            free_boxes=int(self.free_boxes * _COARSE_SHARE),
-        )
+    def part(self, share: float) -> Budget:
+        """A part of it, for some of the levels on which the same rows are looked at."""
+        return replace(self, share=self.share * share, free_boxes=math.ceil(self.free_boxes * share))
 
 
 class Meter:
@@ -85,15 +78,19 @@ class Meter:
         """Work was done that costs about that many seconds beside the bounds of boxes."""
         self._boxes += seconds / self._seconds_per_box
 
+    def affordable(self, boxes: int) -> int:
+        """How many blocks can be given that many boxes each, at least 1."""
+        left = self._granted - self._boxes
+        return max(1, int(min(left / boxes, _LARGEST_WAVE)))
+
     def next_wave(self, deep: bool) -> int:
         """How many boxes the next wave may have; 0 when the budget is used up.
 
         `deep` waves take a part of what is left, so that the rest goes into depth rather than into one split of
-        everything.
+        everything; the first takes more.
         """
         left = self._granted - self._boxes
         if left < 1 or self.seconds > _GRACE + _LATE * self._granted * self._seconds_per_box:
             return 0
-        if deep:
-            left = max(left / 4, min(left, _SMALLEST_WAVE))
+        left = max(left * (_DEEP if deep else _FIRST), min(left, _SMALLEST_WAVE))
         return int(min(left, _LARGEST_WAVE))

@@ -25,8 +25,8 @@ _EXACT_TYPES = re.compile(r"BOOLEAN|FLOAT|DOUBLE|DATE|U?(TINY|SMALL|BIG)INT|U?IN
 _TIMES = re.compile(r"TIME|TIMESTAMP(_S|_MS|_NS)?|TIMESTAMP WITH TIME ZONE")
 _MICROSECOND = 1e-6
 _ULPS = 2.0**-50
-_WORTH_A_LEVEL = 16
-"""Row groups per file from which on a look at whole files may save something."""
+_WORTH_A_LEVEL, _PER_FILE = 512, 8
+"""Row groups in all and per file from which on a look at whole files may save more than it costs."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +92,7 @@ def refine(footers: Footers, root: Path | None = None) -> Refined:
         notes += [reason] if reason else []
     groups = replace(_level(footers, [m and per_row_group(m) for m in found]), notes=tuple(notes))
     file = footers.file_index
-    if len(file) >= _WORTH_A_LEVEL * len(np.unique(file)):
+    if len(file) >= max(_WORTH_A_LEVEL, _PER_FILE * len(np.unique(file))):
         files = _level(footers.per_file(), [m and per_file(m) for m in found])
         groups = replace(groups, coarser=files, parent=np.unique(file, return_inverse=True)[1])
     group, n_rows = _blocks(footers, found)

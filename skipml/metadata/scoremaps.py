@@ -136,12 +136,6 @@ def decode_labels(payloads: Payload, m: int) -> Bools:
     return np.unpackbits(payloads, axis=1, count=m).astype(np.bool_)
 
 
-def merge(lower: Floats, upper: Floats) -> tuple[float, float]:
-    """The limits of a union of blocks of limits `lower`, `upper` [N]; without a row, those of no row."""
-    low, high = _sensible(lower, upper)
-    return float(low.min(initial=np.inf)), float(high.max(initial=-np.inf))
-
-
 def _sensible(lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
     """The limits, infinite where they are neither limits nor those of no row."""
     limits = (lower <= upper) & (lower < np.inf) & (upper > -np.inf)

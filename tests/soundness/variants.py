@@ -251,6 +251,10 @@ class _Opposite(Predicate):
         return self.inner.inputs
 
     @property
+    def scores(self) -> Any:
+        return self.inner.scores
+
+    @property
     def seconds_per_row(self) -> float:
         return self.inner.seconds_per_row
 
