@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from skipml.metadata.scoremaps import Intervals, build, build_labels, decode, decode_labels, merge
+from skipml.metadata.scoremaps import Intervals, build, build_labels, decode, decode_labels
 
 Floats = NDArray[np.float64]
 INF = float("inf")
@@ -211,22 +211,6 @@ def test_any_bytes_and_limits_decode(data: bytes, n: int, lower: float, upper: f
     empty = lower == INF and upper == -INF
     assert np.unique(found.block).tolist() == ([] if empty else list(range(n)))
     assert (found.lower <= found.upper).all()
-
-
-@given(st.lists(scores(), max_size=5), margins)
-@settings(deadline=None)
-def test_merged_limits_hold_every_score(blocks: list[Floats], margin: float) -> None:
-    built = [build(values, margin, 0)[:2] for values in [*blocks, np.empty(0)]]
-    lower, upper = merge(np.array([b[0] for b in built]), np.array([b[1] for b in built]))
-    assert lower == min(b[0] for b in built)
-    assert upper == max(b[1] for b in built)
-    assert all((lower <= values).all() and (values <= upper).all() for values in blocks)
-
-
-def test_merging_nothing_is_no_row_and_nonsense_is_unknown() -> None:
-    assert merge(np.empty(0), np.empty(0)) == (INF, -INF)
-    assert merge(np.array([2.0, 5.0]), np.array([1.0, 6.0])) == (-INF, INF)
-    assert merge(np.array([np.nan, 5.0]), np.array([1.0, 6.0])) == (-INF, INF)
 
 
 numbers = st.sampled_from([0.0, -0.0, 1.0, np.nextafter(1.0, 2), 1.5, 2.0, -1.0, 1e300, 1.7e308, -1.7e308, 5e-324])
