@@ -187,10 +187,14 @@ def recommend(
         raise EnrichmentError(
             "bytes_per_row_group is at least 0, row_group_sample and rows_per_row_group are at least 1"
         )
+    if isinstance(models, Model) or not all(isinstance(model, Model) for model in models):
+        raise EnrichmentError("models are a list of skipml.Model: load them with Model.load or Model.from_torch")
     tell = progress or (lambda share: None)
     files = expand(paths)
     inputs = list(dict.fromkeys(name for model in models for name in model.columns))
     sample = read_sample(files, (inputs or None) if columns is None else columns, row_group_sample, rows_per_row_group)
+    if not sample.columns:
+        raise SchemaError(f"{files[0]}: no column can be a model input; numbers, dates and times can")
     known = {name.lower() for name in sample.columns}
     missing = [name for name in inputs if name.lower() not in known]
     if missing:

@@ -32,8 +32,10 @@ from skipml.score_store import ScoreStore
 __all__ = ["DECISION_NAMES", "EVALUATE", "KEEP", "SKIP", "Decisions", "Plan", "plan", "prune"]
 
 _BATCH_ROWS = 1 << 17
-_FEWER, _FEW_BLOCKS, _MOST_WORK = 8, 1 / 8, 2 / 3
-"""What part of the work goes into coarser blocks: little if they are fewer by that factor, as they rarely decide."""
+_FEWER, _FEW, _ALIKE = 8, (1 / 8, 1.0), (1.0, 1 / 3)
+"""What part of a budget coarser and finer blocks get: coarser ones little if they are fewer by that factor, as they
+rarely decide, and else all of it, so that finer metadata never makes less be skipped.
+"""
 
 DECISION_NAMES = ("SKIP", "EVALUATE", "KEEP")
 
@@ -102,8 +104,7 @@ class Decisions:
 def prune(predicate: Predicate, regions: Regions, budget: Budget) -> Decisions:
     """Decide every block of the regions, within the budget; never raises."""
     try:
-        found = Decisions.of(_decide(predicate, regions, budget))
-        return replace(found, selectivity=selectivity(predicate, regions))
+        return replace(Decisions.of(_decide(predicate, regions, budget)), selectivity=selectivity(predicate, regions))
     except Exception as error:
         return Decisions.of(Outcome.evaluate_all(len(regions)), f"{type(error).__name__}: {error}")
 
@@ -115,10 +116,10 @@ def _decide(predicate: Predicate, regions: Regions, budget: Budget) -> Outcome:
     """
     if regions.coarser is None or regions.parent is None:
         return predicate.decide(regions, budget)
-    share = _FEW_BLOCKS if len(regions) >= _FEWER * len(regions.coarser) else _MOST_WORK
-    coarse = _decide(predicate, regions.coarser, budget.part(share))
+    coarse_share, fine_share = _FEW if len(regions) >= _FEWER * len(regions.coarser) else _ALIKE
+    coarse = _decide(predicate, regions.coarser, budget.part(coarse_share))
     is_open = (coarse.decision == EVALUATE)[regions.parent]
-    fine = predicate.decide(regions.take(is_open), budget.part(1 - share)).spread(is_open)
+    fine = predicate.decide(regions.take(is_open), budget.part(fine_share)).spread(is_open)
     return fine.settled(coarse.take(regions.parent), ~is_open)
 
 
@@ -173,7 +174,10 @@ class Plan:
 
     @property
     def selectivity(self) -> float | None:
-        """The share of the rows that qualify, estimated from the rows that `enrich` stored; None if it stored none."""
+        """The share of the rows that qualify, estimated from the rows that `enrich` stored; None if it stored none.
+
+        0 is less than one of them stands for.
+        """
         return self.result.selectivity
 
     def scan(self, columns: Sequence[str] | None = None, *, store_scores: bool = False) -> pa.RecordBatchReader:
@@ -189,6 +193,8 @@ class Plan:
         broken = next((message for message in self.footers.errors if message), "")
         if broken:
             raise FooterError(f"{broken}; repair the file or leave it out of the plan")
+        if columns is not None and not len(columns):
+            raise SchemaError("rows without columns cannot be counted; name at least one column to scan")
         schema = _schema(self.footers, columns)
         return pa.RecordBatchReader.from_batches(schema, self._batches(schema, store_scores))
 
@@ -245,8 +251,9 @@ class Plan:
 
 def _own_names(file: pq.ParquetFile, names: Sequence[str]) -> list[str]:
     """The names as the file spells them: DuckDB ignores case."""
-    spelled = {name.lower(): name for name in file.schema_arrow.names}
-    return [spelled.get(name.lower(), name) for name in names]
+    own = file.schema_arrow.names
+    spelled = {name.lower(): name for name in own} | {name: name for name in own}
+    return [spelled.get(name, spelled.get(name.lower(), name)) for name in names]
 
 
 def _schema(footers: Footers, columns: Sequence[str] | None) -> pa.Schema:

@@ -20,7 +20,6 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from numpy.typing import NDArray
 
 from skipml.adviser import ROW_GROUPS, choose_pairs
 from skipml.errors import EnrichmentError, SchemaError, SkipmlError
@@ -39,7 +38,6 @@ from skipml.scored import Scorer
 from skipml.scores import Model
 from skipml.summaries import Summary, Wanted, metadata_of, summarise
 
-Floats = NDArray[np.float64]
 Pairs = Literal["auto", "all"] | Sequence[tuple[str, str]]
 Progress = Callable[[str, int, int], None]
 """Called with a file, its rows read so far and its rows."""
@@ -111,13 +109,22 @@ class _Settings:
         """Raise EnrichmentError for settings that make no sense."""
         if self.hull_bytes not in hulls.SIZES:
             raise EnrichmentError(f"hulls have {', '.join(map(str, hulls.SIZES))} bytes, not {self.hull_bytes}")
+        numbers = (self.boxes, self.score_bytes, self.witness_bytes, 1 if self.block_rows is None else self.block_rows)
+        if not all(isinstance(number, int) for number in numbers):
+            raise EnrichmentError(f"boxes, score_bytes, witness_bytes and block_rows are integers, not {numbers}")
+        if not all(isinstance(model, Model) for model in self.models):
+            raise EnrichmentError("models are skipml.Model: load them with Model.load or Model.from_torch")
         if min(self.boxes, self.score_bytes, self.witness_bytes) < 0:
             raise EnrichmentError("boxes, score_bytes and witness_bytes are counts: give 0 or more")
         if self.block_rows is not None and self.block_rows < 1:
             raise EnrichmentError(f"a block has at least one row, not {self.block_rows}; None is the whole row group")
         pairs = self.pairs
-        if pairs not in ("auto", "all") and (isinstance(pairs, str) or any(len(pair) != 2 for pair in pairs)):
-            raise EnrichmentError(f"pairs are 'auto', 'all' or a list of pairs of columns, not {pairs!r}")
+        if pairs not in ("auto", "all") and (isinstance(pairs, str) or not all(map(_is_pair, pairs))):
+            raise EnrichmentError(f"pairs are 'auto', 'all' or a list of pairs of two columns, not {pairs!r}")
+
+
+def _is_pair(pair: Any) -> bool:
+    return not isinstance(pair, str) and len(pair) == 2 and len({str(name).lower() for name in pair}) == 2
 
 
 def enrich(  # noqa: PLR0913
@@ -151,6 +158,8 @@ def enrich(  # noqa: PLR0913
         raise EnrichmentError(f"columns are a list of names, not the text {columns!r}: write [{columns!r}]")
     if embed and root is not None:
         raise EnrichmentError("embedded metadata has no root: choose one place")
+    if isinstance(models, Model):
+        raise EnrichmentError("models are a list of models: write [model]")
     wanted = None if columns is None else tuple(columns)
     settings = _Settings(wanted, pairs, hull_bytes, boxes, tuple(models), score_bytes, witness_bytes, block_rows)
     settings.check()
@@ -158,7 +167,8 @@ def enrich(  # noqa: PLR0913
         files = [_enrich_file(path, settings, _Target(embed, root), pool, progress) for path in expand(paths)]
     report = EnrichReport(tuple(files))
     if any(file.state == "failed" for file in files):
-        raise EnrichmentError(f"some files could not be enriched; the others were:\n{report}")
+        failed = sum(file.state == "failed" for file in files)
+        raise EnrichmentError(f"{failed} of {len(files)} files could not be enriched:\n{report}")
     return report
 
 
@@ -215,7 +225,7 @@ def _read(
             pairs=pairs,
             hull_bytes=settings.hull_bytes,
             boxes=settings.boxes,
-            scorers=tuple(_scorer(model, names, footers) for model in settings.models),
+            scorers=tuple(dict.fromkeys(_scorer(model, names, footers) for model in settings.models)),
             score_bytes=settings.score_bytes,
             witness_bytes=settings.witness_bytes,
         )
@@ -265,7 +275,8 @@ def _pairs(
     if isinstance(settings.pairs, str):
         wanted = list(combinations(names, 2))
     else:
-        wanted = [(spelled.get(a.lower(), a), spelled.get(b.lower(), b)) for a, b in settings.pairs]
+        named = [(spelled.get(a.lower(), a), spelled.get(b.lower(), b)) for a, b in settings.pairs]
+        wanted = list({frozenset(pair): pair for pair in named}.values())
         unknown = [name for pair in wanted for name in pair if name not in names]
         if unknown:
             raise SchemaError(

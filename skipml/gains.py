@@ -187,7 +187,7 @@ class Search:
             budget = replace(budget, free_boxes=max(1, round(budget.free_boxes * self._sample.share)))
             skipped = np.zeros(len(self._sample), np.bool_)
             for regions in self._seen(seen):
-                skipped[~skipped] = prune(f.predicate, regions.take(~skipped), budget).decision == SKIP
+                skipped |= prune(f.predicate, regions, budget).decision == SKIP
             self._found[f, seen] = skipped & f.skippable
         return self._found[f, seen]
 

@@ -52,6 +52,8 @@ class _Known:
     footers: Footers
     refined: Refined
     hulls: tuple[Floats | None, ...]
+    is_finer: bool
+    """Whether there is metadata of parts of row groups."""
 
     def limits(self, group: int) -> tuple[Floats, Floats]:
         """Of the pair in one row group, [2] each; infinite where unknown."""
@@ -108,7 +110,9 @@ def plot_row_group(
     artists += _draw_box(axes, known.limits(group))
     stored = [*_draw_hull(axes, known.hulls[group]), *_draw_boxes(axes, *known.boxes(group))]
     if not stored:
-        title.append("no hull or boxes of this pair are stored: min and max are all that is known")
+        title.append("no hull or boxes of this pair are stored for the row group")
+    if known.is_finer:
+        title.append("metadata of finer blocks is not drawn")
     artists += stored
     view = _set_view(axes, np.stack(known.limits(group)), points)
     if model is not None and limit is not None:
@@ -150,9 +154,10 @@ def _read_known(path: Path, pair: Sequence[str], model: Model | None, root: Path
     if len(pair) != 2 or names[0] == names[1]:
         raise SchemaError(f"a picture has two different columns, as in a,b; given were {', '.join(pair)}")
     footers = read_footers(files, names, strict=True)
-    refined = refine(footers, root).row_groups
+    found = refine(footers, root)
+    refined = found.row_groups
     polygons = _polygons(refined, (names[0], names[1]), root)
-    known = _Known(files[0], (names[0], names[1]), footers, refined, polygons)
+    known = _Known(files[0], (names[0], names[1]), footers, refined, polygons, found is not refined)
     return known, None if model is None else replace(model, columns=names[2:])
 
 

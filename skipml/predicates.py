@@ -156,6 +156,9 @@ class ScoreTest(Predicate):
             settled = is_open & (stored != EVALUATE)
             found.decision[settled] = stored[settled]
             found.method[settled], found.reason[settled] = Method.SCORE_MAP, Reason.PROVED
+            known = score_map(seen.evidence, self.score.key, seen.sources)
+            if known is not None:
+                found.lower[settled, 0], found.upper[settled, 0] = known.lower[settled], known.upper[settled]
         rows = witness_rows(seen.evidence, seen.sources)
         if rows is not None:
             found.reason[is_open & (found.decision == EVALUATE) & self._is_mixed(rows)] = Reason.WITNESS
@@ -308,7 +311,8 @@ class Class(ScoreTest):
 
     def stored(self, seen: Regions) -> NDArray[np.int8] | None:
         known = label_map(seen.evidence, self.score.key, seen.sources)
-        return None if known is None else by_labels(known, self.label, self.is_not)
+        n_labels = len(self.score.verifier.functionals) + 1
+        return by_labels(known, self.label, self.is_not) if known is not None and known.n_labels == n_labels else None
 
     def passes(self, inputs: Floats) -> Bools:
         return np.asarray((self.score.labels(inputs) == self.label) != self.is_not, np.bool_)

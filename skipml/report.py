@@ -119,7 +119,7 @@ class ScanReport:
         ]
         if self.decisions.selectivity is not None:
             rows = round(self.decisions.selectivity * sum(self.n_rows))
-            out.append(f"  about {rows:,} rows pass, by those that are stored")
+            out.append(f"  about {rows:,} rows pass, by those that are stored" if rows else "  few rows pass")
         out += [f"  note: {reason}" for reason in self.reasons]
         if any("NaN" in reason for reason in self.reasons):
             out.append(f"  note: {_NAN_ADVICE}")

@@ -29,6 +29,8 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 SAMPLE_ROWS = 4096
+_PAIRS_OF_ALL_ROWS = 1000
+"""Of so many pairs all sampled rows are looked at, of more of them fewer."""
 """Of each row group."""
 
 
@@ -137,8 +139,9 @@ class Sample:
         """About the mean share of the box of a pair that is free at its corners: a quick look before `share_cut`."""
         if not len(self.group):
             return 0.0
-        x, y = (self._places[:, self.columns.index(name)] for name in pair)
-        starts = np.flatnonzero(np.diff(self.group, prepend=-1))
+        step = 1 + len(self.columns) ** 2 // _PAIRS_OF_ALL_ROWS
+        x, y = (self._places[::step, self.columns.index(name)] for name in pair)
+        starts = np.flatnonzero(np.diff(self.group[::step], prepend=-1))
         sides = (x + y, 1.0 + y - x, 1.0 + x - y, 2.0 - x - y)
         free = np.stack([np.fmin.reduceat(side, starts) for side in sides])
         return float(np.nan_to_num(np.clip(free, 0.0, 1.0) ** 2 / 2).sum(axis=0).mean())
@@ -149,7 +152,11 @@ class Sample:
 
     def regions(self, cover: Cover, polygons: Sequence[PairHull]) -> Regions:
         """The row groups with hulls, and with the boxes of a cover in place of their limits."""
-        return replace(self.limits, lower=cover.lower, upper=cover.upper, block=cover.block, hulls=tuple(polygons))
+        whole = replace(self.limits, hulls=tuple(polygons))
+        if cover.block is self.limits.block:
+            return whole
+        parent = np.arange(len(self))
+        return replace(whole, lower=cover.lower, upper=cover.upper, block=cover.block, coarser=whole, parent=parent)
 
     def _payloads(self, pair: tuple[str, str], size: int) -> NDArray[np.uint8]:
         if (pair, size) not in self._hulls:

@@ -37,13 +37,18 @@ class ScoreStore:
     def of(cls, path: str, root: Path | None, footers: Footers, scores: Sequence[Score]) -> ScoreStore:
         """A store for the scores that a predicate tests, over a file whose blocks are those of the footers.
 
-        Raises EnrichmentError for a file without metadata of its present state, which has a place for them.
+        Raises EnrichmentError for a file without a sidecar for its present state and these blocks.
         """
-        state, loaded = tie(path), load(path, root)
-        metadata = loaded.metadata
-        if metadata is None or loaded.identity != footers.identities[footers.files.index(path)]:
+        state, loaded, file = tie(path), load(path, root), footers.files.index(path)
+        metadata, mine = loaded.metadata, footers.file_index == file
+        if metadata is None or loaded.identity != footers.identities[file]:
             why = f" ({loaded.reason})" if loaded.reason else ""
             raise EnrichmentError(f"'{path}' has no metadata that could hold scores{why}; enrich it first")
+        blocks = (footers.row_group[mine], metadata.row_group), (footers.n_rows[mine], metadata.n_rows)
+        if not all(np.array_equal(planned, stored) for planned, stored in blocks):
+            raise EnrichmentError(f"'{path}' was enriched with other blocks since it was planned; plan again")
+        if loaded.is_embedded:
+            raise EnrichmentError(f"the metadata of '{path}' is in its footer, which scans leave alone; use a sidecar")
         spelled = {column.name.lower(): column for column in metadata.columns}
         scorers = {}
         for score in scores:

@@ -110,7 +110,7 @@ def test_rows_in_order_get_blocks(tmp_path: Path) -> None:
     sample = read_sample([path], None, 8, GROUP)
     search = Search(sample, filters_of([network(2, 1)], sample), Space((), (), runs=(2, 4, 8)), 400)
     search.run(lambda share: None)
-    assert search.choice == Choice(runs=4)
+    assert search.choice in (Choice(runs=4), Choice(runs=8))
     advice = replace(skipml.recommend(path, bytes_per_row_group=0), block_rows=250)
     assert advice.settings["block_rows"] == 250
     assert "--block-rows 250" in str(advice)
@@ -281,4 +281,10 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path) -> None:
     data[4:60_000] = bytes(60_000 - 4)
     (tmp_path / "x.parquet").write_bytes(data)
     with pytest.raises(skipml.EnrichmentError, match=r"x\.parquet, row group 0"):
+        skipml.recommend(tmp_path / "x.parquet")
+
+
+def test_a_file_without_model_inputs_is_named(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"t": ["x", "y"]}), tmp_path / "x.parquet")
+    with pytest.raises(skipml.SchemaError, match=r"x\.parquet: no column can be a model input"):
         skipml.recommend(tmp_path / "x.parquet")

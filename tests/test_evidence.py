@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,8 @@ def test_stored_scores_decide_without_any_bounds(tmp_path: Path) -> None:
     plan = skipml.plan(path, test, budget=NO_WORK)
     assert plan.decisions.tolist() == [skipml.SKIP] * 7 + [skipml.EVALUATE]
     assert plan.result.method_names[:7] == ["score_map"] * 7
+    assert (plan.result.upper[:7] < 0.02).all()
+    assert (plan.result.lower[:7] > -0.02).all()
     assert (skipml.plan(path, MINUS < 2, budget=NO_WORK).decisions == skipml.KEEP).all()
     assert plan.scan().read_all().num_rows == test.matches(table).sum() == 1
     with skipml.connect() as con:
@@ -164,3 +167,24 @@ def test_wrong_settings_are_named(tmp_path: Path, arguments: dict[str, object], 
     follows(path := tmp_path / "x.parquet")
     with pytest.raises(skipml.EnrichmentError, match=message):
         skipml.enrich(path, ["a"], **arguments)  # type: ignore[arg-type]
+
+
+def test_decimals_that_an_engine_reads_in_its_own_way_have_no_metadata(tmp_path: Path) -> None:
+    """DuckDB makes a DOUBLE of a decimal of more than 38 digits, 1.5 even another number."""
+    wide = pa.array([Decimal(i) / 4 for i in range(-200, 200)], pa.decimal256(40, 2))
+    pq.write_table(pa.table({"a": wide, "b": np.arange(400.0)}), path := tmp_path / "x.parquet", row_group_size=100)
+    skipml.enrich(path, models=[model(identity("float64"))])
+    with skipml.connect() as con:
+        con.register_model("same", model(identity("float64")))
+        for limit in ("10", "1e10"):
+            answers = ask(con, f"SELECT b FROM '{path}' WHERE same(a) > {limit}")
+            assert answers.skipping == answers.plain
+
+
+def test_columns_that_differ_in_case_are_scored_as_named(tmp_path: Path) -> None:
+    x = np.arange(400.0)
+    pq.write_table(pa.table({"a": x, "A": -x, "k": x}), path := tmp_path / "x.parquet", row_group_size=100)
+    plan = skipml.plan(path, model(identity()) > 50.5, budget=NO_WORK)
+    assert plan.scan(["k"]).read_all().num_rows == 349
+    with pytest.raises(skipml.SchemaError, match="at least one column"):
+        plan.scan([])

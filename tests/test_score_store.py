@@ -81,6 +81,13 @@ def test_a_reader_that_stops_early_stores_nothing(tmp_path: Path) -> None:
     assert Path(sidecar_path(path)).read_bytes() == before
 
 
+def test_metadata_in_the_footer_is_left_alone(tmp_path: Path) -> None:
+    path = lake(tmp_path)
+    skipml.enrich(path, pairs=[], embed=True)
+    with pytest.raises(skipml.EnrichmentError, match="in its footer"):
+        skipml.plan(path, MINUS < 9).scan(store_scores=True).read_all()
+
+
 def test_without_metadata_there_is_no_place_for_scores(tmp_path: Path) -> None:
     path = lake(tmp_path)
     with pytest.raises(skipml.EnrichmentError, match="enrich it first"):
@@ -88,6 +95,16 @@ def test_without_metadata_there_is_no_place_for_scores(tmp_path: Path) -> None:
     skipml.enrich(path, ["a"])
     with pytest.raises(skipml.EnrichmentError, match="not enriched for the column 'b'"):
         skipml.plan(path, MINUS < 9).scan(store_scores=True).read_all()
+
+
+@pytest.mark.parametrize(("before", "after"), [(100, None), (None, 100), (100, 50)])
+def test_scores_of_other_blocks_have_no_place(tmp_path: Path, before: int | None, after: int | None) -> None:
+    path = lake(tmp_path)
+    skipml.enrich(path, pairs=[], block_rows=before)
+    plan = skipml.plan(path, MINUS < 0.001, budget=NO_WORK)
+    skipml.enrich(path, pairs=[], block_rows=after)
+    with pytest.raises(skipml.EnrichmentError, match="plan again"):
+        plan.scan(store_scores=True).read_all()
 
 
 def test_a_file_rewritten_meanwhile_gets_no_scores(tmp_path: Path) -> None:

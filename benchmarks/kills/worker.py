@@ -24,6 +24,7 @@ _SETTINGS: list[dict[str, Any]] = [
     {"pairs": [("a", "b")], "hull_bytes": 8},
     {"pairs": [("a", "b")], "hull_bytes": 13, "boxes": 4},
     {"pairs": "auto", "hull_bytes": 45, "boxes": 16},
+    {"pairs": "all", "hull_bytes": 4, "block_rows": 300, "witness_bytes": 64},
 ]
 
 

@@ -238,7 +238,8 @@ def _decimal(element: Mapping[int, Any]) -> ColumnType:
     precision, scale, physical = element.get(_PRECISION, 0), element.get(_SCALE, -1), element[_TYPE]
     sql_type = f"DECIMAL({precision},{scale})"
     if precision > _MAX_DECIMAL_DIGITS:
-        return ColumnType("DOUBLE", "decimal of more than 38 digits")
+        # not DOUBLE, as DuckDB has it: what DuckDB makes of one is not what metadata knows of it
+        return ColumnType(sql_type, "decimal of more than 38 digits")
     codec = {INT32: "<i4", INT64: "<i8", FIXED: ">", BYTE_ARRAY: ">"}.get(physical, "")
     if not codec or not 0 <= scale <= precision or not precision:
         return _mismatch(sql_type)
