@@ -26,8 +26,8 @@ from benchmarks.demo.network import COLUMNS, Floats, read_inputs, threshold, tor
 from benchmarks.demo.output import plot, print_measured, update_readme, write_json
 from benchmarks.demo.systems import systems
 from benchmarks.demo.tables import layouts
-from benchmarks.effectiveness.environment import environment
-from benchmarks.tpc_data import DATA, ROOT
+from benchmarks.environment import environment
+from benchmarks.tpc.data import DATA, ROOT
 
 SELECTIVITY = 0.001
 RESULTS = Path(__file__).with_name("results")

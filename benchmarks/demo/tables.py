@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks.tpc_data import tpc_table, write_parquet
+from benchmarks.tpc.data import tpc_table, write_parquet
 
 ROW_GROUP_ROWS = 16_384
 SORTED_BY = "l_extendedprice"

@@ -29,12 +29,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 import skipml
-from benchmarks.effectiveness.environment import environment
 from benchmarks.effectiveness.oracle import matches_per_block, threshold
 from benchmarks.effectiveness.run import RESULTS
 from benchmarks.effectiveness.tables import read_inputs, sliced_table
 from benchmarks.effectiveness.training import score, trained
 from benchmarks.effectiveness.workload import Function, Workload, load_workload
+from benchmarks.environment import environment
 from skipml.bounds.budget import Budget
 from skipml.layout import Method
 

@@ -21,13 +21,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 import skipml
-from benchmarks.effectiveness.environment import environment
 from benchmarks.effectiveness.oracle import block_sizes, matches_per_block, threshold
 from benchmarks.effectiveness.plot import plot
 from benchmarks.effectiveness.summary import METHODS, print_summary, summary
 from benchmarks.effectiveness.tables import read_inputs, sliced_table
 from benchmarks.effectiveness.training import score, trained
 from benchmarks.effectiveness.workload import Function, Workload, load_workload
+from benchmarks.environment import environment
 from skipml.bounds.budget import Budget
 
 RESULTS = Path(__file__).with_name("results")

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from benchmarks.effectiveness.workload import Function, Workload
-from benchmarks.tpc_data import DATA, tpc_table
+from benchmarks.tpc.data import DATA, tpc_table
 
 Floats = NDArray[np.float64]
 

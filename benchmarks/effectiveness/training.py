@@ -14,7 +14,7 @@ from torch import nn
 
 from benchmarks.effectiveness.tables import read_target
 from benchmarks.effectiveness.workload import Function, Workload
-from benchmarks.tpc_data import DATA
+from benchmarks.tpc.data import DATA
 
 Floats = NDArray[np.float64]
 

@@ -23,9 +23,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from benchmarks.demo.tables import ROW_GROUP_ROWS
-from benchmarks.effectiveness.environment import environment
 from benchmarks.enrichment.case import Case, Measured, measure
-from benchmarks.tpc_data import tpc_table, write_parquet
+from benchmarks.environment import environment
+from benchmarks.tpc.data import tpc_table, write_parquet
 from skipml.metadata import hulls
 
 RESULTS = Path(__file__).with_name("results")

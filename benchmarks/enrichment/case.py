@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import skipml
-from benchmarks.tpc_data import ROOT
+from benchmarks.tpc.data import ROOT
 from skipml.metadata.loading import load
 from skipml.metadata.storage import sidecar_path
 

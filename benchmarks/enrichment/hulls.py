@@ -30,9 +30,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from scipy.spatial import ConvexHull, QhullError
 
-from benchmarks.effectiveness.environment import environment
 from benchmarks.effectiveness.tables import sliced_table
 from benchmarks.effectiveness.workload import load_workload
+from benchmarks.environment import environment
 from skipml.features import model_inputs
 from skipml.metadata import hulls
 

@@ -23,11 +23,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from benchmarks.effectiveness.environment import environment
+from benchmarks.environment import environment
 from benchmarks.kills.checks import Findings, check, leftovers
 from benchmarks.kills.lake import Lake
 from benchmarks.kills.worker import IDLE
-from benchmarks.tpc_data import ROOT
+from benchmarks.tpc.data import ROOT
 
 RESULTS = Path(__file__).with_name("results")
 LONGEST_SECONDS = 0.6

@@ -1,6 +1,6 @@
 """TPC-H and TPC-DS tables as Parquet files in generation order, made once and kept under .data/.
 
-usage: python -m benchmarks.tpc_data tpch:lineitem tpcds:store_sales [--scale 1] [--row-group-rows 10000]
+usage: python -m benchmarks.tpc.data tpch:lineitem tpcds:store_sales [--scale 1] [--row-group-rows 10000]
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import duckdb
 from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent.parent.parent
 DATA = ROOT / ".data"
 OVERLAY = ROOT / ".duckdb15"
 
@@ -60,7 +60,7 @@ def _generated(suite: str, scale: float) -> Path:
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    command = [sys.executable, str(Path(__file__).with_name("tpc_generate.py")), suite, str(scale), str(partial)]
+    command = [sys.executable, str(Path(__file__).with_name("generator.py")), suite, str(scale), str(partial)]
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns) as progress, _run(command) as process:
         task = progress.add_task(f"{suite} SF{scale:g}: generating", total=None)

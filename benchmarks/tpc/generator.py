@@ -1,6 +1,6 @@
-"""Generates TPC-H or TPC-DS with the DuckDB extension; run by tpc_data in a process of its own, under DuckDB 1.5.
+"""Generates TPC-H or TPC-DS with the DuckDB extension; run by data.py in a process of its own, under DuckDB 1.5.
 
-usage: tpc_generate.py (tpch|tpcds) SCALE FOLDER
+usage: generator.py (tpch|tpcds) SCALE FOLDER
 
 The extensions exist for DuckDB 1.5.5 only. Each is loaded from the file in its wheel, so that nothing is downloaded.
 Prints the name of each table once its Parquet file, in generation order, is written.
