@@ -154,7 +154,9 @@ class ScoreTest(Predicate):
         """What branch and bound makes of some of the blocks, beginning with what is remembered of all of them."""
         start = perf_counter()
         verifier, parts, memory = self.score.verifier, left[seen.block], budget.memory
-        key = key_of(verifier, seen) if memory is not None and left.any() else None
+        if not left.any():
+            return Outcome.evaluate_all(0, len(verifier.functionals))
+        key = key_of(verifier, seen) if memory is not None else None
         if memory is None or key is None:
             return branch_and_bound(verifier, seen.take(left), self, budget)
         before = memory.recall(key) or Known.nothing(len(parts), len(verifier.functionals))
