@@ -159,9 +159,9 @@ class ScoreTest(Predicate):
         key = key_of(verifier, seen) if memory is not None else None
         if memory is None or key is None:
             return branch_and_bound(verifier, seen.take(left), self, budget)
-        before = memory.recall(key) or Known.nothing(len(parts), len(verifier.functionals))
+        before = memory.recall(key) or Known.nothing(seen.lower, seen.upper, len(verifier.functionals))
         found, after = resume(verifier, seen.take(left), self, budget, before.take(parts))
-        memory.learn(key, after, parts)
+        memory.learn(key, before.updated(after, parts))
         return replace(found, seconds=perf_counter() - start)
 
     def _from_evidence(self, seen: Regions, is_open: Bools) -> Outcome:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from skipml.bounds.blocks import Blocks
 from skipml.bounds.budget import Budget, Meter
 from skipml.bounds.crown import LinearBounds
-from skipml.bounds.falsify import Opposite, Points, Test, reaches, try_points
+from skipml.bounds.falsify import Opposite, Test, reaches, try_points
 from skipml.bounds.leaves import Leaves
 from skipml.bounds.linear_over_polygons import at_centre, seconds_per_form, tighten
 from skipml.bounds.memory import Known
@@ -44,7 +44,8 @@ def branch_and_bound(verifier: Verifier, blocks: Blocks, test: Test, budget: Bud
     Sound because the leaves of a block cover its boxes, every decision rests on bounds of all its leaves, and bounds
     contain the computed values.
     """
-    return resume(verifier, blocks, test, budget, Known.nothing(len(blocks.block), len(verifier.functionals)))[0]
+    known = Known.nothing(blocks.lower, blocks.upper, len(verifier.functionals))
+    return resume(verifier, blocks, test, budget, known)[0]
 
 
 def resume(verifier: Verifier, blocks: Blocks, test: Test, budget: Budget, known: Known) -> tuple[Outcome, Known]:
@@ -61,84 +62,86 @@ class _Search:
     """The state of one run: what is known of each block, and the leaves that are still open."""
 
     def __init__(self, verifier: Verifier, blocks: Blocks, test: Test, budget: Budget, known: Known) -> None:
-        n, m, d = len(blocks.n_rows), len(verifier.functionals), blocks.lower.shape[1]
+        n = len(blocks.n_rows)
         self._verifier, self._test, self._budget = verifier, test, budget
         polygons = Polygons.of(blocks.hulls, verifier.network.dtype)
         self._polygons = polygons if len(polygons) else None
         self._meter = Meter(budget, blocks.n_rows, verifier.seconds_per_box + polygons.seconds_per_box)
         self._blocks, self._n_rows = blocks, blocks.n_rows
-        # in random order, so that the first blocks are a sample of the table
-        self._roots = np.argsort(np.random.default_rng(0).permutation(n)[blocks.block], kind="stable")
         self._decision = np.full(n, EVALUATE, np.int8)
         self._reason = np.full(n, Reason.BUDGET, np.int8)
         self._method = np.full(n, Method.NONE, np.int8)
         self._boxes, self._splits = np.zeros((2, n), np.int64)
-        self._before = known
-        self._low, self._high = np.full((len(blocks.block), m), np.inf), np.full((len(blocks.block), m), -np.inf)
         self._lowest, self._highest = known.lowest.copy(), known.highest.copy()
-        self._open = np.bincount(blocks.block, minlength=n)
         self._passed, self._failed = np.zeros((2, n), np.bool_)
         self._begun = np.zeros(n, np.bool_)
-        self._finished = self._open == 0
+        self._leaves = _leaves(known, blocks)
+        self._fresh = self._leaves.take(slice(0))
+        self._open = np.bincount(self._leaves.block, minlength=n)
+        self._finished = np.bincount(blocks.block, minlength=n) == 0
         self._reason[self._finished] = Reason.NOT_TRIED
-        none, box, value, number = np.zeros(0), np.zeros((0, d)), np.zeros((0, m)), np.zeros(0, np.int64)
-        self._leaves = Leaves(box, box, number, number, value, value, box, none)
+        self._closed: list[Leaves] = []
 
     def run(self) -> None:
         """Bound boxes of blocks and split open leaves by turns until all is decided or the budget is used up: what the
         first blocks save pays for the others.
         """
         self._remember()
-        for_roots = for_leaves = 0
+        for_fresh = for_leaves = 0
         while wave := self._meter.next_wave(deep=len(self._leaves) > 0):
-            if len(self._roots) and (for_roots <= for_leaves or not len(self._leaves)):
-                for_roots += wave
-                self._bound_roots(wave)
+            if len(self._fresh) and (for_fresh <= for_leaves or not len(self._leaves)):
+                for_fresh += wave
+                self._bound_fresh(wave)
             elif len(self._leaves) and wave > 1:
                 for_leaves += wave
                 self._split_leaves(wave // 2)
             else:
                 break
-        self._widen(self._roots, -np.inf, np.inf)
+        self._closed += [self._fresh, self._leaves]
 
     @property
     def known(self) -> Known:
-        """What is known of the boxes, tightened by what was known before."""
+        """What is known of the boxes in the end."""
+        found = Leaves.joined(self._closed)
         return Known(
-            np.maximum(self._low, self._before.lower),
-            np.minimum(self._high, self._before.upper),
-            self._lowest,
-            self._highest,
+            lower=found.lower,
+            upper=found.upper,
+            root=found.root,
+            low=found.low,
+            high=found.high,
+            bounded=found.bounded,
+            slope=found.slope,
+            lowest=self._lowest,
+            highest=self._highest,
         )
 
     def _remember(self) -> None:
-        """Close the boxes that what is known already decides, and give up where it shows that nothing can be proved.
+        """Close the leaves that what is known already decides, and give up where it shows that nothing can be proved.
 
-        Sound because known bounds are bounds.
+        Sound because known bounds are bounds, and a block all of whose leaves are empty has no row with a score.
         """
-        every, block = np.arange(len(self._blocks.block)), self._blocks.block
-        self._reached(every)
-        self._give_up_falsified(block)
-        left = self._close(every, block, self._before.lower, self._before.upper)
-        self._method[block[np.isfinite(self._before.lower).all(axis=1)]] = Method.CROWN
-        self._roots = self._roots[left[self._roots]]
+        self._retire(np.flatnonzero((self._open == 0) & ~self._finished), closed=0)
+        self._reached(np.arange(len(self._lowest)))
+        self._give_up_falsified(self._blocks.block)
+        leaves = self._leaves
+        self._method[leaves.block[leaves.bounded]] = Method.CROWN
+        leaves = leaves.take(self._close(leaves))
+        self._leaves, fresh = leaves.take(leaves.bounded), leaves.take(~leaves.bounded)
+        lowest, highest = self._lowest[self._leaves.root], self._highest[self._leaves.root]
+        self._leaves.promise[:] = _nearness(self._test, self._leaves, lowest, highest)
+        # in random order, so that the first blocks are a sample of the table
+        order = np.random.default_rng(0).permutation(len(self._n_rows))
+        self._fresh = fresh.take(np.argsort(order[fresh.block], kind="stable"))
 
-    def _bound_roots(self, wave: int) -> None:
+    def _bound_fresh(self, wave: int) -> None:
         """Bound boxes of the blocks as they are."""
-        now, self._roots = self._roots[:wave], self._roots[wave:]
-        left = ~self._finished[self._blocks.block[now]]
-        self._widen(now[~left], -np.inf, np.inf)
-        root = now[left]
-        block = self._blocks.block[root]
-        lower, upper = self._cast(self._blocks.lower[root]), self._cast(self._blocks.upper[root])
-        lower, upper, left = self._shrink(lower, upper, block)
-        self._count(block, Method.INTERVAL)
-        lower, upper, root, block = lower[left], upper[left], root[left], block[left]
-        low, high = self._verifier.interval(lower, upper)
-        np.maximum(low, self._before.lower[root], out=low)
-        np.minimum(high, self._before.upper[root], out=high)
-        left = self._close(root, block, low, high)
-        self._bound(lower[left], upper[left], root[left], (low[left], high[left]), Method.CROWN)
+        leaves, self._fresh = self._fresh.take(slice(wave)), self._fresh.take(slice(wave, None))
+        leaves = leaves.take(self._unfinished(leaves))
+        leaves = self._shrink(replace(leaves, lower=self._cast(leaves.lower), upper=self._cast(leaves.upper)))
+        self._count(leaves.block, Method.INTERVAL)
+        low, high = self._verifier.interval(leaves.lower, leaves.upper)
+        leaves = replace(leaves, low=np.maximum(low, leaves.low), high=np.minimum(high, leaves.high))
+        self._bound(leaves.take(self._close(leaves)), Method.CROWN)
 
     def _split_leaves(self, wave: int) -> None:
         """Split open leaves, those of the blocks nearest to a proof first."""
@@ -162,15 +165,15 @@ class _Search:
 
     def outcome(self) -> Outcome:
         """What is known at the end."""
-        self._widen(self._leaves.root, self._leaves.low, self._leaves.high)
-        low, high = np.full((2, len(self._n_rows), self._low.shape[1]), [[[np.inf]], [[-np.inf]]])
-        np.minimum.at(low, self._blocks.block, self.known.lower)
-        np.maximum.at(high, self._blocks.block, self.known.upper)
-        nothing = np.all(low > high, axis=1, keepdims=True)
+        (low, high), block = self.known.bounds(), self._blocks.block
+        lower, upper = np.full((2, len(self._n_rows), low.shape[1]), [[[np.inf]], [[-np.inf]]])
+        np.minimum.at(lower, block, low)
+        np.maximum.at(upper, block, high)
+        nothing = np.all(lower > upper, axis=1, keepdims=True)
         return Outcome(
             decision=self._decision,
-            lower=np.where(nothing, -np.inf, low),
-            upper=np.where(nothing, np.inf, high),
+            lower=np.where(nothing, -np.inf, lower),
+            upper=np.where(nothing, np.inf, upper),
             boxes=self._boxes,
             method=self._method,
             reason=self._reason,
@@ -192,9 +195,7 @@ class _Search:
         for _ in range(times):
             leaves = self._halved(leaves)
         np.add.at(self._splits, leaves.block, 1)
-        lower, upper, full = self._shrink(leaves.lower, leaves.upper, leaves.block)
-        leaves = leaves.take(full)
-        self._bound(lower[full], upper[full], leaves.root, (leaves.low, leaves.high), Method.BRANCH)
+        self._bound(self._shrink(leaves), Method.BRANCH)
 
     def _halved(self, leaves: Leaves) -> Leaves:
         """The halves of leaves; a single point stays. Sound as `_split` is."""
@@ -207,36 +208,42 @@ class _Search:
         left, right = leaves.upper.copy(), leaves.lower.copy()
         left[row, side], right[row, side] = middle, self._next(middle, np.inf)
         np.add.at(self._open, leaves.block, 1)
-        return rest.joined(replace(leaves, upper=left)).joined(replace(leaves, lower=right))
+        return Leaves.joined([rest, replace(leaves, upper=left), replace(leaves, lower=right)])
 
-    def _shrink(self, lower: Floats, upper: Floats, block: Indices) -> tuple[Floats, Floats, Bools]:
-        """Boxes [L, d] cut down by the polygons of their blocks, and which are not empty [L]; empty ones are closed.
+    def _shrink(self, leaves: Leaves) -> Leaves:
+        """Leaves cut down by the polygons of their blocks; empty ones are closed and left out.
 
         Sound because no row lies in what is cut off, and casting is monotone.
         """
         if self._polygons is None:
-            return lower, upper, np.ones(len(block), np.bool_)
-        lower, upper, empty = self._polygons.shrink(lower, upper, block)
-        self._retire(block[empty])
-        return self._cast(lower), self._cast(upper), ~empty
+            return leaves
+        lower, upper, empty = self._polygons.shrink(leaves.lower, leaves.upper, leaves.block)
+        self._retire(leaves.block[empty])
+        return replace(leaves, lower=self._cast(lower), upper=self._cast(upper)).take(~empty)
 
-    def _bound(self, lower: Floats, upper: Floats, root: Indices, known: tuple[Floats, Floats], method: Method) -> None:
-        """Bound boxes [L, d] by CROWN and close what is decided; what is not becomes leaves. `known` are bounds [L, m]
-        of boxes around them.
+    def _bound(self, leaves: Leaves, method: Method) -> None:
+        """Bound leaves by CROWN and close what is decided; the others are worked on. Their bounds so far are those of
+        boxes around them.
 
         Sound because bounds of a larger box hold for a smaller one, so the tighter of two may be taken.
         """
-        block = self._blocks.block[root]
-        bounds = self._verifier.crown(lower, upper)
-        np.maximum(bounds.lower, known[0], out=bounds.lower)
-        np.minimum(bounds.upper, known[1], out=bounds.upper)
-        self._count(block, method)
-        left = self._close(root, block, bounds.lower, bounds.upper)
-        lower, upper, root, block, bounds = lower[left], upper[left], root[left], block[left], bounds.take(left)
+        bounds = self._verifier.crown(leaves.lower, leaves.upper)
+        np.maximum(bounds.lower, leaves.low, out=bounds.lower)
+        np.minimum(bounds.upper, leaves.high, out=bounds.upper)
+        self._count(leaves.block, method)
+        leaves = replace(
+            leaves,
+            low=bounds.lower,
+            high=bounds.upper,
+            bounded=np.ones(len(leaves), np.bool_),
+            slope=np.abs(bounds.slope_upper).sum(axis=1),
+            promise=np.zeros(len(leaves)),
+        )
+        left = self._close(leaves)
+        leaves, bounds = leaves.take(left), bounds.take(left)
+        block = leaves.block
         self._finish(block[np.isinf(bounds.lower).any(axis=1) | np.isinf(bounds.upper).any(axis=1)], Reason.OVERFLOW)
-        self._finish(block[(lower == upper).all(axis=1)], Reason.DEGENERATE)
-        slope, promise = np.zeros_like(lower), np.zeros(len(root))
-        leaves = Leaves(lower, upper, root, block, bounds.lower, bounds.upper, slope, promise)
+        self._finish(block[(leaves.lower == leaves.upper).all(axis=1)], Reason.DEGENERATE)
         left = self._unfinished(leaves)
         leaves, bounds = leaves.take(left), bounds.take(left)
         self._probe(leaves, bounds, climb=method is Method.CROWN)
@@ -245,7 +252,7 @@ class _Search:
         leaves = leaves.take(left)
         if method is Method.CROWN:
             leaves = self._tighten(leaves, bounds.take(left))
-        self._leaves = self._leaves.joined(leaves)
+        self._leaves = Leaves.joined([self._leaves, leaves])
 
     def _tighten(self, leaves: Leaves, bounds: LinearBounds) -> Leaves:
         """Close the leaves whose linear bounds decide the test over the polygons -> those left.
@@ -265,37 +272,36 @@ class _Search:
         low, high = tighten(bounds.take(now), leaves.lower[now], leaves.upper[now], cuts, wanted)
         leaves.low[now], leaves.high[now] = low, high
         self._meter.spent(low.shape[1] * np.count_nonzero(wanted) * seconds_per_form(cuts.polygons))
-        return leaves.take(self._close(leaves.root, leaves.block, leaves.low, leaves.high))
+        return leaves.take(self._close(leaves))
 
     def _decides(self, low: Floats, high: Floats) -> Bools:
         """Whether bounds [L, m] of a leaf are what is wanted [L]."""
         decided = self._test.never(low, high)
         return decided | self._test.always(low, high) if self._budget.prove_keep else decided
 
-    def _close(self, root: Indices, block: Indices, low: Floats, high: Floats) -> Bools:
-        """Close the leaves whose bounds [L, m] decide the test, and their blocks with the last leaf -> which leaves are
-        left [L].
+    def _close(self, leaves: Leaves) -> Bools:
+        """Close the leaves whose bounds decide the test, and their blocks with the last leaf -> which are left [L].
 
         Sound because a block is decided only once all its leaves are closed, SKIP if none of them can pass, KEEP if
         none can fail.
         """
-        never = self._test.never(low, high)
-        always = self._test.always(low, high) & ~never
+        never = self._test.never(leaves.low, leaves.high)
+        always = self._test.always(leaves.low, leaves.high) & ~never
         closed = never | always
-        self._failed[block[never]] = True
-        self._passed[block[always]] = True
-        self._retire(block[closed])
-        self._give_up_falsified(block)
-        done: Bools = closed | self._finished[block]
-        self._widen(root[done], low[done], high[done])
+        self._failed[leaves.block[never]] = True
+        self._passed[leaves.block[always]] = True
+        self._retire(leaves.block[closed])
+        self._give_up_falsified(leaves.block)
+        done: Bools = closed | self._finished[leaves.block]
+        self._closed.append(leaves.take(done))
         return ~done
 
-    def _retire(self, block: Indices) -> None:
+    def _retire(self, block: Indices, closed: int = 1) -> None:
         """Decide the blocks whose last leaf is closed; `block` [L] are those of the leaves closed now.
 
         Sound because a block without a row that has a score is SKIP.
         """
-        np.subtract.at(self._open, block, 1)
+        np.subtract.at(self._open, block, closed)
         whole = np.flatnonzero(np.bincount(block, minlength=len(self._finished)))
         whole = whole[(self._open[whole] == 0) & ~self._finished[whole]]
         skipped, kept = whole[~self._passed[whole]], whole[self._passed[whole] & ~self._failed[whole]]
@@ -324,7 +330,7 @@ class _Search:
             np.minimum.at(self._lowest, leaves.root[inside], points.lowest[points.inside])
             np.maximum.at(self._highest, leaves.root[inside], points.highest[points.inside])
             self._reached(leaves.root[inside])
-            near = _nearness(test, bounds.take(todo), points)
+            near = _nearness(test, leaves.take(todo), points.lowest, points.highest)
             better = near >= leaves.promise[todo]
             leaves.slope[todo[better]], leaves.promise[todo[better]] = points.slope[better], near[better]
 
@@ -345,15 +351,10 @@ class _Search:
         self._reason[block] = reason
 
     def _unfinished(self, leaves: Leaves) -> Bools:
-        """Which leaves [L] belong to blocks still worked on; the bounds of the others are noted."""
+        """Which leaves [L] belong to blocks still worked on; the others are closed as they are."""
         done: Bools = self._finished[leaves.block]
-        self._widen(leaves.root[done], leaves.low[done], leaves.high[done])
+        self._closed.append(leaves.take(done))
         return ~done
-
-    def _widen(self, root: Indices, low: Floats | float, high: Floats | float) -> None:
-        """Extend the known bounds of boxes by those of a leaf. Sound because the leaves of a box cover it."""
-        np.minimum.at(self._low, root, low)
-        np.maximum.at(self._high, root, high)
 
     def _count(self, block: Indices, method: Method) -> None:
         self._method[block] = method
@@ -382,16 +383,32 @@ def _widest(leaves: Leaves) -> Indices:
     return np.asarray(np.argmax(np.where(width > 0, weight * width, -1.0), axis=1), np.int64)
 
 
-def _nearness(test: Test, bounds: LinearBounds, points: Points) -> Floats:
-    """How much of the gap between the values seen and the bounds may stay for the test to pass never [L], from 0 to
-    1.
+def _nearness(test: Test, leaves: Leaves, lowest: Floats, highest: Floats) -> Floats:
+    """How much of the gap between the values seen [L, m] and the bounds may stay for the test to pass never [L], from 0
+    to 1.
     """
-    enough, too_much = np.zeros(len(points.passed)), np.ones(len(points.passed))
-    for _ in range(_BISECTIONS):
-        share = (enough + too_much) * 0.5
-        gap = share[:, None]
-        low = points.lowest + gap * (bounds.lower - points.lowest)
-        high = points.highest + gap * (bounds.upper - points.highest)
-        proved = test.never(low, high)
-        enough, too_much = np.where(proved, share, enough), np.where(proved, too_much, share)
+    enough, too_much = np.zeros(len(leaves)), np.ones(len(leaves))
+    with np.errstate(invalid="ignore"):  # infinite bounds, of which nothing is proved
+        middle = (leaves.low + leaves.high) * 0.5
+        lowest, highest = (np.where(np.isfinite(seen), seen, middle) for seen in (lowest, highest))
+        for _ in range(_BISECTIONS):
+            share = (enough + too_much) * 0.5
+            gap = share[:, None]
+            proved = test.never(lowest + gap * (leaves.low - lowest), highest + gap * (leaves.high - highest))
+            enough, too_much = np.where(proved, share, enough), np.where(proved, too_much, share)
     return enough
+
+
+def _leaves(known: Known, blocks: Blocks) -> Leaves:
+    """The leaves that are known, in the blocks of their boxes."""
+    return Leaves(
+        lower=known.lower,
+        upper=known.upper,
+        root=known.root,
+        block=blocks.block[known.root],
+        low=known.low,
+        high=known.high,
+        bounded=known.bounded,
+        slope=known.slope,
+        promise=np.zeros(len(known.root)),
+    )

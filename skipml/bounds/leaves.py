@@ -1,7 +1,8 @@
-"""The boxes that branch and bound still works on."""
+"""The boxes that branch and bound divides the blocks into."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,8 +16,8 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Leaves:
-    """Boxes not decided yet [L, d], the first box and the block that each is a part of [L], bounds [L, m], the slope
-    [L, d] to split by and how near to a proof they are [L].
+    """Boxes [L, d], the first box and the block that each is a part of [L], bounds of the values of its rows [L, m],
+    whether these are CROWN's [L], the slope [L, d] to split by and how near to a proof it is [L].
     """
 
     lower: Floats
@@ -25,6 +26,7 @@ class Leaves:
     block: Indices
     low: Floats
     high: Floats
+    bounded: Bools
     slope: Floats
     promise: Floats
 
@@ -32,10 +34,10 @@ class Leaves:
         """Some of them, chosen by a mask [L], by number or by place."""
         return replace(self, **{name: array[chosen] for name, array in self._arrays().items()})
 
-    def joined(self, other: Leaves) -> Leaves:
-        """These and others."""
-        theirs = other._arrays()
-        return replace(self, **{name: np.concatenate([array, theirs[name]]) for name, array in self._arrays().items()})
+    @classmethod
+    def joined(cls, parts: Sequence[Leaves]) -> Leaves:
+        """All of one or more."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
 
     def _arrays(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}

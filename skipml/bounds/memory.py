@@ -1,5 +1,5 @@
 """What runs of branch and bound have found out, for the next one: bounds of the values over boxes do not depend on the
-test, so a second filter on the same model over the same blocks begins where the first one stopped.
+test, so a second filter on the same model over the same blocks begins with the leaves that the first one has made.
 
 Keys are hashes of everything that bounds depend on: the network, the functionals, the boxes and the polygons. Nothing
 can be stale: what changes has another key.
@@ -11,6 +11,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,53 +21,115 @@ from skipml.bounds.verifier import Verifier
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
+Indices = NDArray[np.int64]
 
 _CAPACITY = 1 << 26
+_MOST_LEAVES = 512
+"""Of one box: more take longer to compare than they save."""
 _LARGEST = 1 << 26
 """Bytes of boxes and polygons beyond which hashing them takes longer than it may save."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Known:
-    """Of M boxes and m values: `lower`, `upper` [M, m] bound the values of all rows; `lowest`, `highest` [M, m] are
-    values that points of the box have, inf and -inf where none was tried.
+    """Of M boxes and m values: the L leaves that they are divided into, boxes `lower`, `upper` [L, d] of `root` [L],
+    which together hold all their rows, with bounds `low`, `high` [L, m] of the values of these, whether CROWN made them
+    [L] and the slope [L, d] to split by; `lowest`, `highest` [M, m] are values that points of a box have, inf and -inf
+    where none was tried.
     """
 
     lower: Floats
     upper: Floats
+    root: Indices
+    low: Floats
+    high: Floats
+    bounded: Bools
+    slope: Floats
     lowest: Floats
     highest: Floats
 
     @classmethod
-    def nothing(cls, n: int, m: int) -> Known:
-        """Nothing is known of n boxes and m values."""
+    def nothing(cls, lower: Floats, upper: Floats, m: int) -> Known:
+        """Nothing is known of boxes `lower`, `upper` [M, d] and m values."""
+        n = len(lower)
         infinite = np.full((n, m), np.inf)
-        return cls(-infinite, infinite, infinite.copy(), -infinite)
+        return cls(
+            lower=lower,
+            upper=upper,
+            root=np.arange(n),
+            low=-infinite,
+            high=infinite,
+            bounded=np.zeros(n, np.bool_),
+            slope=np.zeros(lower.shape),
+            lowest=infinite.copy(),
+            highest=-infinite,
+        )
 
     def take(self, chosen: Bools) -> Known:
-        """That of some of the boxes, chosen by a mask [M]."""
-        return Known(*(array[chosen] for array in self._arrays))
+        """That of some of the boxes, chosen by a mask [M], numbered anew."""
+        leaves = chosen[self.root]
+        number = np.cumsum(chosen) - 1
+        arrays = {name: getattr(self, name)[leaves] for name in _OF_LEAVES}
+        arrays["root"] = number[arrays["root"]]
+        return Known(**arrays, lowest=self.lowest[chosen], highest=self.highest[chosen])
 
-    def tightened(self, other: Known, chosen: Bools) -> Known:
-        """The same with what is known of the boxes chosen by a mask [M].
+    def updated(self, other: Known, chosen: Bools) -> Known:
+        """The same with what is known now of the boxes chosen by a mask [M].
 
-        Sound because of two bounds of the same values the tighter holds too.
+        Sound because all leaves of a box come from one of the two.
         """
-        lower, upper, lowest, highest = (array.copy() for array in self._arrays)
-        lower[chosen] = np.maximum(lower[chosen], other.lower)
-        upper[chosen] = np.minimum(upper[chosen], other.upper)
+        kept, number = ~chosen[self.root], np.flatnonzero(chosen)
+        arrays = {
+            name: np.concatenate([getattr(self, name)[kept], mine])
+            for name in _OF_LEAVES
+            for mine in [number[other.root] if name == "root" else getattr(other, name)]
+        }
+        lowest, highest = self.lowest.copy(), self.highest.copy()
         lowest[chosen] = np.minimum(lowest[chosen], other.lowest)
         highest[chosen] = np.maximum(highest[chosen], other.highest)
-        return Known(lower, upper, lowest, highest)
+        return Known(**arrays, lowest=lowest, highest=highest)
+
+    def compacted(self, most: int) -> Known:
+        """The same with one leaf in place of those of a box that has more than `most`.
+
+        Sound because it holds all of them, and so do its bounds.
+        """
+        many = np.bincount(self.root, minlength=len(self.lowest)) > most
+        if not many.any():
+            return self
+        kept, number = ~many[self.root], np.flatnonzero(many)
+        order = np.argsort(self.root[~kept], kind="stable")
+        starts = np.flatnonzero(np.diff(self.root[~kept][order], prepend=-1))
+
+        def merged(name: str, how: np.ufunc) -> Any:
+            return how.reduceat(getattr(self, name)[~kept][order], starts, axis=0)
+
+        one = {
+            "lower": merged("lower", np.minimum),
+            "upper": merged("upper", np.maximum),
+            "root": number,
+            "low": merged("low", np.minimum),
+            "high": merged("high", np.maximum),
+            "bounded": merged("bounded", np.logical_and),
+            "slope": merged("slope", np.maximum),
+        }
+        arrays = {name: np.concatenate([getattr(self, name)[kept], one[name]]) for name in _OF_LEAVES}
+        return Known(**arrays, lowest=self.lowest, highest=self.highest)
+
+    def bounds(self) -> tuple[Floats, Floats]:
+        """Those of each box [M, m]; inf, -inf where a box has no leaf, hence no row. Sound as the leaves' are."""
+        low, high = np.full((2, *self.lowest.shape), [[[np.inf]], [[-np.inf]]])
+        np.minimum.at(low, self.root, self.low)
+        np.maximum.at(high, self.root, self.high)
+        return low, high
 
     @property
     def nbytes(self) -> int:
         """Memory that the arrays take."""
-        return sum(array.nbytes for array in self._arrays)
+        return sum(getattr(self, name).nbytes for name in self.__slots__)
 
-    @property
-    def _arrays(self) -> tuple[Floats, ...]:
-        return self.lower, self.upper, self.lowest, self.highest
+
+_OF_LEAVES = ("lower", "upper", "root", "low", "high", "bounded", "slope")
 
 
 class Memory:
@@ -86,13 +149,12 @@ class Memory:
                 self._entries.move_to_end(key)
             return known
 
-    def learn(self, key: bytes, known: Known, chosen: Bools) -> None:
-        """Add what is known of the boxes chosen by a mask [M]."""
+    def learn(self, key: bytes, known: Known) -> None:
+        """Put what is known now of all boxes in place of what was."""
         with self._lock:
             old = self._entries.pop(key, None)
             self._held -= old.nbytes if old is not None else 0
-            base = old if old is not None else Known.nothing(len(chosen), known.lower.shape[1])
-            self._entries[key] = new = base.tightened(known, chosen)
+            self._entries[key] = new = known.compacted(_MOST_LEAVES)
             self._held += new.nbytes
             while self._held > self._capacity:
                 self._held -= self._entries.popitem(last=False)[1].nbytes

@@ -100,8 +100,17 @@ def _contradicted(predicate: Predicate, case: _Case, memory: Memory, what: str) 
         return [f"{what}: nothing is remembered"]
     rows = case.rows[:, :, [case.regions.columns.index(name) for name in predicate.score.inputs]]
     values = predicate.score.evaluate(rows.reshape(-1, 2)).reshape(*rows.shape[:2], -1)
-    wrong = ((values < known.lower[:, None]) | (values > known.upper[:, None])).any(axis=(1, 2))
-    return [f"{what}: box {i} has a score outside of what is remembered" for i in np.flatnonzero(wrong)]
+    low, high = known.bounds()
+    wrong = ((values < low[:, None]) | (values > high[:, None])).any(axis=(1, 2))
+    found = [f"{what}: box {i} has a score outside of what is remembered" for i in np.flatnonzero(wrong)]
+    covered = np.zeros(rows.shape[:2], np.bool_)
+    for leaf, root in enumerate(known.root.tolist()):
+        mine = rows[root].astype(np.float32)
+        here = ((mine >= known.lower[leaf]) & (mine <= known.upper[leaf])).all(axis=1)
+        covered[root] |= here
+        if ((values[root][here] < known.low[leaf]) | (values[root][here] > known.high[leaf])).any():
+            found.append(f"{what}: leaf {leaf} has a score outside of what is remembered")
+    return found + [f"{what}: a row of box {i} is in no leaf" for i in np.flatnonzero(~covered.all(axis=1))]
 
 
 def remembered(_: Path) -> list[str]:

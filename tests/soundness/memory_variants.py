@@ -59,14 +59,31 @@ def _any_polygons(patch: Patch) -> None:
 
 @variant("memory", "what was found out is about the boxes that were asked for")
 def _of_other_boxes(patch: Patch) -> None:
-    real = Known.tightened
+    real = Known.updated
 
-    def tightened(known: Known, other: Known, chosen: NDArray[np.bool_]) -> Known:
-        return real(known, other, np.roll(chosen, 1))
+    def updated(known: Known, other: Known, chosen: NDArray[np.bool_]) -> Known:
+        number = np.flatnonzero(chosen)
+        order = np.arange(len(chosen))
+        order[number] = np.roll(number, 1)
+        found = real(known, other, chosen)
+        return replace(found, root=order[found.root])
 
-    patch.setattr(Known, "tightened", tightened)
+    patch.setattr(Known, "updated", updated)
 
 
-@variant("memory", "the bounds of a box are those of all its leaves")
+@variant("memory", "the leaves of a box hold all its rows")
 def _some_leaves(patch: Patch) -> None:
-    patch.setattr(branch._Search, "_unfinished", lambda search, leaves: ~search._finished[leaves.block])
+    def unfinished(search: Any, leaves: Any) -> Any:
+        return ~search._finished[leaves.block]
+
+    patch.setattr(branch._Search, "_unfinished", unfinished)
+
+
+@variant("memory", "a leaf in place of many holds all of them")
+def _one_of_many_leaves(patch: Patch) -> None:
+    def compacted(known: Known, most: int) -> Known:
+        _, first = np.unique(known.root, return_index=True)
+        one = {name: getattr(known, name)[first] for name in memory._OF_LEAVES}
+        return Known(**one, lowest=known.lowest, highest=known.highest)
+
+    patch.setattr(Known, "compacted", compacted)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from skipml import decisions, features, footers, predicates, scores
 from skipml.bounds import branch, crown, interval, rounding, verifier
+from skipml.bounds.leaves import Leaves
 from skipml.bounds.outcome import KEEP, SKIP, Method, Outcome, Reason
 from skipml.engines import conditions, inputs, parameters, planner, pushdown, virtual
 from skipml.engines.dialect import expression
@@ -115,10 +116,10 @@ def _steep_lower_line(patch: Patch) -> None:
 def _dropped_leaf(patch: Patch) -> None:
     real = branch._Search._bound
 
-    def bound(self: Any, lower: Floats, upper: Floats, block: Any, known: Any, method: Method) -> None:
-        half = len(block) // 2 if method is Method.BRANCH else len(block)
-        np.subtract.at(self._open, block[half:], 1)
-        real(self, lower[:half], upper[:half], block[:half], (known[0][:half], known[1][:half]), method)
+    def bound(self: Any, leaves: Leaves, method: Method) -> None:
+        half = len(leaves) // 2 if method is Method.BRANCH else len(leaves)
+        np.subtract.at(self._open, leaves.block[half:], 1)
+        real(self, leaves.take(slice(half)), method)
 
     patch.setattr(branch._Search, "_bound", bound)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -34,9 +34,7 @@ from skipml.metadata.refine import refine
 from skipml.regions import from_refined
 
 BASELINE = "PyTorch"
-NAMES = ("min-max", "hull 13 B", "hull 45 B", "hull 13 B, 64 boxes", "score map 32 B", "score map 256 B")
-_FILTERS = 24
-"""Of each network, evenly spaced among those of the first bin."""
+NAMES = ("min-max", "hull 13 B", "hull 13 B, 64 boxes", "score map 32 B", "score map 256 B")
 _FUNCTION = "published_model"
 
 
@@ -60,7 +58,8 @@ class _Run:
     def __init__(self, net: Network, connection: duckdb.DuckDBPyConnection, method: Method | None, root: Path) -> None:
         self._net, self._connection, self._method, self._root = net, connection, method, root
         # What is left is scored by PyTorch, so that this is what verification may save.
-        self._budget = Budget(SCORING_SECONDS_PER_ROW, share=_SHARE, memory=Memory())
+        self._memory = Memory()
+        self._budget = Budget(SCORING_SECONDS_PER_ROW, share=_SHARE, memory=self._memory)
         self.name = BASELINE if method is None else method.name
         self.seconds = self.planning = 0.0
         self.left: list[float] = []
@@ -70,10 +69,17 @@ class _Run:
         started = time.perf_counter()
         kept = None if self._method is None else self._kept(f)
         self.planning += time.perf_counter() - started
-        found = self._connection.execute(self._sql(f, kept)).to_arrow_table()
+        found: pa.Table = self._connection.execute(self._sql(f, kept)).to_arrow_table()
         self.seconds += time.perf_counter() - started
         self.left.append(1.0 if kept is None else len(kept) / len(f.matches))
         return sorted(zip(*(column.to_pylist() for column in found.columns), strict=True))
+
+    def warm_up(self, f: Filter) -> None:
+        """Load code and files once; what is found out about scores is forgotten again."""
+        self.rows(f)
+        self.seconds = self.planning = 0.0
+        self.left.clear()
+        self._memory.forget()
 
     def _kept(self, f: Filter) -> NDArray[np.int64]:
         """The row groups that are left."""
@@ -95,9 +101,8 @@ _SHARE = 0.1
 
 
 def timings(net: Network, seed: int, tick: Callable[[], None]) -> Iterator[Timing]:
-    """Every system on some filters, by turns; raises AssertionError where two give other rows."""
+    """Every system on the filters of the first bin, by turns; raises AssertionError where two give other rows."""
     chosen = [f for f in net.filters if f.bin == BINS[0] and f.skippable.any()]
-    chosen = [chosen[i] for i in np.unique(np.linspace(0, len(chosen) - 1, _FILTERS).astype(np.int64))]
     module = trained(net.function, net.depth, read_rows(net.function)[0], seed)
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
@@ -109,7 +114,8 @@ def timings(net: Network, seed: int, tick: Callable[[], None]) -> Iterator[Timin
             stored(method, net.path, net.model, root)
         runs = [_Run(net, connection, None, Path(folder))]
         runs += [_Run(net, connection, method, root) for method, root in zip(methods, roots, strict=True)]
-        _warm_up(runs, chosen[0])
+        for run in runs:
+            run.warm_up(chosen[0])
         for i, f in enumerate(chosen):
             turn = i % len(runs)
             found = {run.name: run.rows(f) for run in (*runs[turn:], *runs[:turn])}
@@ -127,15 +133,6 @@ def timings(net: Network, seed: int, tick: Callable[[], None]) -> Iterator[Timin
                 planning=round(run.planning, 5),
                 blocks_left=round(float(np.mean(run.left)), 4),
             )
-
-
-def _warm_up(runs: Sequence[_Run], f: Filter) -> None:
-    """Load code and files once; what is found out about scores is forgotten again."""
-    for run in runs:
-        run.rows(f)
-        run.seconds = run.planning = 0.0
-        run.left.clear()
-        run._budget.memory.forget()
 
 
 def _register(connection: duckdb.DuckDBPyConnection, module: nn.Sequential, n_inputs: int) -> None:
