@@ -1,23 +1,74 @@
-"""The standard query texts of a suite, taken from the DuckDB extension and kept under .data/."""
+"""Standard queries, which call no model: through skipml they must give DuckDB's rows in DuckDB's time."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from pathlib import Path
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
-from benchmarks.tpc.data import DATA, overlay_environment
+import duckdb
 
-_GENERATOR = Path(__file__).resolve().parent.parent / "generator.py"
+import skipml
+from benchmarks.tpc.data import tpc_tables
+from benchmarks.tpc.queries.models import register_models
+from benchmarks.tpc.queries.turns import by_turns, check_same, rows_of
+from benchmarks.tpc.queries.views import create_views
+from benchmarks.tpc.suite import Suite
 
 
-def standard_queries(suite: str) -> dict[str, str]:
-    """SQL by name, q01 to q22 or q99. The extension knows the texts, and runs in a process of its own."""
-    path = DATA / f"{suite}-queries.json"
-    if not path.exists():
-        path.parent.mkdir(exist_ok=True)
-        command = [sys.executable, str(_GENERATOR), suite, "queries"]
-        done = subprocess.run(command, stdout=subprocess.PIPE, text=True, env=overlay_environment(), check=True)
-        path.write_text(done.stdout)
-    return {f"q{number:02}": text for number, text in json.loads(path.read_text())}
+@dataclass(frozen=True, slots=True)
+class Standard:
+    """One standard query: seconds of the fastest run, plain and through skipml; and what skipml's analysis of it takes
+    in a database of which a view calls a model, so that any query might.
+    """
+
+    query: str
+    rows: int
+    plain: float
+    skipml: float
+    analysis: float
+
+    @property
+    def ratio(self) -> float:
+        """How many times as long the query takes through skipml."""
+        return self.skipml / self.plain
+
+
+def measure_standard(
+    suite: Suite, queries: Mapping[str, str], scale: float, runs: int, tick: Callable[[], None]
+) -> list[Standard]:
+    """Run queries by name on plain DuckDB and, in another database, through skipml with the suite's models registered;
+    `tick` is called runs + 1 times per query.
+
+    Raises ResultsDifferError where skipml gives another list of rows. Rows are compared on one thread: there DuckDB
+    adds floats, and breaks the ties that ORDER BY leaves, in one order.
+    """
+    with duckdb.connect() as plain, skipml.connect() as ours:
+        register_models(ours, suite, scale)
+        for connection in (plain, ours):
+            create_views(connection, tpc_tables(suite.name, scale=scale))
+            connection.execute("SET threads = 1")
+        rows = {name: _compared(plain, ours, name, sql, tick) for name, sql in queries.items()}
+        for connection in (plain, ours):
+            connection.execute("RESET threads")
+        times = {name: by_turns((plain, ours), sql, runs, tick=tick) for name, sql in queries.items()}
+        _create_view_with_model(ours, suite)
+        analysis = {name: min(ours.explain(sql).seconds for _ in range(2)) for name, sql in queries.items()}
+    return [
+        Standard(name, rows[name], plain=times[name][0], skipml=times[name][1], analysis=analysis[name])
+        for name in queries
+    ]
+
+
+def _compared(plain: Any, ours: Any, name: str, sql: str, tick: Callable[[], None]) -> int:
+    """The number of rows, which are the same on both connections."""
+    expected = rows_of(plain, sql)
+    check_same(rows_of(ours, sql), expected, name)
+    tick()
+    return len(expected)
+
+
+def _create_view_with_model(connection: Any, suite: Suite) -> None:
+    spec = next(spec for spec in suite.models if spec.name == suite.representative)
+    call = f"{spec.name}({', '.join(spec.columns)})"
+    connection.execute(f"CREATE VIEW scored AS SELECT *, {call} AS score FROM {spec.table}")
