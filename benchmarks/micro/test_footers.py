@@ -33,15 +33,15 @@ def write(folder: Path, n_files: int) -> list[str]:
     return paths
 
 
-@pytest.mark.parametrize("n_files", [1, 200])
-def test_read(benchmark: Any, n_files: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_files", [1, 200], ids=["1 file", "200 files"])
+def test_read_footers(benchmark: Any, n_files: int, tmp_path: Path) -> None:
     """Read and parsed each time."""
     paths = write(tmp_path, n_files)
     timed(benchmark, ROW_GROUPS, read_files, paths, WANTED)
 
 
-@pytest.mark.parametrize("n_files", [1, 200])
-def test_remembered(benchmark: Any, n_files: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_files", [1, 200], ids=["1 file", "200 files"])
+def test_remembered_footers(benchmark: Any, n_files: int, tmp_path: Path) -> None:
     """Of files that were read before and did not change."""
     paths = write(tmp_path, n_files)
     for path in paths:
