@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.tpc.suite import ModelSpec, Suite, TableSpec
 
-_DAYS_LATE = "(l_receiptdate - l_commitdate)"
+_EARNED = "(l_extendedprice * (1 - l_discount))"
 
 SUITE = Suite(
     name="tpch",
@@ -32,12 +32,12 @@ SUITE = Suite(
             columns=("l_extendedprice", "l_discount"),
             target="l_extendedprice * l_discount",
         ),
-        # How late a line arrives, when it has been shipped: in time, late, over 30 days late, over 90.
+        # The segment of a line by what it earns: small, medium, large, key.
         ModelSpec(
-            name="lateness",
+            name="segment",
             table="lineitem",
-            columns=("l_shipdate", "l_commitdate"),
-            target=f"({_DAYS_LATE} > 0)::INT + ({_DAYS_LATE} > 30)::INT + ({_DAYS_LATE} > 90)::INT",
+            columns=("l_quantity", "l_extendedprice", "l_discount"),
+            target=f"({_EARNED} >= 10000)::INT + ({_EARNED} >= 50000)::INT + ({_EARNED} >= 85000)::INT",
             classes=4,
         ),
         # What of an order may still be cancelled.
