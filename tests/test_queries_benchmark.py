@@ -17,8 +17,9 @@ from benchmarks.tpc.queries.model_queries import ModelQuery, model_queries
 from benchmarks.tpc.queries.output import print_figures, record
 from benchmarks.tpc.queries.predicates import WithModel, measure_predicates
 from benchmarks.tpc.queries.standard import Standard, measure_standard
-from benchmarks.tpc.queries.turns import ResultsDifferError, check_same
+from benchmarks.tpc.queries.turns import ResultsDifferError, Times, check_same
 from benchmarks.tpc.suite import ModelSpec, Suite, TableSpec
+from benchmarks.tpc.tables.layouts import ORDERS
 from tests.oracle import identity, model
 
 _SPEC = ModelSpec("same", "lines", ("a",), "a")
@@ -86,7 +87,7 @@ def test_a_query_that_is_not_planned_is_an_error(suite: Suite) -> None:
 def test_standard_queries_run_both_ways(suite: Suite) -> None:
     (found,) = measure_standard(suite, {"q01": "SELECT count(*), sum(a) FROM lines"}, 1, 2, nothing)
     assert (found.query, found.rows) == ("q01", 1)
-    assert min(found.plain, found.skipml, found.analysis) > 0
+    assert min(found.plain.seconds, found.skipml.processor, found.analysis) > 0
 
 
 def test_order_counts() -> None:
@@ -96,13 +97,14 @@ def test_order_counts() -> None:
 
 
 def test_figures() -> None:
-    queries = [Standard("q01", 3, 1.0, 2.0, 0.01), Standard("q02", 3, 0.02, 0.01, 0.03)]
-    measured = [WithModel("q03", "", order, 5, 2.0, 0.5, 0.1, 10, 9) for order in ("generated", "clustered")]
+    fast, slow = Times(0.5, 0.75), Times(2.0, 1.5)
+    queries = [Standard("q01", 3, fast, slow, 0.01), Standard("q02", 3, slow, fast, 0.03)]
+    measured = [WithModel("q03", "", order, 5, slow, fast, 0.1, 10, 9) for order in ORDERS]
     found = record(queries, measured)
-    assert found["standard"]["geometric_mean_ratio"] == 1.0
-    assert found["standard"]["worst_ratio"] == {"query": "q01", "ratio": 2.0}
+    assert found["standard"]["ratio"] == {"geometric_mean": 1.0, "worst": 4.0, "worst_query": "q01"}
+    assert found["standard"]["processor_ratio"]["worst"] == 2.0
     assert found["standard"]["analysis_ms_if_a_view_calls_a_model"] == {"mean": 20.0, "most": 30.0}
-    assert found["with_model"]["clustered"]["geometric_mean_speedup"] == 4.0
+    assert found["with_model"]["clustered"]["speedup"] == {"geometric_mean": 4.0, "least": 4.0, "greatest": 4.0}
     assert (found["with_model"]["generated"]["skipped"], found["with_model"]["generated"]["row_groups"]) == (9, 10)
     out = io.StringIO()
     print_figures(Console(file=out, width=120), found)

@@ -13,24 +13,25 @@ import skipml
 from benchmarks.tpc.data import tpc_tables
 from benchmarks.tpc.queries.model_queries import ModelQuery
 from benchmarks.tpc.queries.models import register_models
-from benchmarks.tpc.queries.turns import Rows, by_turns, rows_of
+from benchmarks.tpc.queries.turns import Rows, Times, by_turns, rows_of
 from benchmarks.tpc.queries.views import create_views, files, load_tables
 from benchmarks.tpc.suite import Suite
 from benchmarks.tpc.tables.layouts import ORDERS, Order
+from skipml import Report
 
 
 @dataclass(frozen=True, slots=True)
 class WithModel:
-    """One query on tables in one order: seconds of the fastest run on plain DuckDB and with skipping, what planning is
-    of the latter, and the row groups of all scans that a model filters, in total and skipped.
+    """One query on tables in one order: on plain DuckDB and with skipping, the least seconds that planning takes of the
+    latter, and the row groups of all scans that a model filters, in total and skipped.
     """
 
     query: str
     purpose: str
     order: Order
     rows: int
-    plain: float
-    skipml: float
+    plain: Times
+    skipml: Times
     planning: float
     row_groups: int
     skipped: int
@@ -38,7 +39,7 @@ class WithModel:
     @property
     def speedup(self) -> float:
         """How many times as long the query takes without skipping."""
-        return self.plain / self.skipml
+        return self.plain.seconds / self.skipml.seconds
 
 
 def measure_predicates(
@@ -56,26 +57,45 @@ def measure_predicates(
         for query in queries:
             for order in ORDERS:
                 create_views(plain, files(suite, query.models, order, scale))
-                rows = expected[query.name]
-                times = by_turns((plain, ours), query.sql, runs, tick=tick, expected=rows)
-                report = ours.last_report
-                if report is None or report.counters["errors"] or not report.scans:
-                    raise RuntimeError(f"{query.name} was not planned: {report}")
-                counters = report.counters
-                found.append(
-                    WithModel(
-                        query=query.name,
-                        purpose=query.purpose,
-                        order=order,
-                        rows=len(rows),
-                        plain=times[0],
-                        skipml=times[1],
-                        planning=report.seconds,
-                        row_groups=counters["row_groups"],
-                        skipped=counters["skipped"],
-                    )
-                )
+                found.append(_measured((plain, ours), query, order, expected[query.name], runs=runs, tick=tick))
     return found
+
+
+def _measured(
+    connections: tuple[duckdb.DuckDBPyConnection, skipml.Connection],
+    query: ModelQuery,
+    order: Order,
+    expected: Rows,
+    *,
+    runs: int,
+    tick: Callable[[], None],
+) -> WithModel:
+    reports: list[Report] = []
+
+    def after() -> None:
+        reports.append(_report(connections[1], query))
+        tick()
+
+    plain, ours = by_turns(connections, query.sql, runs, after=after, expected=expected)
+    return WithModel(
+        query=query.name,
+        purpose=query.purpose,
+        order=order,
+        rows=len(expected),
+        plain=plain,
+        skipml=ours,
+        planning=min(report.seconds for report in reports),
+        row_groups=reports[0].counters["row_groups"],
+        skipped=min(report.counters["skipped"] for report in reports),
+    )
+
+
+def _report(connection: skipml.Connection, query: ModelQuery) -> Report:
+    """What was done with the query that has just run."""
+    report = connection.last_report
+    if report is None or report.counters["errors"] or not report.scans:
+        raise RuntimeError(f"{query.name} was not planned: {report}")
+    return report
 
 
 def _on_loaded_tables(

@@ -11,27 +11,32 @@ import duckdb
 import skipml
 from benchmarks.tpc.data import tpc_tables
 from benchmarks.tpc.queries.models import register_models
-from benchmarks.tpc.queries.turns import by_turns, check_same, rows_of
+from benchmarks.tpc.queries.turns import Times, by_turns, check_same, rows_of
 from benchmarks.tpc.queries.views import create_views
 from benchmarks.tpc.suite import Suite
 
 
 @dataclass(frozen=True, slots=True)
 class Standard:
-    """One standard query: seconds of the fastest run, plain and through skipml; and what skipml's analysis of it takes
-    in a database of which a view calls a model, so that any query might.
+    """One standard query, plain and through skipml; and the seconds that skipml's analysis of it takes in a database of
+    which a view calls a model, so that any query might.
     """
 
     query: str
     rows: int
-    plain: float
-    skipml: float
+    plain: Times
+    skipml: Times
     analysis: float
 
     @property
     def ratio(self) -> float:
         """How many times as long the query takes through skipml."""
-        return self.skipml / self.plain
+        return self.skipml.seconds / self.plain.seconds
+
+    @property
+    def processor_ratio(self) -> float:
+        """How many times as much processor time the query takes through skipml."""
+        return self.skipml.processor / self.plain.processor
 
 
 def measure_standard(
@@ -51,7 +56,7 @@ def measure_standard(
         rows = {name: _compared(plain, ours, name, sql, tick) for name, sql in queries.items()}
         for connection in (plain, ours):
             connection.execute("RESET threads")
-        times = {name: by_turns((plain, ours), sql, runs, tick=tick) for name, sql in queries.items()}
+        times = {name: by_turns((plain, ours), sql, runs, after=tick) for name, sql in queries.items()}
         _create_view_with_model(ours, suite)
         analysis = {name: min(ours.explain(sql).seconds for _ in range(2)) for name, sql in queries.items()}
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 Rows = list[tuple[Any, ...]]
@@ -29,20 +30,30 @@ def check_same(found: Rows, expected: Rows, what: str) -> None:
     raise ResultsDifferError(f"{what}: row {i} is {left}, on plain DuckDB it is {right}")
 
 
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Seconds of the fastest of several runs, and the least processor time of all threads: a busy machine changes that
+    less.
+    """
+
+    seconds: float
+    processor: float
+
+
 def by_turns(
-    connections: Sequence[Any], sql: str, runs: int, *, tick: Callable[[], None], expected: Rows | None = None
-) -> list[float]:
-    """Seconds of the fastest of `runs` runs on each connection; `tick` is called after each turn. Raises
+    connections: Sequence[Any], sql: str, runs: int, *, after: Callable[[], None], expected: Rows | None = None
+) -> list[Times]:
+    """The times of a query on each connection, of `runs` turns; `after` is called at the end of each. Raises
     ResultsDifferError where a run gives other rows than expected.
     """
-    fastest = [float("inf")] * len(connections)
+    times: list[list[tuple[float, float]]] = [[] for _ in connections]
     for turn in range(runs):
         for k in range(len(connections)):
             i = (turn + k) % len(connections)
-            started = time.perf_counter()
+            started, worked = time.perf_counter(), time.process_time()
             rows = rows_of(connections[i], sql)
-            fastest[i] = min(fastest[i], time.perf_counter() - started)
+            times[i].append((time.perf_counter() - started, time.process_time() - worked))
             if expected is not None:
                 check_same(rows, expected, sql)
-        tick()
-    return fastest
+        after()
+    return [Times(*map(min, zip(*found, strict=True))) for found in times]

@@ -1,10 +1,11 @@
--- Q21 for lines that are expected over 90 days late: suppliers who kept an order waiting that no other supplier delayed.
+-- Q21 with models in two scans of lineitem: suppliers late with a dear line, of which the order has no other.
 SELECT s_name, count(*) AS numwait
 FROM supplier, lineitem l1, orders, nation
 WHERE s_suppkey = l1.l_suppkey
   AND o_orderkey = l1.l_orderkey
   AND o_orderstatus = 'F'
-  AND lateness_class(epoch(l1.l_shipdate), epoch(l1.l_commitdate)) = 3
+  AND l1.l_receiptdate > l1.l_commitdate
+  AND charge(l1.l_quantity, l1.l_extendedprice, l1.l_discount) > 90000
   AND EXISTS (
       SELECT *
       FROM lineitem l2
@@ -15,7 +16,7 @@ WHERE s_suppkey = l1.l_suppkey
       FROM lineitem l3
       WHERE l3.l_orderkey = l1.l_orderkey
         AND l3.l_suppkey <> l1.l_suppkey
-        AND lateness_class(epoch(l3.l_shipdate), epoch(l3.l_commitdate)) = 3)
+        AND charge(l3.l_quantity, l3.l_extendedprice, l3.l_discount) > 90000)
   AND s_nationkey = n_nationkey
   AND n_name = 'SAUDI ARABIA'
 GROUP BY s_name
