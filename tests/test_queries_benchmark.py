@@ -85,9 +85,10 @@ def test_a_query_that_is_not_planned_is_an_error(suite: Suite) -> None:
 
 
 def test_standard_queries_run_both_ways(suite: Suite) -> None:
-    (found,) = measure_standard(suite, {"q01": "SELECT count(*), sum(a) FROM lines"}, 1, 2, nothing)
-    assert (found.query, found.rows) == ("q01", 1)
-    assert min(found.plain.seconds, found.skipml.processor, found.analysis) > 0
+    queries = {"q01": "SELECT count(*), sum(a) FROM lines", "q02": "SELECT a AS same FROM lines ORDER BY a"}
+    found = measure_standard(suite, queries, 1, 2, nothing)
+    assert [(x.query, x.rows, x.analysed) for x in found] == [("q01", 1, False), ("q02", 100, True)]
+    assert min(found[0].plain.seconds, found[0].skipml.processor, found[0].analysis) > 0
 
 
 def test_order_counts() -> None:
@@ -98,11 +99,12 @@ def test_order_counts() -> None:
 
 def test_figures() -> None:
     fast, slow = Times(0.5, 0.75), Times(2.0, 1.5)
-    queries = [Standard("q01", 3, fast, slow, 0.01), Standard("q02", 3, slow, fast, 0.03)]
+    queries = [Standard("q01", 3, fast, slow, False, 0.01), Standard("q02", 3, slow, fast, True, 0.03)]
     measured = [WithModel("q03", "", order, 5, slow, fast, 0.1, 10, 9) for order in ORDERS]
     found = record(queries, measured)
     assert found["standard"]["ratio"] == {"geometric_mean": 1.0, "worst": 4.0, "worst_query": "q01"}
     assert found["standard"]["processor_ratio"]["worst"] == 2.0
+    assert found["standard"]["analysed"] == ["q02"]
     assert found["standard"]["analysis_ms_if_a_view_calls_a_model"] == {"mean": 20.0, "most": 30.0}
     assert found["with_model"]["clustered"]["speedup"] == {"geometric_mean": 4.0, "least": 4.0, "greatest": 4.0}
     assert (found["with_model"]["generated"]["skipped"], found["with_model"]["generated"]["row_groups"]) == (9, 10)

@@ -46,6 +46,7 @@ def _standard_summary(found: Sequence[Standard]) -> dict[str, Any]:
         "processor_ratio": _ratios({x.query: x.processor_ratio for x in found}),
         f"processor_ratio_from_{_SHORT_SECONDS:g}_s": _ratios({x.query: x.processor_ratio for x in long}),
         "total_seconds": _totals(found),
+        "analysed": [x.query for x in found if x.analysed],
         "analysis_ms_if_a_view_calls_a_model": {
             "mean": round(1e3 * float(np.mean([x.analysis for x in found])), 2),
             "most": round(1e3 * max(x.analysis for x in found), 2),
@@ -120,6 +121,7 @@ def _print_standard(console: Console, part: dict[str, Any]) -> None:
     console.print(
         f"{len(part['queries'])} standard queries, these the worst: through skipml they take {wall:.3f} times as long, "
         f"and {processor:.3f} times the processor time (geometric means); all rows equal.\n"
+        f"{len(part['analysed'])} of them were analysed: a word is the name of a model. "
         f"Where a view calls a model, analysis takes {analysis['mean']:.1f} ms more, at most {analysis['most']:.1f} ms."
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import duckdb
@@ -18,15 +18,16 @@ from benchmarks.tpc.suite import Suite
 
 @dataclass(frozen=True, slots=True)
 class Standard:
-    """One standard query, plain and through skipml; and the seconds that skipml's analysis of it takes in a database of
-    which a view calls a model, so that any query might.
+    """One standard query, plain and through skipml; whether skipml analysed it, because a word of it is the name of a
+    model; and the seconds that analysis takes in a database of which a view calls a model, so that any query might.
     """
 
     query: str
     rows: int
     plain: Times
     skipml: Times
-    analysis: float
+    analysed: bool
+    analysis: float = 0.0
 
     @property
     def ratio(self) -> float:
@@ -56,13 +57,23 @@ def measure_standard(
         rows = {name: _compared(plain, ours, name, sql, tick) for name, sql in queries.items()}
         for connection in (plain, ours):
             connection.execute("RESET threads")
-        times = {name: by_turns((plain, ours), sql, runs, after=tick) for name, sql in queries.items()}
+        found = [_timed((plain, ours), name, sql, rows[name], runs=runs, tick=tick) for name, sql in queries.items()]
         _create_view_with_model(ours, suite)
-        analysis = {name: min(ours.explain(sql).seconds for _ in range(2)) for name, sql in queries.items()}
-    return [
-        Standard(name, rows[name], plain=times[name][0], skipml=times[name][1], analysis=analysis[name])
-        for name in queries
-    ]
+        return [replace(x, analysis=min(ours.explain(queries[x.query]).seconds for _ in range(2))) for x in found]
+
+
+def _timed(
+    connections: tuple[duckdb.DuckDBPyConnection, skipml.Connection],
+    name: str,
+    sql: str,
+    rows: int,
+    *,
+    runs: int,
+    tick: Callable[[], None],
+) -> Standard:
+    before = connections[1].last_report
+    plain, ours = by_turns(connections, sql, runs, after=tick)
+    return Standard(name, rows, plain, ours, analysed=connections[1].last_report is not before)
 
 
 def _compared(plain: Any, ours: Any, name: str, sql: str, tick: Callable[[], None]) -> int:
