@@ -14,7 +14,7 @@ from benchmarks.tpc.tables.case import Case
 from benchmarks.tpc.tables.filters import FEW, SELECTIVITIES, Filter
 from benchmarks.tpc.tables.layouts import Layout
 from benchmarks.tpc.tables.rows import Rows
-from benchmarks.tpc.tables.systems import Answer, Query, Session, pytorch_udf, skipml_session
+from benchmarks.tpc.tables.systems import Answer, Query, Session
 from skipml.report import Report
 
 _NEAR = 0.97
@@ -54,7 +54,9 @@ class Measured:
         return self.baseline / median(self.oracle) if self.oracle else 1.0
 
 
-def measure(case: Case, layout: Layout, filters: list[Filter], *, runs: int, tick: Callable[[], None]) -> Iterator[Measured]:
+def measure(
+    case: Case, layout: Layout, filters: list[Filter], *, runs: int, tick: Callable[[], None]
+) -> Iterator[Measured]:
     """The filters of one model on one layout, each `runs` times on open connections.
 
     In generation order PyTorch and skipml run by turns. On clustered tables PyTorch, which reads everything whatever
@@ -64,13 +66,13 @@ def measure(case: Case, layout: Layout, filters: list[Filter], *, runs: int, tic
     matches = dict(zip(case.filters, case.matches(layout), strict=True))
     found = []
     with (
-        closing(pytorch_udf(case.network, case.spec)) as pytorch,
-        closing(skipml_session(case.model, case.spec)) as skipping,
+        closing(case.pytorch()) as pytorch,
+        closing(case.skipping()) as skipping,
     ):
         pytorch.run(case.query(layout, filters[0], np.flatnonzero(matches[filters[0]])))
         skipping.run(case.query(layout, filters[0]))
         for wanted in filters:
-            one = _Turn(case, layout, wanted, matches[wanted], pytorch, skipping)
+            one = _Turn(case, layout, wanted, matches[wanted], (pytorch, skipping))
             paired = layout.order == "generated"
             one.run(pytorch_runs=runs if paired else 1, runs=runs)
             if paired and one.measured.ratio < _NEAR:
@@ -85,13 +87,18 @@ def measure(case: Case, layout: Layout, filters: list[Filter], *, runs: int, tic
 
 
 class _Turn:
-    """Runs of one filter by turns."""
+    """Runs of one filter by turns, PyTorch in the first session and skipml in the second."""
 
     def __init__(
-        self, case: Case, layout: Layout, wanted: Filter, matches: NDArray[np.int64], pytorch: Session, skipping: Session
+        self,
+        case: Case,
+        layout: Layout,
+        wanted: Filter,
+        matches: NDArray[np.int64],
+        sessions: tuple[Session, Session],
     ) -> None:
         groups = np.flatnonzero(matches)
-        self._pytorch, self._skipping = pytorch, skipping
+        self._pytorch, self._skipping = sessions
         self._query = case.query(layout, wanted)
         self._oracle: Query | None = None
         if 0 < len(groups) < len(matches):
