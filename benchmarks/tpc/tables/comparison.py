@@ -6,14 +6,15 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 
 import skipml
-from benchmarks.tpc.data import DATA
 from benchmarks.tpc.tables.case import Case
 from benchmarks.tpc.tables.filters import FEW, Filter
 from benchmarks.tpc.tables.layouts import Layout
+from benchmarks.tpc.tables.metadata import with_hulls, with_score_maps
 from benchmarks.tpc.tables.systems import (
     Answer,
     PulledSession,
@@ -59,14 +60,10 @@ class Timed:
 @contextmanager
 def systems_of(case: Case, generated: Layout, clustered: Layout) -> Iterator[list[System]]:
     """The baseline first. What they need on disk is made before: metadata, and a file with a column of scores."""
-    columns = case.generated.suite.columns_of(case.spec.table)
-    hulls = {layout: _enriched(layout, "hulls", columns) for layout in (generated, clustered)}
-    scores = {layout: _enriched(layout, "scores", columns, [case.model]) for layout in (generated, clustered)}
+    hulls = {layout: with_hulls(layout) for layout in (generated, clustered)}
+    scores = {layout: with_score_maps(layout, case.model) for layout in (generated, clustered)}
     file = _with_scores(case, generated)
     process = TunedProcess(case.file, case.spec, case.inputs)
-
-    def skipping(layout: Layout, root: Path | None = None) -> Callable[[], Session]:
-        return lambda: case.skipping(root)
 
     try:
         yield [
@@ -75,13 +72,13 @@ def systems_of(case: Case, generated: Layout, clustered: Layout) -> Iterator[lis
             System("onnxruntime on batches", generated, lambda: PulledSession(case.file)),
             System(INLINED, generated, lambda: inlined_session(case.file), (FEW,)),
             System("column of scores", generated, lambda: column_session(file)),
-            System("skipml", generated, skipping(generated)),
-            System("skipml, hulls", generated, skipping(generated, hulls[generated])),
-            System("skipml, score maps", generated, skipping(generated, scores[generated])),
+            System("skipml", generated, case.skipping),
+            System("skipml, hulls", generated, partial(case.skipping, hulls[generated])),
+            System("skipml, score maps", generated, partial(case.skipping, scores[generated])),
             System("PyTorch UDF", clustered, case.pytorch),
-            System("skipml", clustered, skipping(clustered)),
-            System("skipml, hulls", clustered, skipping(clustered, hulls[clustered])),
-            System("skipml, score maps", clustered, skipping(clustered, scores[clustered])),
+            System("skipml", clustered, case.skipping),
+            System("skipml, hulls", clustered, partial(case.skipping, hulls[clustered])),
+            System("skipml, score maps", clustered, partial(case.skipping, scores[clustered])),
         ]
     finally:
         process.end()
@@ -137,13 +134,6 @@ def _note(timed: Timed, answer: Answer) -> None:
     if answer.report is not None:
         timed.planning.append(answer.report.seconds)
         timed.row_groups_skipped = answer.report.counters["skipped"]
-
-
-def _enriched(layout: Layout, kind: str, columns: Sequence[str], models: Sequence[skipml.Model] = ()) -> Path:
-    """The folder below which there is metadata of a layout: hulls of the pairs that pay, or maps of models' scores."""
-    root = DATA / "tables" / f"metadata-{kind}"
-    skipml.enrich(layout.path, columns, pairs=[] if models else "auto", models=models, root=root)
-    return root
 
 
 def _with_scores(case: Case, layout: Layout) -> Path:

@@ -47,7 +47,7 @@ class Filter:
     def passes(self, outputs: Outputs, known: Bools) -> Bools:
         """Which rows [n] pass, for outputs [n, m] of rows whose inputs are `known`."""
         if self.kind == "class":
-            return np.logical_and(outputs.argmax(axis=1) == self.output, known)
+            return np.asarray((outputs.argmax(axis=1) == self.output) & known)
         scores = outputs[:, self.output].astype(np.float64)
         passed: Bools = (scores > self.low) & (scores < self.high) & known  # no score is equal to a limit
         return passed

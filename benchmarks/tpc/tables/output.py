@@ -15,47 +15,49 @@ from rich.table import Table
 from benchmarks.tpc.suite import Suite
 from benchmarks.tpc.tables.comparison import Timed
 from benchmarks.tpc.tables.pruning import Measured
+from benchmarks.tpc.tables.summary import by_layout
 
 _KINDS = {"above": "one-sided", "middle": "range, middle", "tail": "range, tail", "class": "class"}
 
 
-def print_pruning(console: Console, measured: Sequence[Measured], found: Mapping[str, Any]) -> None:
+def print_filters(console: Console, measured: Sequence[Measured], found: Mapping[str, Any]) -> None:
     """A table of filters for each layout, and the summary."""
-    for order, rows in dict.fromkeys((m.layout.order, m.layout.row_group_rows) for m in measured):
-        mine = [m for m in measured if (m.layout.order, m.layout.row_group_rows) == (order, rows)]
-        table = _table(f"{order}, {rows:,} rows per group", ("model", "filter", "selectivity"))
-        for heading in ("match", "read", "groups", "PyTorch s", "skipml s", "planning ms", "ratio", "oracle"):
+    for name, (mine, metadata) in by_layout(measured).items():
+        table = _table(name, ("model", "filter", "selectivity"))
+        for heading in ("groups", "match", "read", "PyTorch s", "skipml s", "planning ms", "ratio", "oracle"):
             table.add_column(heading, justify="right")
         for one in mine:
-            table.add_row(*_cells(one))
+            table.add_row(*_cells(one, metadata))
         console.print(table)
-    table = _table("geometric means over filters of at most 0.1 % on tables of a million rows", ("layout", "filters"))
-    for heading in ("n", "ratio", "oracle", "lowest of all"):
-        table.add_column(heading, justify="right")
-    for layout, figures in found.items():
-        if "lowest_ratio" in figures:
-            for name, group in figures.items():
-                if isinstance(group, dict):
-                    ratios = (f"{group['ratio']:.2f}", f"{group['oracle_ratio']:.2f}")
-                    lowest = f"{figures['lowest_ratio']:.2f}" if name == "all" else ""
-                    table.add_row(layout if name == "all" else "", name, str(group["filters"]), *ratios, lowest)
+    table = _table("times as fast as PyTorch: geometric means, filters of at most 0.1 %, a million rows and more", ())
+    for heading in ("layout", "filters", "n", "skipml", "oracle", "effectiveness"):
+        table.add_column(heading, justify="left" if heading in ("layout", "filters") else "right")
+    for layout, figures in found["layouts"].items():
+        effectiveness = figures["effectiveness"]
+        for name, group in figures.items():
+            if isinstance(group, dict):
+                cells = (name, str(group["filters"]), f"{group['ratio']:.2f}", f"{group['oracle_ratio']:.2f}")
+                is_first = name == "all"
+                share = "" if effectiveness is None or not is_first else f"{effectiveness:.1%}"
+                table.add_row(layout if is_first else "", *cells, share)
     console.print(table)
-    lowest = found["lowest ratio"]
-    console.print(f"lowest ratio: {lowest['ratio']:.3f} ({lowest['filter']} on {lowest['layout']})\n")
+    lowest = found["lowest"]
+    console.print(f"lowest ratio of any filter: {lowest['ratio']:.3f} ({lowest['filter']}; {lowest['layout']})\n")
 
 
-def _cells(one: Measured) -> tuple[str, ...]:
+def _cells(one: Measured, metadata: str) -> tuple[str, ...]:
+    skipping = one.skipping[metadata]
     return (
         one.filter.model,
         _KINDS[one.filter.kind],
         f"{one.filter.selectivity:.2%}",
-        f"{one.matching:,}",
-        f"{one.read:,}",
         f"{one.row_groups:,}",
+        f"{one.matching:,}",
+        f"{one.row_groups - skipping.skipped:,}",
         f"{one.baseline:.3f}",
-        f"{median(one.skipml):.3f}",
-        f"{1e3 * median(one.planning):.0f}",
-        f"{one.ratio:.2f}",
+        f"{median(skipping.seconds):.3f}",
+        f"{1e3 * median(skipping.planning):.0f}",
+        f"{one.ratio(metadata):.2f}",
         f"{one.oracle_ratio:.2f}",
     )
 

@@ -48,11 +48,16 @@ def plot_ratios(path: Path, suite: Suite, measured: Sequence[Measured]) -> None:
 
 def _lines(axes: Axes, measured: Sequence[Measured], side: str, color: str) -> None:
     axes.scatter(
-        [m.filter.selectivity for m in measured], [m.ratio for m in measured], s=9, color=color, alpha=0.4, linewidths=0
+        [m.filter.selectivity for m in measured],
+        [m.ratio() for m in measured],
+        s=9,
+        color=color,
+        alpha=0.4,
+        linewidths=0,
     )
     x = [s for s in SELECTIVITIES if any(m.filter.selectivity == s for m in measured)]
     by = [[m for m in measured if m.filter.selectivity == s] for s in x]
-    axes.plot(x, [geometric_mean([m.ratio for m in some]) for some in by], color=color, label=f"skipml, {side}")
+    axes.plot(x, [geometric_mean([m.ratio() for m in some]) for some in by], color=color, label=f"skipml, {side}")
     axes.plot(
         x,
         [geometric_mean([m.oracle_ratio for m in some]) for some in by],

@@ -15,7 +15,7 @@ from benchmarks.tpc.tables.case import Case
 from benchmarks.tpc.tables.comparison import INLINED, Timed, compare, systems_of
 from benchmarks.tpc.tables.filters import SELECTIVITIES
 from benchmarks.tpc.tables.layouts import METHOD, ORDERS, ROW_GROUP_ROWS, Layout
-from benchmarks.tpc.tables.output import print_pruning, print_systems, write_json
+from benchmarks.tpc.tables.output import print_filters, print_systems, write_json
 from benchmarks.tpc.tables.plots import plot_ratios, plot_systems
 from benchmarks.tpc.tables.pruning import Measured, chosen, measure
 from benchmarks.tpc.tables.summary import summary
@@ -55,7 +55,7 @@ def run(
         "filters": [_filter(one) for one in measured],
         "systems": [asdict(one) | {"seconds": one.seconds} for one in timed],
     }
-    print_pruning(console, measured, found["summary"])
+    print_filters(console, measured, found["summary"])
     print_systems(console, suite, timed)
     if not quick:
         suite.results.mkdir(parents=True, exist_ok=True)
@@ -108,8 +108,8 @@ def _systems(suite: Suite, cases: list[Case], runs: int, quick: bool, progress: 
     filters = [f for f in case.filters if f.kind == "above" and f.selectivity in few]
     task = progress.add_task(f"{case.spec.name}: all systems", total=None)
     with systems_of(case, generated, clustered) as systems:
-        systems = [system for system in systems if not quick or system.name != INLINED]
-        return compare(case, systems, filters, runs=runs, tick=lambda: progress.advance(task))
+        fast = [system for system in systems if not quick or system.name != INLINED]
+        return compare(case, fast, filters, runs=runs, tick=lambda: progress.advance(task))
 
 
 def _model(case: Case) -> dict[str, Any]:
@@ -128,7 +128,7 @@ def _layout(layout: Layout) -> dict[str, Any]:
 
 
 def _filter(one: Measured) -> dict[str, Any]:
-    """The figures of one filter; those of `row_groups` do not change from run to run."""
+    """The figures of one filter; numbers of row groups do not change from run to run."""
     return {
         "model": one.filter.model,
         "table": one.layout.table,
@@ -140,14 +140,20 @@ def _filter(one: Measured) -> dict[str, Any]:
         "rows": one.rows,
         "row_groups": one.row_groups,
         "row_groups_with_a_match": one.matching,
-        "row_groups_skipped": one.row_groups - one.read,
         "pytorch_seconds": _rounded(one.pytorch),
         "oracle_seconds": _rounded(one.oracle),
-        "skipml_seconds": _rounded(one.skipml),
-        "planning_seconds": _rounded(one.planning),
-        "verification_seconds": _rounded(one.verification),
-        "ratio": round(one.ratio, 3),
         "oracle_ratio": round(one.oracle_ratio, 3),
+        "skipml": [
+            {
+                "metadata": metadata,
+                "row_groups_skipped": skipping.skipped,
+                "seconds": _rounded(skipping.seconds),
+                "planning_seconds": _rounded(skipping.planning),
+                "verification_seconds": _rounded(skipping.verification),
+                "ratio": round(one.ratio(metadata), 3),
+            }
+            for metadata, skipping in one.skipping.items()
+        ],
     }
 
 
