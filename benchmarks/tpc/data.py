@@ -50,7 +50,9 @@ def write_parquet(query: str, target: Path, row_group_rows: int) -> None:
     """Write a query's rows, in its order, as one Parquet file with row groups of this size, rounded up to 2,048s."""
     partial = target.with_suffix(".partial")
     with duckdb.connect() as connection:
-        connection.execute("SET threads = 1")  # row groups of the exact size: threads hand over batches of their own
+        connection.execute(
+            "SET enable_progress_bar = false; SET threads = 1"
+        )  # row groups of the exact size: threads hand over batches of their own
         connection.execute(f"COPY ({query}) TO '{partial}' (FORMAT parquet, ROW_GROUP_SIZE {row_group_rows})")
     partial.replace(target)
 

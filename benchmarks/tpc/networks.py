@@ -1,5 +1,6 @@
 """Small ReLU networks over table columns: trained on standardised rows, which are then folded into the layers, so that
-the network takes the columns as they are; kept as ONNX files."""
+the network takes the columns as they are; kept as ONNX files.
+"""
 
 from __future__ import annotations
 
@@ -100,5 +101,7 @@ def save(network: nn.Sequential, path: Path) -> None:
     graph = helper.make_graph(nodes, path.stem, inputs, outputs, weights)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    onnx.save_model(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), partial)
+    # onnxruntime is behind onnx: it reads no newer version of the format
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.save_model(model, partial)
     partial.replace(path)

@@ -16,7 +16,7 @@ from benchmarks.tpc.networks import torch_scores
 from benchmarks.tpc.suite import ModelSpec, TableSpec
 from benchmarks.tpc.tables.filters import Filter, filters_of
 from benchmarks.tpc.tables.layouts import Layout, input_sql
-from benchmarks.tpc.tables.systems import Query
+from benchmarks.tpc.tables.systems import Query, SqlSession, pytorch_udf, skipml_session
 from benchmarks.tpc.tables.training import trained
 
 
@@ -61,6 +61,14 @@ class Case:
         rows = self.generated.read(self.spec.columns)
         return filters_of(self.spec, torch_scores(self.network, rows), self.model.network.forward(rows), _known(rows))
 
+    def pytorch(self) -> SqlSession:
+        """PyTorch in a DuckDB function."""
+        return pytorch_udf(self.network, self.spec, self.inputs)
+
+    def skipping(self, root: Path | None = None) -> SqlSession:
+        """skipml, which finds metadata below `root` if one is given."""
+        return skipml_session(self.model, self.spec, root)
+
     def matches(self, layout: Layout) -> list[NDArray[np.int64]]:
         """By filter how many rows of each row group pass."""
         rows = layout.read(self.spec.columns)
@@ -76,4 +84,4 @@ class Case:
 
 
 def _known(rows: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return ~np.isnan(rows).any(axis=1)
+    return np.logical_not(np.isnan(rows).any(axis=1))

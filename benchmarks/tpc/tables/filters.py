@@ -47,9 +47,10 @@ class Filter:
     def passes(self, outputs: Outputs, known: Bools) -> Bools:
         """Which rows [n] pass, for outputs [n, m] of rows whose inputs are `known`."""
         if self.kind == "class":
-            return (outputs.argmax(axis=1) == self.output) & known
+            return np.asarray((outputs.argmax(axis=1) == self.output) & known)
         scores = outputs[:, self.output].astype(np.float64)
-        return (scores > self.low) & (scores < self.high) & known  # no score is equal to a limit
+        passed: Bools = (scores > self.low) & (scores < self.high) & known  # no score is equal to a limit
+        return passed
 
 
 def filters_of(spec: ModelSpec, theirs: Outputs, ours: Outputs, known: Bools) -> list[Filter]:

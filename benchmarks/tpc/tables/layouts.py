@@ -58,6 +58,7 @@ class Layout:
     def read(self, expressions: tuple[str, ...]) -> Floats:
         """SQL expressions of every row in the order of the file, float64 [n, k], NaN for NULL; dates are seconds."""
         with duckdb.connect() as connection:
+            connection.execute("SET enable_progress_bar = false")
             return read_numbers(connection, f"'{self.path}'", expressions)
 
 

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -72,20 +73,13 @@ class Session(Protocol):
         """Close the connection."""
 
 
-@dataclass(frozen=True, slots=True)
-class System:
-    """A way to run a filter; `open` gives a new session."""
-
-    name: str
-    open: Callable[[], Session]
-
-
 class SqlSession:
     """A DuckDB connection, skipml's or a plain one, and the SQL that it is given for a query."""
 
     def __init__(self, connection: Any, sql: Callable[[Query], str] = lambda query: query.sql) -> None:
         self._connection, self._sql = connection, sql
-        connection.execute("SET parquet_metadata_cache = true")  # else each query parses the footer, 10 ms for lineitem
+        # Else each query parses the footer, 10 ms for lineitem.
+        connection.execute("SET parquet_metadata_cache = true; SET enable_progress_bar = false")
 
     def run(self, query: Query) -> Answer:
         """Run the SQL."""
@@ -140,12 +134,13 @@ class PulledSession:
         self._connection.close()
 
 
-def pytorch_udf(network: nn.Sequential, spec: ModelSpec) -> SqlSession:
+def pytorch_udf(network: nn.Sequential, spec: ModelSpec, inputs: Sequence[str]) -> SqlSession:
     """PyTorch in an Arrow function of DuckDB: the score, or the list of all outputs and the class."""
     connection = duckdb.connect()
+    types = ["DOUBLE" if text.startswith("epoch(") else "FLOAT" for text in inputs]
 
     def outputs(columns: Sequence[Any]) -> Any:
-        rows = np.stack([column.to_numpy() for column in columns], axis=1)
+        rows = np.stack([column.to_numpy() for column in columns], axis=1).astype(np.float32, copy=False)
         with torch.inference_mode():
             return network(torch.from_numpy(rows)).numpy()
 
@@ -154,27 +149,20 @@ def pytorch_udf(network: nn.Sequential, spec: ModelSpec) -> SqlSession:
 
     def scores(*columns: Any) -> Any:
         found = outputs(columns)
-        return pa.ListArray.from_arrays(
-            pa.array(np.arange(len(found) + 1, dtype=np.int32) * spec.classes), pa.array(found.reshape(-1))
-        )
+        starts = pa.array(np.arange(len(found) + 1, dtype=np.int32) * spec.classes)
+        return pa.ListArray.from_arrays(starts, pa.array(found.reshape(-1)))
 
     def label(*columns: Any) -> Any:
         return pa.array(outputs(columns).argmax(axis=1).astype(np.int32))
 
+    functions = [(spec.name, score, "FLOAT")]
     if spec.classes:
-        _register(connection, spec.name, scores, spec, "FLOAT[]")
-        _register(connection, f"{spec.name}_class", label, spec, "INTEGER")
-    else:
-        _register(connection, spec.name, score, spec, "FLOAT")
+        functions = [(spec.name, scores, "FLOAT[]"), (f"{spec.name}_class", label, "INTEGER")]
+    for name, function, result in functions:
+        parameters = [Parameter(f"x{i}", Parameter.POSITIONAL_ONLY) for i in range(len(types))]
+        function.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        connection.create_function(name, function, types, result, type="arrow")  # type: ignore[call-overload]
     return SqlSession(connection)
-
-
-def _register(connection: Any, name: str, function: Any, spec: ModelSpec, result: str) -> None:
-    from inspect import Parameter, Signature
-
-    parameters = [Parameter(f"x{i}", Parameter.POSITIONAL_ONLY) for i in range(len(spec.columns))]
-    function.__signature__ = Signature(parameters)
-    connection.create_function(name, function, ["FLOAT"] * len(spec.columns), result, type="arrow")
 
 
 def skipml_session(model: skipml.Model, spec: ModelSpec, root: Path | None = None) -> SqlSession:
@@ -187,7 +175,9 @@ def skipml_session(model: skipml.Model, spec: ModelSpec, root: Path | None = Non
 def inlined_session(model: Path) -> SqlSession:
     """The model as SQL arithmetic."""
     network = load(model)
-    return SqlSession(duckdb.connect(), lambda query: inlined_query(network, query.inputs, query.selected, query.file, query.filter))
+    return SqlSession(
+        duckdb.connect(), lambda query: inlined_query(network, query.inputs, query.selected, query.file, query.filter)
+    )
 
 
 def column_session(file: Path) -> SqlSession:

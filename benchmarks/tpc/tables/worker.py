@@ -12,50 +12,65 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.tpc.suite import ModelSpec
-from benchmarks.tpc.tables.systems import Answer, Query, pytorch_udf
+from benchmarks.tpc.tables.systems import Answer, Query, Session, pytorch_udf
 
 
-class TunedSession:
-    """A session of pytorch_udf in another process, which takes the time itself."""
+class TunedProcess:
+    """A process that runs queries in sessions of pytorch_udf, and takes their time itself."""
 
-    def __init__(self, model: Path, spec: ModelSpec) -> None:
+    def __init__(self, model: Path, spec: ModelSpec, inputs: tuple[str, ...]) -> None:
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, model, spec), daemon=True)
+        self._process = context.Process(target=_serve, args=(theirs, model, spec, inputs), daemon=True)
         self._process.start()
         theirs.close()
-        self._answer()  # it is up
+        self._pipe.recv()  # it is up
+
+    def open(self) -> Session:
+        """A new session there, which ends the one before."""
+        self._ask("open")
+        return self
 
     def run(self, query: Query) -> Answer:
         """Run a query there."""
-        self._pipe.send(query)
-        answer: Answer = self._answer()
+        answer: Answer = self._ask(query)
         return answer
 
-    def _answer(self) -> Any:
+    def close(self) -> None:
+        """Close the session there."""
+        self._ask("close")
+
+    def end(self) -> None:
+        """End the process."""
+        self._pipe.send(None)
+        self._process.join()
+
+    def _ask(self, message: object) -> Any:
+        self._pipe.send(message)
         answer = self._pipe.recv()
         if isinstance(answer, BaseException):
             raise answer
         return answer
 
-    def close(self) -> None:
-        """End the process."""
-        self._pipe.send(None)
-        self._process.join()
 
-
-def _serve(pipe: Connection, model: Path, spec: ModelSpec) -> None:
+def _serve(pipe: Connection, model: Path, spec: ModelSpec, inputs: tuple[str, ...]) -> None:
     sys.modules["pyarrow.dataset"] = None  # type: ignore[assignment]  # an import of it fails from now on
     import torch
 
     from benchmarks.tpc.networks import load
 
     torch.set_num_threads(1)
-    session = pytorch_udf(load(model), spec)
+    network = load(model)
+    session: Session = pytorch_udf(network, spec, inputs)
     pipe.send(None)
-    while (query := pipe.recv()) is not None:
+    while (message := pipe.recv()) is not None:
         try:
-            pipe.send(session.run(query))
+            if isinstance(message, Query):
+                pipe.send(session.run(message))
+                continue
+            session.close()
+            if message == "open":
+                session = pytorch_udf(network, spec, inputs)
+            pipe.send(None)
         except Exception as error:
             pipe.send(error)
-    session.close()
