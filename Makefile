@@ -9,10 +9,10 @@ WITHOUT_DUCKDB := tests/bounds tests/models tests/test_layers.py tests/test_netw
 	tests/metadata/test_hulls.py tests/metadata/test_boxes.py tests/metadata/test_format.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test demo bench clean
+.PHONY: help setup lint format test demo bench bench-quick clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
 
 setup: .venv/.installed .duckdb15/.installed-$(DUCKDB15) ## Create .venv and the DuckDB 1.5 overlay; quick the second time
 
@@ -53,6 +53,9 @@ bench: setup ## Micro-benchmarks, effectiveness workload, enrichment, killed wri
 	$(BIN)/python -m benchmarks.enrichment
 	$(BIN)/python -m benchmarks.enrichment.hulls
 	$(BIN)/python -m benchmarks.kills --count 200
+
+bench-quick: setup ## Headline figures in under five minutes, as JSON on the last line
+	$(BIN)/python -m benchmarks.quick
 
 clean: ## Remove caches, generated data and the environments
 	rm -rf .venv .duckdb15 .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.micro.timing import timed
 from skipml.bounds.branch import Budget, branch_and_bound
 from skipml.bounds.verifier import Verifier
 from skipml.network import Affine, LeakyRelu, Network, Op
@@ -74,14 +75,7 @@ def named(shape: tuple[int, ...]) -> str:
     return "-".join(map(str, shape))
 
 
-def timed(benchmark: Any, n: int, function: Any, *arguments: Any) -> None:
-    """Run the function and note the microseconds per each of n things."""
-    benchmark(function, *arguments)
-    if benchmark.stats:
-        benchmark.extra_info["us_each"] = round(benchmark.stats.stats.min / n * 1e6, 2)
-
-
-@pytest.mark.parametrize("n", [367, 1000])
+@pytest.mark.parametrize("n", [16, 367, 1000, 10_000])
 @pytest.mark.parametrize("shape", SHAPES, ids=named)
 @pytest.mark.parametrize("method", ["interval", "crown"])
 def test_bounds(benchmark: Any, method: str, shape: tuple[int, ...], n: int) -> None:

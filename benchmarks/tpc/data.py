@@ -41,11 +41,18 @@ def tpc_table(suite: str, table: str, *, scale: float = 1, row_group_rows: int |
     return target
 
 
+def tpc_tables(suite: str, *, scale: float = 1) -> dict[str, Path]:
+    """Every table of a suite by name, as tpc_table makes it without row_group_rows."""
+    return {path.stem: path for path in sorted(_generated(suite, scale).glob("*.parquet"))}
+
+
 def write_parquet(query: str, target: Path, row_group_rows: int) -> None:
     """Write a query's rows, in its order, as one Parquet file with row groups of this size, rounded up to 2,048s."""
     partial = target.with_suffix(".partial")
     with duckdb.connect() as connection:
-        connection.execute("SET threads = 1")  # row groups of the exact size: threads hand over batches of their own
+        connection.execute(
+            "SET enable_progress_bar = false; SET threads = 1"
+        )  # row groups of the exact size: threads hand over batches of their own
         connection.execute(f"COPY ({query}) TO '{partial}' (FORMAT parquet, ROW_GROUP_SIZE {row_group_rows})")
     partial.replace(target)
 
@@ -55,14 +62,13 @@ def _generated(suite: str, scale: float) -> Path:
     folder = DATA / f"{suite}-sf{scale:g}"
     if folder.exists():
         return folder
-    if not OVERLAY.exists():
-        raise FileNotFoundError(f"{OVERLAY} is missing; run make setup, which installs the TPC extensions there")
+    environment = overlay_environment()
     partial = folder.with_suffix(".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     command = [sys.executable, str(Path(__file__).with_name("generator.py")), suite, str(scale), str(partial)]
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
-    with Progress(*columns) as progress, _run(command) as process:
+    with Progress(*columns) as progress, _run(command, environment) as process:
         task = progress.add_task(f"{suite} SF{scale:g}: generating", total=None)
         for line in process.stdout or ():
             progress.update(task, description=f"{suite} SF{scale:g}: wrote {line.strip()}")
@@ -73,8 +79,15 @@ def _generated(suite: str, scale: float) -> Path:
     return folder
 
 
-def _run(command: list[str]) -> subprocess.Popen[str]:
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(OVERLAY)})
+def overlay_environment() -> dict[str, str]:
+    """The environment of a process that runs generator.py; raises FileNotFoundError while make setup has not run."""
+    if not OVERLAY.exists():
+        raise FileNotFoundError(f"{OVERLAY} is missing; run make setup, which installs the TPC extensions there")
+    return {**os.environ, "PYTHONPATH": str(OVERLAY)}
+
+
+def _run(command: list[str], environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
 
 
 def main() -> None:

@@ -20,6 +20,7 @@ from skipml.engines import scope
 from skipml.engines.conditions import RegisteredFunction
 from skipml.engines.dialect import quote_name
 from skipml.engines.planner import Planner, QueryPlan
+from skipml.engines.registry import Registry
 from skipml.engines.relation import Relation, file_changes_named, original_error, plain_value
 from skipml.engines.session import UserSession
 from skipml.engines.sql import STANDIN_DATABASE, Parser
@@ -31,10 +32,6 @@ from skipml.report import Report
 from skipml.scores import Model
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_DEFINES = re.compile(r"\bCREATE\b.*\b(VIEW|MACRO|FUNCTION)\b", re.IGNORECASE | re.DOTALL)
-_DEFINES_READER = re.compile(
-    r"\b(MACRO|FUNCTION)\s+([\w.\"]+\s+)*[\w.\"]*(read_parquet|parquet_scan)\"?\s*\(", re.IGNORECASE
-)
 
 
 @dataclass(slots=True)
@@ -43,21 +40,10 @@ class _Shared:
 
     metadata_root: str | None = None
     files: VirtualFiles = field(default_factory=VirtualFiles)
-    functions: dict[str, RegisteredFunction] = field(default_factory=dict)
+    registry: Registry = field(default_factory=Registry)
     lock: threading.Lock = field(default_factory=threading.Lock)
     callbacks: list[Any] = field(default_factory=list)
     """The Python functions that DuckDB calls: it lets go of them when the cursor that registered them is closed."""
-    definitions_call_models: bool = False
-    """A view or macro calls a model, so a query may call one without naming it."""
-    reader_is_hidden: bool = False
-    """A macro has the name of DuckDB's Parquet reader, so a reference to a file may be anything."""
-
-    def calls_model(self, sql: str) -> bool:
-        """Whether the text may call a model; false positives cost an analysis, never a row."""
-        if not self.functions or self.reader_is_hidden:
-            return False
-        text = sql.lower()
-        return self.definitions_call_models or any(name in text for name in self.functions)
 
 
 def connect(database: Any = ":memory:", *, metadata_root: Path | None = None, **kwargs: Any) -> Connection:
@@ -86,7 +72,7 @@ class Connection:
         self.skipping = True
         self.last_report: Report | None = None
         self._running: QueryPlan | None = None
-        self._planner = Planner(Parser(plain.cursor()), shared.files, shared.functions, shared.metadata_root)
+        self._planner = Planner(Parser(plain.cursor()), shared.files, shared.registry, shared.metadata_root)
 
     def register_model(self, name: str, model: Model) -> None:
         """Make a model a SQL function: `name(inputs)` gives its score, or the list of its outputs, and
@@ -115,12 +101,12 @@ class Connection:
                     f"{taken[0]!r} is a function already: choose another name or call remove_function first"
                 )
             self._create_functions(functions)
-            self._shared.functions.update({function.name: function for function in functions})
+            self._shared.registry.functions.update({function.name: function for function in functions})
             self._note_definitions()
 
     def create_function(self, name: str, *args: Any, **kwargs: Any) -> Connection:
         """DuckDB's `create_function`; raises RegistrationError for the name of a model."""
-        if name.lower() in self._shared.functions:
+        if name.lower() in self._shared.registry.functions:
             raise RegistrationError(f"{name!r} is a model: choose another name or call remove_function first")
         self._plain.create_function(name, *args, **kwargs)
         return self
@@ -129,10 +115,10 @@ class Connection:
         """Remove a function; a removed model no longer filters anything."""
         with self._shared.lock:
             self._plain.remove_function(name)
-            removed = self._shared.functions.pop(name.lower(), None)
+            removed = self._shared.registry.functions.pop(name.lower(), None)
             if removed is not None and removed.kind == "score" and removed.model.n_outputs > 1:
                 self._plain.remove_function(f"{name}_class")
-                self._shared.functions.pop(f"{name}_class".lower(), None)
+                self._shared.registry.functions.pop(f"{name}_class".lower(), None)
         return self
 
     def sql(self, query: Any, *, alias: str = "", params: object = None) -> Relation | duckdb.DuckDBPyRelation | None:
@@ -225,7 +211,7 @@ class Connection:
         self, query: Any, alias: str, params: object, variables: Mapping[str, Any]
     ) -> Relation | duckdb.DuckDBPyRelation | None:
         named = _given(alias=alias or None, params=params)
-        if not isinstance(query, str) or not self.skipping or not self._shared.functions:
+        if not isinstance(query, str) or not self.skipping or not self._shared.registry.functions:
             self._note(query)
             return _relation(scope.call(_plain_relations(variables), self._plain.sql, query, **named))
         statements = self._statements(query)
@@ -305,27 +291,21 @@ class Connection:
         return QueryPlan(before + plan.sql + after, plan.report, plan.states) if plan.sql is not None else plan
 
     def _may_skip(self, sql: str) -> bool:
-        return self.skipping and self._shared.calls_model(sql)
+        return self.skipping and self._shared.registry.may_be_called(sql)
 
     def _note(self, query: object) -> None:
         """Remember that a definition calls a model, or hides the Parquet reader."""
-        if isinstance(query, str) and _DEFINES.search(query):
-            if any(name in query.lower() for name in self._shared.functions):
-                self._shared.definitions_call_models = True
-            if _DEFINES_READER.search(query):
-                self._shared.reader_is_hidden = True
+        if isinstance(query, str):
+            self._shared.registry.note(query)
 
     def _note_definitions(self) -> None:
         """Take note of the views and macros that are there already."""
-        views = self._plain.execute("SELECT '', lower(sql) FROM duckdb_views() WHERE NOT internal").fetchall()
+        views = self._plain.execute("SELECT sql FROM duckdb_views() WHERE NOT internal").fetchall()
         macros = self._plain.execute(
-            "SELECT lower(function_name), lower(macro_definition) FROM duckdb_functions() "
+            "SELECT function_name, macro_definition FROM duckdb_functions() "
             "WHERE macro_definition IS NOT NULL AND NOT internal"
         ).fetchall()
-        if any(name in str(text) for _, text in views + macros for name in self._shared.functions):
-            self._shared.definitions_call_models = True
-        if any(name in ("read_parquet", "parquet_scan") for name, _ in macros):
-            self._shared.reader_is_hidden = True
+        self._shared.registry.note_existing([str(sql) for (sql,) in views], macros)
 
     def _create_functions(self, functions: Sequence[RegisteredFunction]) -> None:
         created: list[str] = []

@@ -7,7 +7,6 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import duckdb
@@ -18,11 +17,12 @@ from skipml.bounds.branch import Budget
 from skipml.bounds.memory import SHARED
 from skipml.decisions import SKIP, Decisions, prune
 from skipml.engines import routes
-from skipml.engines.conditions import ConditionReader, RegisteredFunction
+from skipml.engines.conditions import ConditionReader
 from skipml.engines.dialect import Node
 from skipml.engines.inputs import Values, input_regions, plain_columns
 from skipml.engines.parameters import NotAnalysableError, parameter_literals
 from skipml.engines.pushdown import ScanFilter
+from skipml.engines.registry import Registry
 from skipml.engines.session import UserSession
 from skipml.engines.sql import (
     Parser,
@@ -80,7 +80,7 @@ class Planner:
 
     parser: Parser
     files: VirtualFiles
-    functions: Mapping[str, RegisteredFunction]
+    registry: Registry
     metadata_root: str | None = None
 
     def plan(self, sql: str, parameters: object, session: UserSession) -> QueryPlan:
@@ -111,6 +111,8 @@ class Planner:
         self, sql: str, parameters: object, session: UserSession
     ) -> tuple[str | None, list[ScanReport], list[str], list[tuple[str, FileIdentity]]]:
         query = find_references(self.parser, sql, session)
+        if not self.registry.is_called(query.tree):
+            return None, [], ["no registered model is called"], []
         query.references = [r for r in query.references if self._describe(r, session)]
         if not query.references:
             return None, [], ["no Parquet file in the query that could be pruned"], []
@@ -190,7 +192,7 @@ class Planner:
         return _Pruned(reference, _kept(footers, decisions), report)
 
     def _predicate(self, filters: ScanFilter) -> tuple[Predicate | None, ConditionReader]:
-        reader = ConditionReader(self.functions, filters.columns, self._constant)
+        reader = ConditionReader(self.registry.functions, filters.columns, self._constant)
         return reader.predicate(filters.conjuncts), reader
 
     def _decide(

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import duckdb
 
 from skipml.engines import scope
-from skipml.engines.dialect import KEEPS_CASE, PLANS_FOLLOW_SETTINGS, Node, quote_name, quote_text
+from skipml.engines.dialect import KEEPS_CASE, PLANS_FOLLOW_SETTINGS, Node, quote_name
 from skipml.engines.parameters import NotAnalysableError
-from skipml.engines.sql import Schema, schema_of
+from skipml.engines.sql import STANDIN_DATABASE, Schema, schema_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,22 +25,23 @@ class UserSession:
     plain: duckdb.DuckDBPyConnection
     variables: Mapping[str, object]
     takes_result: bool
+    _known: dict[str, str | None] = field(default_factory=dict)
 
     def catalog(self, names: Sequence[str]) -> Mapping[str, str | None]:
         """Tables and views among the names, of all databases and schemas; a view's text only where no other table or
         view has its name and DuckDB would find it under that name alone.
         """
-        listed = ", ".join(map(quote_text, names)) or "''"
-        rows = self._rows(
-            f"SELECT lower(table_name), NULL FROM duckdb_tables() WHERE lower(table_name) IN ({listed}) "
-            "UNION ALL SELECT lower(view_name), CASE WHEN NOT internal AND (database_name, schema_name) IN "
-            "((current_database(), current_schema()), ('temp', 'main')) THEN sql END "
-            f"FROM duckdb_views() WHERE lower(view_name) IN ({listed})"
-        )
-        known: dict[str, str | None] = {}
-        for name, text in rows:
-            known[str(name)] = None if str(name) in known or text is None else str(text)
-        return known
+        if not self._known:  # all names at once: DuckDB goes through all of them for each question
+            rows = self._rows(
+                "SELECT lower(table_name), NULL FROM duckdb_tables() WHERE database_name <> ? "
+                "UNION ALL SELECT lower(view_name), CASE WHEN NOT internal AND (database_name, schema_name) IN "
+                "((current_database(), current_schema()), ('temp', 'main')) THEN sql END FROM duckdb_views()",
+                [STANDIN_DATABASE],
+            )
+            for key, text in rows:
+                name = str(key)
+                self._known[name] = None if name in self._known or text is None else str(text)
+        return {name: self._known[name] for name in names if name in self._known}
 
     def variable(self, name: str) -> Schema | None:
         """The schema DuckDB sees in a variable of the caller."""

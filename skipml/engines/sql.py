@@ -14,9 +14,9 @@ import itertools
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Protocol
 
 import duckdb
@@ -35,7 +35,8 @@ from skipml.engines.dialect import (
 )
 from skipml.engines.parameters import NotAnalysableError, bound_parameter
 from skipml.engines.pushdown import ScanFilter, scan_filters
-from skipml.engines.tree import base_name, cte_names, map_nodes, map_tables, meaning, nodes
+from skipml.engines.tree import base_name, map_nodes, map_tables, meaning, nodes
+from skipml.engines.views import expand_views
 from skipml.identity import identity
 
 STANDIN_DATABASE = "__skipml"
@@ -57,11 +58,11 @@ _SAFE_OPTIONS = {
     "filename",
     "file_row_number",
 }
-_MAX_VIEW_DEPTH = 8
 _MAX_SCHEMAS = 256
 _SETTLED_NS = 2_000_000_000
 """Files younger than this may be written again without their modification time showing it."""
-
+_NUMBER = "__skipml_reference"
+"""The key of a table reference in a tree that holds its number."""
 
 Schema = tuple[tuple[str, str], ...]
 """Column names and types."""
@@ -133,6 +134,8 @@ class Parser:
     """
 
     private: duckdb.DuckDBPyConnection
+    views: dict[str, Node | None] = field(default_factory=dict)
+    """The queries of views by the text of the view, as `views` has understood them."""
     _templates: dict[str, Node] = field(default_factory=dict)
     _standins: dict[tuple[str, Schema], str] = field(default_factory=dict)
     _schemas: dict[tuple[object, ...], Schema] = field(default_factory=dict)
@@ -252,46 +255,29 @@ def find_references(parser: Parser, sql: str, session: Session) -> Query:
     """Parse a SELECT, put the text of views in their place, and number its Parquet references. Raises
     NotAnalysableError.
     """
-    tree = parser.tree(sql)
-    known: dict[str, str | None] = {}
-    looked_up: set[str] = set()
-    ctes: set[str] = set()
-    for _ in range(_MAX_VIEW_DEPTH):
-        names = {n.lower() for node in nodes(tree) if (n := base_name(node))} - looked_up
-        if not names:
-            break
-        known.update(session.catalog(sorted(names)))
-        looked_up |= names
-        ctes = {key.lower() for node in nodes(tree) for key in cte_names(node)}
-        tree = map_tables(tree, partial(_expand_view, parser, known, ctes))
-    ctes = {key.lower() for node in nodes(tree) for key in cte_names(node)}
+    tree, known, ctes = expand_views(parser, parser.tree(sql), session.catalog)
     references: list[Reference] = []
 
     def number(node: Node) -> Node:
         found = _reference(node, len(references), known, ctes)
         if found is not None:
             references.append(found)
-            node["__skipml_reference"] = found.number
+            node[_NUMBER] = found.number
         return node
 
     tree = map_tables(tree, number)
+    everything = nodes(tree)
     # The options of a Parquet function look like columns: `filename = true`.
-    outside = map_tables(tree, lambda node: {} if "__skipml_reference" in node else node)
-    columns = {
-        str(node["column_names"][-1]).lower()
-        for node in nodes(outside)
-        if node.get("class") == "COLUMN_REF" and "column_names" in node
-    }
+    outside = [node for node in nodes(tree, unless=_NUMBER) if node.get("column_names")]
+    columns = {str(node["column_names"][-1]).lower() for node in outside if node.get("class") == "COLUMN_REF"}
     return Query(
         tree=tree,
         references=references,
-        implicit_columns=any(_is_implicit(node) for node in nodes(tree)),
-        may_be_limited=any(_may_limit(node) for node in nodes(tree)),
+        implicit_columns=any(map(_is_implicit, everything)),
+        may_be_limited=any(map(_may_limit, everything)),
         virtual_columns=tuple(name for name in VIRTUAL_COLUMNS if name in columns),
         taken=frozenset(known) | frozenset(ctes),
-        words=frozenset(
-            str(node["column_names"][0]).lower() for node in nodes(outside) if len(node.get("column_names") or ()) == 1
-        ),
+        words=frozenset(str(node["column_names"][0]).lower() for node in outside if len(node["column_names"]) == 1),
     )
 
 
@@ -302,13 +288,14 @@ def bind_filters(parser: Parser, query: Query, literals: Mapping[str, str], sess
     `literals` gives the SQL of each parameter by its identifier.
     """
     tables: dict[str, Reference] = {}
+    alike: Counter[Schema] = Counter()
 
     def stand_in(reference: Reference) -> Node:
         real = {name.lower() for name, _ in reference.schema}
         virtual = tuple((name, VIRTUAL_COLUMNS[name]) for name in query.virtual_columns if name not in real)
-        node = parser.standin(
-            str(reference.number), reference.schema + virtual, reference.alias, reference.column_aliases
-        )
+        schema = reference.schema + virtual
+        node = parser.standin(str(alike[schema]), schema, reference.alias, reference.column_aliases)
+        alike[schema] += 1
         tables[str(node["table_name"])] = reference
         return node
 
@@ -332,9 +319,9 @@ def bind_filters(parser: Parser, query: Query, literals: Mapping[str, str], sess
 def name_outputs(parser: Parser, query: Query) -> None:
     """Give each nameless output that would be named after changed text the name that DuckDB gives it."""
     for item in _nameless(query):
-        if any("__skipml_reference" in x for x in nodes(item)):
+        if any(_NUMBER in x for x in nodes(item)):
             tree = parser.tree("SELECT 1")
-            plain = map_tables(item, lambda x: {k: v for k, v in x.items() if k != "__skipml_reference"})
+            plain = map_tables(item, lambda x: {k: v for k, v in x.items() if k != _NUMBER})
             tree["statements"][0]["node"]["select_list"] = [plain]
             item["alias"] = parser.print(tree).removeprefix("SELECT ")
 
@@ -354,48 +341,12 @@ def with_references(query: Query, replace: Callable[[Reference], Node | None]) -
     by_number = {reference.number: reference for reference in query.references}
 
     def swap(node: Node) -> Node:
-        if "__skipml_reference" not in node:
+        if _NUMBER not in node:
             return node
-        other = replace(by_number[node["__skipml_reference"]])
-        return other if other is not None else {k: v for k, v in node.items() if k != "__skipml_reference"}
+        other = replace(by_number[node[_NUMBER]])
+        return other if other is not None else {k: v for k, v in node.items() if k != _NUMBER}
 
     return map_tables(query.tree, swap)
-
-
-def _expand_view(parser: Parser, known: Mapping[str, str | None], ctes: set[str], node: Node) -> Node:
-    """Put a view's query in its place, unless a CTE could then capture one of the view's tables."""
-    name = base_name(node)
-    sql = known.get(name.lower()) if name is not None else None
-    if name is None or sql is None or name.lower() in ctes or node.get("sample"):
-        return node
-    body = _view_body(parser, sql)
-    inner = {n.lower() for x in nodes(body) if (n := base_name(x))}
-    if body is None or inner & ctes:
-        return node
-    subquery = parser.table("(SELECT 1) AS x")
-    subquery["subquery"] = body
-    subquery["alias"] = node.get("alias") or name
-    subquery["column_name_alias"] = node.get("column_name_alias", [])
-    return subquery
-
-
-_PART = r'(?:"(?:[^"]|"")*"|\w+)'
-_CREATE_VIEW = re.compile(
-    rf"\s*CREATE\s+(?:OR\s+REPLACE\s+)?(?:TEMP(?:ORARY)?\s+)?VIEW\s+(?:{_PART}\.)*{_PART}\s+AS\s+", re.IGNORECASE
-)
-"""As DuckDB prints a view that does not name its own columns."""
-
-
-def _view_body(parser: Parser, sql: str) -> Node | None:
-    """The query of a CREATE VIEW statement; None for a view that names its columns, and for what is not understood."""
-    head = _CREATE_VIEW.match(sql)
-    if head is None:
-        return None
-    try:
-        statement: Node = parser.tree(sql[head.end() :].strip().rstrip(";"))["statements"][0]
-    except NotAnalysableError:
-        return None
-    return statement
 
 
 def _reference(node: Node, number: int, known: Mapping[str, str | None], ctes: set[str]) -> Reference | None:

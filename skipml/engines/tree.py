@@ -9,19 +9,22 @@ from skipml.engines.dialect import Node
 
 _NOT_MEANING = {"query_location", "query_location_length", "is_operator", "named_param_map"}
 """Keys of a syntax tree that depend on how a query is written, not on what it says."""
+_INNER = (dict, list)
 
 
-def nodes(tree: object) -> list[Node]:
-    """Every node of a tree."""
+def nodes(tree: object, unless: str | None = None) -> list[Node]:
+    """Every node of a tree; those that have the key `unless`, and all below them, are left out."""
     found: list[Node] = []
     stack = [tree]
     while stack:
         item = stack.pop()
         if isinstance(item, dict):
+            if unless in item:
+                continue
             found.append(item)
-            stack.extend(item.values())
+            stack += [value for value in item.values() if value and isinstance(value, _INNER)]
         elif isinstance(item, list):
-            stack.extend(item)
+            stack += [value for value in item if isinstance(value, _INNER)]
     return found
 
 
@@ -32,7 +35,7 @@ def map_nodes(item: Any, change: Callable[[Node], Node]) -> Any:
     if not isinstance(item, dict):
         return item
     changed = change(dict(item))
-    return {key: map_nodes(value, change) for key, value in changed.items()}
+    return {key: map_nodes(x, change) if isinstance(x, _INNER) else x for key, x in changed.items()}
 
 
 def map_tables(tree: Node, change: Callable[[Node], Node]) -> Node:

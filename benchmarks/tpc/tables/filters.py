@@ -1,0 +1,84 @@
+"""The filters on a model at given selectivities."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.tpc.suite import ModelSpec
+from benchmarks.tpc.tables.limits import Limits
+
+Kind = Literal["above", "middle", "tail", "class"]
+Bools = NDArray[np.bool_]
+Outputs = NDArray[np.float32]
+
+SELECTIVITIES = (0.1, 0.01, 0.001, 0.0001)
+FEW = 0.001
+"""Filters of this selectivity and below are those that skipping is for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """An output of a model above `low`, or between `low` and `high`; or, of kind class, the largest of all outputs.
+
+    `selectivity` is what was asked for; of a class, what it has.
+    """
+
+    model: str
+    kind: Kind
+    selectivity: float
+    output: int
+    low: float = -np.inf
+    high: float = np.inf
+    is_list: bool = False
+    """Whether a call of the model gives the list of its outputs."""
+
+    def condition(self, call: str) -> str:
+        """SQL for a call of the model such as `m(x, y)`; a class is asked for by `m_class(x, y)`."""
+        name, _, arguments = call.partition("(")
+        if self.kind == "class":
+            return f"{name}_class({arguments} = {self.output}"
+        score = f"{call}[{self.output + 1}]" if self.is_list else call
+        return f"{score} > {self.low}" if self.kind == "above" else f"{score} BETWEEN {self.low} AND {self.high}"
+
+    def passes(self, outputs: Outputs, known: Bools) -> Bools:
+        """Which rows [n] pass, for outputs [n, m] of rows whose inputs are `known`."""
+        if self.kind == "class":
+            return np.asarray((outputs.argmax(axis=1) == self.output) & known)
+        scores = outputs[:, self.output].astype(np.float64)
+        passed: Bools = (scores > self.low) & (scores < self.high) & known  # no score is equal to a limit
+        return passed
+
+
+def filters_of(spec: ModelSpec, theirs: Outputs, ours: Outputs, known: Bools) -> list[Filter]:
+    """One-sided filters and ranges in the middle at every selectivity, ranges in the tail at the small ones; for a
+    classifier one-sided filters on the output of the rarest class, and that class.
+
+    `theirs` and `ours` [n, m] are the outputs of every row as PyTorch and as skipml compute them: both select the same
+    rows. Raises NoLimitError where ties leave no limit, AssertionError where rounding gives a row another class.
+    """
+    output = _rarest(spec, theirs, ours, known) if spec.classes else 0
+    limits = Limits.of(theirs[known, output], ours[known, output])
+
+    def between(kind: Kind, share: float, selectivity: float) -> Filter:
+        low, high = limits.limit(share + selectivity, selectivity), limits.limit(share, selectivity)
+        return Filter(spec.name, kind, selectivity, output, low, high)
+
+    is_list = spec.classes > 0
+    above = [Filter(spec.name, "above", s, output, limits.limit(s, s), is_list=is_list) for s in SELECTIVITIES]
+    if spec.classes:
+        share = float((theirs.argmax(axis=1) == output)[known].mean())
+        return [*above, Filter(spec.name, "class", share, output)]
+    middle = [between("middle", 0.5 - s / 2, s) for s in SELECTIVITIES]
+    return [*above, *middle, *(between("tail", s, s) for s in SELECTIVITIES if s <= FEW)]
+
+
+def _rarest(spec: ModelSpec, theirs: Outputs, ours: Outputs, known: Bools) -> int:
+    """The class that the fewest rows are given, but some."""
+    label = theirs.argmax(axis=1)
+    assert (label == ours.argmax(axis=1))[known].all(), f"{spec.name}: PyTorch and skipml give a row different classes"
+    counts = np.bincount(label[known], minlength=spec.classes)
+    return int(np.argmin(np.where(counts > 0, counts, len(label))))

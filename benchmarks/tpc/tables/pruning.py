@@ -1,0 +1,155 @@
+"""All filters on all models through PyTorch in a DuckDB function, the oracle and skipml, on every layout."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+from statistics import median
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.tpc.tables.case import Case
+from benchmarks.tpc.tables.filters import FEW, SELECTIVITIES, Filter
+from benchmarks.tpc.tables.layouts import ROW_GROUP_ROWS, Layout
+from benchmarks.tpc.tables.metadata import with_hulls
+from benchmarks.tpc.tables.rows import Rows
+from benchmarks.tpc.tables.systems import Answer, Session
+from skipml.report import Report
+
+_NEAR = 0.97
+"""Where skipml is this near to the baseline or below it, both run again, twice as often as before."""
+
+
+@dataclass(slots=True)
+class Skipping:
+    """What skipml did with a filter: seconds of each run, in all, of planning, and of verification within it."""
+
+    seconds: list[float] = field(default_factory=list)
+    planning: list[float] = field(default_factory=list)
+    verification: list[float] = field(default_factory=list)
+    skipped: int = 0
+    """Row groups, the same in every run."""
+
+    def note(self, seconds: float, report: Report | None) -> None:
+        """Add a run."""
+        assert report is not None
+        assert not report.counters["errors"], f"pruning failed: {report.notes}"
+        skipped = report.counters["skipped"]
+        assert not self.seconds or skipped == self.skipped, f"{skipped} row groups skipped, {self.skipped} before"
+        self.skipped = skipped
+        self.seconds.append(seconds)
+        self.planning.append(report.seconds)
+        self.verification.append(sum(scan.decisions.seconds for scan in report.scans))
+
+
+@dataclass(slots=True)
+class Measured:
+    """One filter on one layout: rows that pass, row groups in all and with such a row, and seconds.
+
+    `pytorch` and `oracle` are PyTorch in a DuckDB function over all row groups, and over those with a match; the
+    oracle's is empty where all have one: it is the same query. `skipping` is skipml by the name of its metadata.
+    """
+
+    layout: Layout
+    filter: Filter
+    rows: int
+    row_groups: int
+    matching: int
+    skipping: dict[str, Skipping]
+    pytorch: list[float] = field(default_factory=list)
+    oracle: list[float] = field(default_factory=list)
+    baseline: float = 0.0
+    """Seconds of PyTorch that the ratios are taken of."""
+
+    def ratio(self, metadata: str = "none") -> float:
+        """How many times faster skipml is, planning counted."""
+        return self.baseline / median(self.skipping[metadata].seconds)
+
+    @property
+    def oracle_ratio(self) -> float:
+        """How many times faster PyTorch would be that knows the row groups with a match."""
+        return self.baseline / median(self.oracle) if self.oracle else 1.0
+
+
+def measure(
+    case: Case, layout: Layout, filters: list[Filter], *, runs: int, tick: Callable[[], None]
+) -> list[Measured]:
+    """The filters of one model on one layout, each `runs` times on open connections.
+
+    In generation order PyTorch and skipml run by turns. On clustered tables PyTorch, which reads everything whatever
+    the filter, runs once a filter, and the ratios are taken of the median of these runs; skipml runs with hulls too.
+    Raises AssertionError where two ways give other rows, or other rows than the scores say.
+    """
+    matches = dict(zip(case.filters, case.matches(layout), strict=True))
+    found = []
+    paired = layout.order == "generated"
+    with ExitStack() as stack:
+        pytorch = stack.enter_context(closing(case.pytorch()))
+        sessions = {"none": stack.enter_context(closing(case.skipping()))}
+        if not paired and layout.row_group_rows == min(ROW_GROUP_ROWS):
+            sessions["hulls"] = stack.enter_context(closing(case.skipping(with_hulls(layout))))
+        pytorch.run(case.query(layout, filters[0], np.arange(1)))
+        for session in sessions.values():
+            session.run(case.query(layout, filters[0]))
+        for wanted in filters:
+            turns = _Turns(case, layout, wanted, matches[wanted], (pytorch, sessions))
+            turns.run(pytorch_runs=runs if paired else 1, runs=runs)
+            if paired and turns.measured.ratio() < _NEAR:
+                turns.run(pytorch_runs=2 * runs, runs=2 * runs)
+            found.append(turns.measured)
+            tick()
+    if not paired:
+        pooled = median(seconds for measured in found for seconds in measured.pytorch)
+        for measured in found:
+            measured.baseline = pooled
+    return found
+
+
+class _Turns:
+    """Runs of one filter by turns: PyTorch in the first session, skipml in those of its metadata."""
+
+    def __init__(
+        self,
+        case: Case,
+        layout: Layout,
+        wanted: Filter,
+        matches: NDArray[np.int64],
+        sessions: tuple[Session, Mapping[str, Session]],
+    ) -> None:
+        groups = np.flatnonzero(matches)
+        self._pytorch, self._sessions = sessions
+        self._query = case.query(layout, wanted)
+        self._oracle = case.query(layout, wanted, groups) if 0 < len(groups) < len(matches) else None
+        self._rows: Rows | None = None
+        skipping = {name: Skipping() for name in self._sessions}
+        self.measured = Measured(layout, wanted, int(matches.sum()), len(matches), len(groups), skipping)
+
+    def run(self, *, pytorch_runs: int, runs: int) -> None:
+        """Run each as often as said."""
+        measured = self.measured
+        for turn in range(max(pytorch_runs, runs)):
+            if turn < pytorch_runs:
+                measured.pytorch.append(self._checked(self._pytorch.run(self._query)).seconds)
+            if turn < runs:
+                for name, session in self._sessions.items():
+                    answer = self._checked(session.run(self._query))
+                    measured.skipping[name].note(answer.seconds, answer.report)
+                if self._oracle is not None:
+                    measured.oracle.append(self._checked(self._pytorch.run(self._oracle)).seconds)
+        measured.baseline = median(measured.pytorch)
+
+    def _checked(self, answer: Answer) -> Answer:
+        where = f"{self._query.filter} on {self._query.file.name}"
+        self._rows = self._rows or answer.rows
+        assert answer.rows == self._rows, f"other rows: {answer.rows}, not {self._rows}, for {where}"
+        assert answer.rows.n == self.measured.rows, f"{answer.rows.n} rows, not {self.measured.rows}, for {where}"
+        return answer
+
+
+def chosen(filters: list[Filter], row_group_rows: int, quick: bool) -> list[Filter]:
+    """Of the filters those that are run: with large row groups one-sided ones and classes only."""
+    selectivities = (0.01, FEW) if quick else SELECTIVITIES
+    kinds = ("above", "class") if row_group_rows > min(ROW_GROUP_ROWS) else ("above", "middle", "tail", "class")
+    return [f for f in filters if f.kind in kinds and (f.kind == "class" or f.selectivity in selectivities)]

@@ -1,0 +1,64 @@
+"""The models registered in a database, and which queries may call one: by name, or through a view or a macro."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from skipml.engines.conditions import RegisteredFunction
+from skipml.engines.dialect import Node, function_name
+from skipml.engines.tree import nodes
+
+_DEFINES_VIEW = re.compile(r"\bCREATE\b.*\bVIEW\b", re.IGNORECASE | re.DOTALL)
+_DEFINES_MACRO = re.compile(r"\bCREATE\b.*\b(MACRO|FUNCTION)\b", re.IGNORECASE | re.DOTALL)
+_READERS = ("read_parquet", "parquet_scan")
+_DEFINES_READER = re.compile(
+    rf"\b(MACRO|FUNCTION)\s+([\w.\"]+\s+)*[\w.\"]*({'|'.join(_READERS)})\"?\s*\(", re.IGNORECASE
+)
+_WORD = re.compile(r"\w+")
+
+
+@dataclass(slots=True)
+class Registry:
+    """What all cursors of one database know of its models."""
+
+    functions: dict[str, RegisteredFunction] = field(default_factory=dict)
+    views_call_models: bool = False
+    """A view calls a model, so a query may call one without naming it; its tree shows it once views are expanded."""
+    macros_call_models: bool = False
+    """A macro calls a model, so a tree may not show it either."""
+    reader_is_hidden: bool = False
+    """A macro has the name of DuckDB's Parquet reader, so a reference to a file may be anything."""
+
+    def may_be_called(self, sql: str) -> bool:
+        """Whether the text may call a model; false positives cost an analysis, never a row."""
+        if not self.functions or self.reader_is_hidden:
+            return False
+        return self.views_call_models or self.macros_call_models or self._is_named(sql)
+
+    def is_called(self, tree: Node) -> bool:
+        """Whether a syntax tree, its views expanded, may call a model."""
+        return self.macros_call_models or any(
+            node.get("class") == "FUNCTION" and function_name(node).lower() in self.functions for node in nodes(tree)
+        )
+
+    def note(self, sql: str) -> None:
+        """Remember what a statement defines."""
+        is_view, is_macro = _DEFINES_VIEW.search(sql), _DEFINES_MACRO.search(sql)
+        if is_macro and _DEFINES_READER.search(sql):
+            self.reader_is_hidden = True
+        if (is_view or is_macro) and self._is_named(sql):
+            self.views_call_models |= is_view is not None
+            self.macros_call_models |= is_macro is not None
+
+    def note_existing(self, views: Iterable[str], macros: Iterable[tuple[str, str]]) -> None:
+        """Remember what is defined already: the texts of views, names and texts of macros."""
+        for text in views:
+            self.views_call_models |= self._is_named(text)
+        for name, text in macros:
+            self.macros_call_models |= self._is_named(text)
+            self.reader_is_hidden |= name.lower() in _READERS
+
+    def _is_named(self, text: str) -> bool:
+        return not self.functions.keys().isdisjoint(_WORD.findall(text.lower()))
