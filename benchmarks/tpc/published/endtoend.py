@@ -8,7 +8,7 @@ from __future__ import annotations
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from inspect import Parameter, Signature
 from pathlib import Path
@@ -89,7 +89,8 @@ class _Run:
 
     def _sql(self, f: Filter, kept: NDArray[np.int64] | None) -> str:
         columns = ", ".join(self._net.model.columns)
-        condition = f"{_FUNCTION}({columns}) BETWEEN {f.lower!r}::DOUBLE AND {f.upper!r}::DOUBLE"
+        inputs = ", ".join(f"{name}::FLOAT" for name in self._net.model.columns)
+        condition = f"{_FUNCTION}({inputs}) BETWEEN {f.lower!r}::DOUBLE AND {f.upper!r}::DOUBLE"
         if kept is not None and len(kept) < len(f.matches):
             numbers = f"file_row_group_number IN ({', '.join(map(str, kept))})" if len(kept) else "false"
             condition = f"{numbers} AND {condition}"
@@ -100,7 +101,7 @@ _SHARE = 0.1
 """Of the cost of scoring what verification may take without success."""
 
 
-def timings(net: Network, seed: int, tick: Callable[[], None]) -> Iterator[Timing]:
+def timings(net: Network, seed: int) -> Iterator[Timing]:
     """Every system on the filters of the first bin, by turns; raises AssertionError where two give other rows."""
     chosen = [f for f in net.filters if f.bin == BINS[0] and f.skippable.any()]
     module = trained(net.function, net.depth, read_rows(net.function)[0], seed)
@@ -121,7 +122,6 @@ def timings(net: Network, seed: int, tick: Callable[[], None]) -> Iterator[Timin
             found = {run.name: run.rows(f) for run in (*runs[turn:], *runs[:turn])}
             wrong = [name for name, rows in found.items() if rows != found[BASELINE]]
             assert not wrong, f"{net.function.name}, {net.depth}: {wrong} gave other rows than PyTorch for {f}"
-        tick()
         for run in runs:
             yield Timing(
                 suite=net.function.suite,

@@ -41,6 +41,7 @@ class Figure:
     suite: str
     function: str
     depth: str
+    is_class: bool
     method: str
     budget: str
     bin: float
@@ -151,6 +152,7 @@ def _summaries(  # noqa: PLR0917
                 suite=net.function.suite,
                 function=net.function.name,
                 depth=net.depth,
+                is_class=net.function.classes > 0,
                 method=method,
                 budget=budget,
                 bin=end,
