@@ -47,8 +47,10 @@ test: lint ## Lint, then every test with DuckDB 2.0 and those that use DuckDB wi
 demo: setup ## Skip row groups of TPC-H lineitem for a small network, against a PyTorch UDF
 	$(BIN)/python -m benchmarks.demo
 
-bench: setup ## Micro-benchmarks, effectiveness workload, enrichment, killed writers
+bench: setup ## Every benchmark: micro, TPC-H, TPC-DS, effectiveness, enrichment, killed writers (over an hour)
 	$(BIN)/python -m pytest benchmarks/micro --benchmark-enable --benchmark-only
+	$(BIN)/python -m benchmarks.tpch
+	$(BIN)/python -m benchmarks.tpcds
 	$(BIN)/python -m benchmarks.effectiveness.run
 	$(BIN)/python -m benchmarks.enrichment
 	$(BIN)/python -m benchmarks.enrichment.hulls
