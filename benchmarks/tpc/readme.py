@@ -22,7 +22,7 @@ _ROWS = {
     "grid hull, complete": "grid hull",
     "hull 13 B": "hull 13 B",
     "hull 45 B": "",
-    "hull 13 B, 64 boxes": "hull 13 B, 64 boxes",
+    "hull 13 B, 45 boxes": "hull 13 B, 45 boxes",
     "score map 32 B": "score map 32 B",
     "score map 256 B": "score map 256 B",
 }

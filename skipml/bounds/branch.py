@@ -11,6 +11,7 @@ clock is read between waves.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,7 +100,7 @@ class _Search:
                 break
         self._closed += [self._fresh, self._leaves]
 
-    @property
+    @cached_property
     def known(self) -> Known:
         """What is known of the boxes in the end."""
         found = Leaves.joined(self._closed)
