@@ -236,7 +236,7 @@ class _Search:
             leaves,
             low=bounds.lower,
             high=bounds.upper,
-            bounded=np.ones(len(leaves), np.bool_),
+            bounded=~(np.isinf(bounds.lower) | np.isinf(bounds.upper)).any(axis=1),
             slope=np.abs(bounds.slope_upper).sum(axis=1),
             promise=np.zeros(len(leaves)),
         )
@@ -370,7 +370,8 @@ class _Search:
 
     def _next(self, x: Floats, towards: float) -> Floats:
         dtype = self._verifier.network.dtype
-        return np.nextafter(x.astype(dtype), dtype.type(towards)).astype(np.float64)
+        with np.errstate(over="ignore"):  # beyond the largest number comes infinity
+            return np.asarray(np.nextafter(x.astype(dtype), dtype.type(towards)), np.float64)
 
 
 def _widest(leaves: Leaves) -> Indices:
@@ -389,7 +390,7 @@ def _nearness(test: Test, leaves: Leaves, lowest: Floats, highest: Floats) -> Fl
     to 1.
     """
     enough, too_much = np.zeros(len(leaves)), np.ones(len(leaves))
-    with np.errstate(invalid="ignore"):  # infinite bounds, of which nothing is proved
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite bounds, of which nothing is proved
         middle = (leaves.low + leaves.high) * 0.5
         lowest, highest = (np.where(np.isfinite(seen), seen, middle) for seen in (lowest, highest))
         for _ in range(_BISECTIONS):
