@@ -110,7 +110,7 @@ class _Search:
             root=found.root,
             low=found.low,
             high=found.high,
-            bounded=found.bounded,
+            bounded=finite,
             slope=found.slope,
             lowest=self._lowest,
             highest=self._highest,
@@ -232,6 +232,8 @@ class _Search:
         np.maximum(bounds.lower, leaves.low, out=bounds.lower)
         np.minimum(bounds.upper, leaves.high, out=bounds.upper)
         self._count(leaves.block, method)
+        with np.errstate(over="ignore", invalid="ignore"):  # infinite bounds
+            finite: Bools = np.isfinite(bounds.upper - bounds.lower).all(axis=1)
         leaves = replace(
             leaves,
             low=bounds.lower,
