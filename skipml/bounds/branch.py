@@ -20,7 +20,7 @@ from skipml.bounds.blocks import Blocks
 from skipml.bounds.budget import Budget, Meter
 from skipml.bounds.crown import LinearBounds
 from skipml.bounds.falsify import Opposite, Test, reaches, try_points
-from skipml.bounds.leaves import Leaves
+from skipml.bounds.leaves import Leaves, nearness, widest
 from skipml.bounds.linear_over_polygons import at_centre, seconds_per_form, tighten
 from skipml.bounds.memory import Known
 from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Outcome, Reason
@@ -33,7 +33,6 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-_BISECTIONS = 5
 _BOXES_PER_PROOF = 16
 """As many blocks are worked on at a time as can get that many boxes each: only whole proofs pay for others."""
 _FEW_LEAVES = 64
@@ -76,7 +75,7 @@ class _Search:
         self._lowest, self._highest = known.lowest.copy(), known.highest.copy()
         self._passed, self._failed = np.zeros((2, n), np.bool_)
         self._begun = np.zeros(n, np.bool_)
-        self._leaves = _leaves(known, blocks)
+        self._leaves = Leaves.of(known, blocks.block)
         self._fresh = self._leaves.take(slice(0))
         self._open = np.bincount(self._leaves.block, minlength=n)
         self._finished = np.bincount(blocks.block, minlength=n) == 0
@@ -110,7 +109,7 @@ class _Search:
             root=found.root,
             low=found.low,
             high=found.high,
-            bounded=finite,
+            bounded=found.bounded,
             slope=found.slope,
             lowest=self._lowest,
             highest=self._highest,
@@ -129,7 +128,7 @@ class _Search:
         leaves = leaves.take(self._close(leaves))
         self._leaves, fresh = leaves.take(leaves.bounded), leaves.take(~leaves.bounded)
         lowest, highest = self._lowest[self._leaves.root], self._highest[self._leaves.root]
-        self._leaves.promise[:] = _nearness(self._test, self._leaves, lowest, highest)
+        self._leaves.promise[:] = nearness(self._test, self._leaves, lowest, highest)
         # in random order, so that the first blocks are a sample of the table
         order = np.random.default_rng(0).permutation(len(self._n_rows))
         self._fresh = fresh.take(np.argsort(order[fresh.block], kind="stable"))
@@ -202,7 +201,7 @@ class _Search:
         """The halves of leaves; a single point stays. Sound as `_split` is."""
         point = (leaves.lower == leaves.upper).all(axis=1)
         rest, leaves = leaves.take(point), leaves.take(~point)
-        row, side = np.arange(len(leaves)), _widest(leaves)
+        row, side = np.arange(len(leaves)), widest(leaves)
         lower, upper = leaves.lower[row, side], leaves.upper[row, side]
         middle = self._cast((lower + upper) * 0.5)
         middle = np.where(middle < upper, middle, self._next(upper, -np.inf))
@@ -238,7 +237,7 @@ class _Search:
             leaves,
             low=bounds.lower,
             high=bounds.upper,
-            bounded=~(np.isinf(bounds.lower) | np.isinf(bounds.upper)).any(axis=1),
+            bounded=finite,
             slope=np.abs(bounds.slope_upper).sum(axis=1),
             promise=np.zeros(len(leaves)),
         )
@@ -333,7 +332,7 @@ class _Search:
             np.minimum.at(self._lowest, leaves.root[inside], points.lowest[points.inside])
             np.maximum.at(self._highest, leaves.root[inside], points.highest[points.inside])
             self._reached(leaves.root[inside])
-            near = _nearness(test, leaves.take(todo), points.lowest, points.highest)
+            near = nearness(test, leaves.take(todo), points.lowest, points.highest)
             better = near >= leaves.promise[todo]
             leaves.slope[todo[better]], leaves.promise[todo[better]] = points.slope[better], near[better]
 
@@ -374,45 +373,3 @@ class _Search:
         dtype = self._verifier.network.dtype
         with np.errstate(over="ignore"):  # beyond the largest number comes infinity
             return np.asarray(np.nextafter(x.astype(dtype), dtype.type(towards)), np.float64)
-
-
-def _widest(leaves: Leaves) -> Indices:
-    """The side of each leaf that moves its linear bound most [L]; a side that moves nothing counts a little, so that
-    sides get split in turn.
-    """
-    steep = np.abs(leaves.slope)
-    steepest = steep.max(axis=1, keepdims=True)
-    width = leaves.upper - leaves.lower
-    weight = np.where(steepest > 0, steep + 1e-3 * steepest, 1.0)
-    return np.asarray(np.argmax(np.where(width > 0, weight * width, -1.0), axis=1), np.int64)
-
-
-def _nearness(test: Test, leaves: Leaves, lowest: Floats, highest: Floats) -> Floats:
-    """How much of the gap between the values seen [L, m] and the bounds may stay for the test to pass never [L], from 0
-    to 1.
-    """
-    enough, too_much = np.zeros(len(leaves)), np.ones(len(leaves))
-    with np.errstate(over="ignore", invalid="ignore"):  # infinite bounds, of which nothing is proved
-        middle = (leaves.low + leaves.high) * 0.5
-        lowest, highest = (np.where(np.isfinite(seen), seen, middle) for seen in (lowest, highest))
-        for _ in range(_BISECTIONS):
-            share = (enough + too_much) * 0.5
-            gap = share[:, None]
-            proved = test.never(lowest + gap * (leaves.low - lowest), highest + gap * (leaves.high - highest))
-            enough, too_much = np.where(proved, share, enough), np.where(proved, too_much, share)
-    return enough
-
-
-def _leaves(known: Known, blocks: Blocks) -> Leaves:
-    """The leaves that are known, in the blocks of their boxes."""
-    return Leaves(
-        lower=known.lower,
-        upper=known.upper,
-        root=known.root,
-        block=blocks.block[known.root],
-        low=known.low,
-        high=known.high,
-        bounded=known.bounded,
-        slope=known.slope,
-        promise=np.zeros(len(known.root)),
-    )

@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skipml.bounds.falsify import Test
+from skipml.bounds.memory import Known
+
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
+
+_BISECTIONS = 5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,6 +40,21 @@ class Leaves:
         return replace(self, **{name: array[chosen] for name, array in self._arrays().items()})
 
     @classmethod
+    def of(cls, known: Known, block: Indices) -> Leaves:
+        """The leaves that are known of boxes in the blocks `block` [M]."""
+        return cls(
+            lower=known.lower,
+            upper=known.upper,
+            root=known.root,
+            block=block[known.root],
+            low=known.low,
+            high=known.high,
+            bounded=known.bounded,
+            slope=known.slope,
+            promise=np.zeros(len(known.root)),
+        )
+
+    @classmethod
     def joined(cls, parts: Sequence[Leaves]) -> Leaves:
         """All of one or more."""
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
@@ -44,3 +64,30 @@ class Leaves:
 
     def __len__(self) -> int:
         return len(self.block)
+
+
+def widest(leaves: Leaves) -> Indices:
+    """The side of each leaf that moves its linear bound most [L]; a side that moves nothing counts a little, so that
+    sides get split in turn.
+    """
+    steep = np.abs(leaves.slope)
+    steepest = steep.max(axis=1, keepdims=True)
+    width = leaves.upper - leaves.lower
+    weight = np.where(steepest > 0, steep + 1e-3 * steepest, 1.0)
+    return np.asarray(np.argmax(np.where(width > 0, weight * width, -1.0), axis=1), np.int64)
+
+
+def nearness(test: Test, leaves: Leaves, lowest: Floats, highest: Floats) -> Floats:
+    """How much of the gap between the values seen [L, m] and the bounds may stay for the test to pass never [L], from 0
+    to 1.
+    """
+    enough, too_much = np.zeros(len(leaves)), np.ones(len(leaves))
+    with np.errstate(over="ignore", invalid="ignore"):  # infinite bounds, of which nothing is proved
+        middle = (leaves.low + leaves.high) * 0.5
+        lowest, highest = (np.where(np.isfinite(seen), seen, middle) for seen in (lowest, highest))
+        for _ in range(_BISECTIONS):
+            share = (enough + too_much) * 0.5
+            gap = share[:, None]
+            proved = test.never(lowest + gap * (leaves.low - lowest), highest + gap * (leaves.high - highest))
+            enough, too_much = np.where(proved, share, enough), np.where(proved, too_much, share)
+    return enough
