@@ -232,7 +232,7 @@ class _Search:
         np.minimum(bounds.upper, leaves.high, out=bounds.upper)
         self._count(leaves.block, method)
         with np.errstate(over="ignore", invalid="ignore"):  # infinite bounds
-            finite: Bools = np.isfinite(bounds.upper - bounds.lower).all(axis=1)
+            finite = np.asarray(np.isfinite(bounds.upper - bounds.lower).all(axis=1), np.bool_)
         leaves = replace(
             leaves,
             low=bounds.lower,
