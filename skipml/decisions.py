@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Method, Outcome, Reason
+from skipml.bounds.memory import SHARED
 from skipml.errors import FileChangedError, FooterError, SchemaError
 from skipml.estimates import selectivity
 from skipml.footers import Footers, read_footers
@@ -119,7 +120,7 @@ def _decide(predicate: Predicate, regions: Regions, budget: Budget) -> Outcome:
     coarse_share, fine_share = _FEW if len(regions) >= _FEWER * len(regions.coarser) else _ALIKE
     coarse = _decide(predicate, regions.coarser, budget.part(coarse_share))
     is_open = (coarse.decision == EVALUATE)[regions.parent]
-    fine = predicate.decide(regions.take(is_open), budget.part(fine_share)).spread(is_open)
+    fine = predicate.decide(regions, budget.part(fine_share), is_open)
     return fine.settled(coarse.take(regions.parent), ~is_open)
 
 
@@ -291,5 +292,5 @@ def plan(
     footers = read_footers(expand(paths), predicate.inputs)
     refined = refine(footers, root)
     regions = from_refined(refined, predicate.inputs)
-    result = prune(predicate, regions, budget or Budget(predicate.seconds_per_row))
+    result = prune(predicate, regions, budget or Budget(predicate.seconds_per_row, memory=SHARED))
     return Plan(predicate, refined.footers, result, root)

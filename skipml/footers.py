@@ -242,7 +242,7 @@ def _load(files: Sequence[str], columns: Sequence[str]) -> dict[str, Footer]:
         if (footer := _remembered(file, columns)) is not None:
             footers[file] = footer
     unread = [file for file in dict.fromkeys(files) if file not in footers]
-    for file, footer in zip(unread, read_files(unread, columns), strict=True):
+    for file, footer in zip(unread, read_files(unread, columns) if unread else (), strict=True):
         footers[file] = footer
         if footer.identity is not None and time.time_ns() - footer.identity.mtime_ns > _SETTLED_NS:
             _cache.put(os.path.abspath(file), footer)

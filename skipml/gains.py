@@ -20,7 +20,7 @@ from skipml.metadata import boxes as boxes_of
 from skipml.probes import Filter
 from skipml.regions import PairHull, Regions
 from skipml.samples import Sample
-from skipml.summaries import BOX_BITS
+from skipml.summaries import box_bits
 
 Bools = NDArray[np.bool_]
 Pair = tuple[str, str]
@@ -45,7 +45,7 @@ class Choice:
     def n_bytes(self, n_columns: int, n_models: int) -> int:
         """Bytes per row group."""
         finer = self.runs * _LIMIT_BYTES * n_columns if self.runs > 1 else 0
-        boxes = boxes_of.size(self.boxes, n_columns, BOX_BITS)
+        boxes = boxes_of.size(self.boxes, n_columns, box_bits(self.boxes))
         return len(self.pairs) * self.hull_bytes + boxes + finer + self.score_maps * _SCORE_MAP_BYTES * n_models
 
 

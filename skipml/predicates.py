@@ -17,10 +17,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Method, Outcome, Reason, branch_and_bound
+from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Method, Outcome, Reason, branch_and_bound, resume
 from skipml.bounds.evidence import ScoreKey, by_labels, by_scores, label_map, score_map, witness_rows
+from skipml.bounds.memory import Known, key_of
 from skipml.errors import PredicateError
 from skipml.features import model_inputs
+from skipml.metadata.contents import ScoreMetadata
 from skipml.regions import Regions
 
 if TYPE_CHECKING:
@@ -77,8 +79,8 @@ class Predicate(ABC):
         """The scores it tests."""
 
     @abstractmethod
-    def decide(self, regions: Regions, budget: Budget) -> Outcome:
-        """SKIP, EVALUATE or KEEP for every block."""
+    def decide(self, regions: Regions, budget: Budget, chosen: Bools | None = None) -> Outcome:
+        """SKIP, EVALUATE or KEEP for every block, or for those chosen by a mask [N]: the others are EVALUATE."""
 
     @abstractmethod
     def matches(self, rows: pa.Table) -> Bools:
@@ -137,13 +139,30 @@ class ScoreTest(Predicate):
     def on_nan(self) -> bool | None:
         """What the test says of a NaN score; None where that depends on the row."""
 
-    def decide(self, regions: Regions, budget: Budget) -> Outcome:
+    def decide(self, regions: Regions, budget: Budget, chosen: Bools | None = None) -> Outcome:
         seen = regions.project(self.score.inputs)
         is_open: Bools = np.logical_not(seen.unknown.any(axis=1) | seen.all_null.any(axis=1))
+        if chosen is not None:
+            is_open &= chosen
         known = self._from_evidence(seen, is_open)
         left = is_open & (known.reason == Reason.NOT_TRIED)
-        found = branch_and_bound(self.score.verifier, seen.take(left), self, budget).spread(left)
-        return _with_flags(found.settled(known, ~left), seen, self.on_nan)
+        found = self._bounded(seen, left, budget).spread(left)
+        decided = _with_flags(found.settled(known, ~left), seen, self.on_nan)
+        return decided if chosen is None else decided.only(chosen)
+
+    def _bounded(self, seen: Regions, left: Bools, budget: Budget) -> Outcome:
+        """What branch and bound makes of some of the blocks, beginning with what is remembered of all of them."""
+        start = perf_counter()
+        verifier, parts, memory = self.score.verifier, left[seen.block], budget.memory
+        if not left.any():
+            return Outcome.evaluate_all(0, len(verifier.functionals))
+        key = key_of(verifier, seen) if memory is not None else None
+        if memory is None or key is None:
+            return branch_and_bound(verifier, seen.take(left), self, budget)
+        before = memory.recall(key) or Known.nothing(len(parts), len(verifier.functionals))
+        found, after = resume(verifier, seen.take(left), self, budget, before.take(parts))
+        memory.learn(key, after, parts)
+        return replace(found, seconds=perf_counter() - start)
 
     def _from_evidence(self, seen: Regions, is_open: Bools) -> Outcome:
         """What stored scores and rows say of the open blocks. Sound because scores are those of the same columns, which
@@ -159,6 +178,7 @@ class ScoreTest(Predicate):
             known = score_map(seen.evidence, self.score.key, seen.sources)
             if known is not None:
                 found.lower[settled, 0], found.upper[settled, 0] = known.lower[settled], known.upper[settled]
+                found.reason[is_open & (stored == EVALUATE) & _is_finer(known, seen)] = Reason.SCORES
         rows = witness_rows(seen.evidence, seen.sources)
         if rows is not None:
             found.reason[is_open & (found.decision == EVALUATE) & self._is_mixed(rows)] = Reason.WITNESS
@@ -182,6 +202,15 @@ class ScoreTest(Predicate):
     def matches(self, rows: pa.Table) -> Bools:
         inputs, is_null = model_inputs(rows, self.score.inputs)
         return np.asarray(self.passes(inputs) & ~is_null.any(axis=1), dtype=np.bool_)
+
+
+def _is_finer(known: ScoreMetadata, seen: Regions) -> Bools:
+    """Whether stored scores say more of a block than bounds could [N]: their limits do if the block is one box, as a
+    continuous score takes every value between them there.
+    """
+    n_boxes = np.bincount(seen.block, minlength=len(seen))
+    is_known = np.isfinite(known.lower) & np.isfinite(known.upper)
+    return np.asarray(is_known & ((n_boxes == 1) | (known.cells.shape[1] > 0)), np.bool_)
 
 
 def _with_flags(outcome: Outcome, seen: Regions, on_nan: bool | None) -> Outcome:
@@ -339,7 +368,7 @@ class Opaque(Predicate):
     def seconds_per_row(self) -> float:
         return 0.0
 
-    def decide(self, regions: Regions, budget: Budget) -> Outcome:
+    def decide(self, regions: Regions, budget: Budget, chosen: Bools | None = None) -> Outcome:
         return Outcome.evaluate_all(len(regions))
 
     def matches(self, rows: pa.Table) -> Bools:
@@ -371,11 +400,11 @@ class _Combination(Predicate):
 class And(_Combination):
     """Both: a block is SKIP if it is for either side, KEEP if it is for both."""
 
-    def decide(self, regions: Regions, budget: Budget) -> Outcome:
-        left = self.left.decide(regions, budget)
-        still_open = left.decision != SKIP
-        right = self.right.decide(regions.take(still_open), budget).spread(still_open)
-        decision = np.where(still_open, np.minimum(left.decision, right.decision), SKIP)
+    def decide(self, regions: Regions, budget: Budget, chosen: Bools | None = None) -> Outcome:
+        left = self.left.decide(regions, budget, chosen)
+        still_open = (left.decision != SKIP) & (True if chosen is None else chosen)
+        right = self.right.decide(regions, budget, still_open)
+        decision = np.where(left.decision == SKIP, SKIP, np.minimum(left.decision, right.decision))
         return left.combined(right, decision)
 
     def matches(self, rows: pa.Table) -> Bools:
@@ -389,10 +418,11 @@ class And(_Combination):
 class Or(_Combination):
     """Either: a block is KEEP if it is for either side, SKIP if it is for both."""
 
-    def decide(self, regions: Regions, budget: Budget) -> Outcome:
-        left = self.left.decide(regions, budget)
+    def decide(self, regions: Regions, budget: Budget, chosen: Bools | None = None) -> Outcome:
+        left = self.left.decide(regions, budget, chosen)
         useful = left.decision == SKIP if not budget.prove_keep else left.decision != KEEP
-        right = self.right.decide(regions.take(useful), budget).spread(useful)
+        useful &= True if chosen is None else chosen
+        right = self.right.decide(regions, budget, useful)
         decision = np.where(useful, np.maximum(left.decision, right.decision), left.decision)
         return left.combined(right, decision)
 

@@ -29,6 +29,7 @@ _WHY = {
     Reason.NOT_TRIED: "limits unknown, or a condition without a model",
     Reason.NULL_OR_NAN: "a row may be NULL or NaN",
     Reason.WITNESS: "one stored row passes, another does not",
+    Reason.SCORES: "a row may pass by the stored scores",
 }
 _PROOF = {
     Method.NONE: "NULL in every row",

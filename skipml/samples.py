@@ -22,7 +22,7 @@ from skipml.footers import Footers, read_footers
 from skipml.metadata import boxes as boxes_of
 from skipml.metadata import hulls
 from skipml.regions import PairHull, Regions
-from skipml.summaries import BOX_BITS, Summary, Wanted, summarise
+from skipml.summaries import Summary, Wanted, box_bits, summarise
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -99,7 +99,7 @@ class Sample:
         lower, upper = self.limits.lower, self.limits.upper
         finite = np.isfinite(lower) & np.isfinite(upper)
         low, high, block = boxes_of.decode(
-            np.array(found), np.where(finite, lower, 0.0), np.where(finite, upper, 0.0), BOX_BITS
+            np.array(found), np.where(finite, lower, 0.0), np.where(finite, upper, 0.0), box_bits(count)
         )
         return Cover(np.where(finite[block], low, lower[block]), np.where(finite[block], high, upper[block]), block)
 

@@ -30,8 +30,7 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Payload = NDArray[np.uint8]
 
-BOX_BITS = 8
-"""Of the corners of boxes."""
+_MANY_BOXES = 32
 _WITNESS_VALUE_BYTES = 4
 
 
@@ -82,7 +81,6 @@ def summarise(rows: pa.Table, wanted: Wanted) -> Summary:
     number: Bools = ~(null | np.isnan(values))
     of = [wanted.columns.index(name) for name in shaped]
     lower, upper = found.lower[of], found.upper[of]
-    clean = bool(number.all() and np.isfinite(lower).all() and np.isfinite(upper).all())
     return Summary(
         n_rows=rows.num_rows,
         limits=found,
@@ -90,7 +88,7 @@ def summarise(rows: pa.Table, wanted: Wanted) -> Summary:
             _hull(values, number, (lower, upper), [shaped.index(a), shaped.index(b)], wanted.hull_bytes)
             for a, b in wanted.pairs
         ),
-        boxes=_boxes(values, (lower, upper), clean, wanted.boxes),
+        boxes=_boxes(values, number, (lower, upper), wanted.boxes),
         scored=tuple(_scored(scorer, values, number, shaped, wanted.score_bytes) for scorer in wanted.scorers),
         witnesses=_witnesses(values, number, wanted.n_witnesses),
     )
@@ -106,14 +104,36 @@ def _hull(values: Floats, number: Bools, limits: tuple[Floats, Floats], pair: li
     return hulls.build(points, lower, upper, size)
 
 
-def _boxes(values: Floats, limits: tuple[Floats, Floats], clean: bool, count: int) -> Payload:
-    """Boxes around all rows; the whole box where some row lacks a number, as it may be asked for by its others."""
+def _boxes(values: Floats, number: Bools, limits: tuple[Floats, Floats], count: int) -> Payload:
+    """Boxes around all rows; the whole box where a column has no or infinite limits.
+
+    Sound because a row that lacks a number may be asked for by its others, and the row that is enclosed in its place
+    has these.
+    """
     if not count:
         return np.zeros(0, np.uint8)
-    if clean:
-        return boxes_of.build(values, *limits, count, BOX_BITS)
-    zero, one = np.zeros(values.shape[1]), np.ones(values.shape[1])
-    return np.tile(boxes_of.build(np.stack([zero, one]), zero, one, 1, BOX_BITS), count)
+    if not (np.isfinite(limits[0]).all() and np.isfinite(limits[1]).all()):
+        zero, one = np.zeros(values.shape[1]), np.ones(values.shape[1])
+        return np.tile(boxes_of.build(np.stack([zero, one]), zero, one, 1, box_bits(count)), count)
+    points = values if number.all() else _filled(values, number)
+    return boxes_of.build(points, *limits, count, box_bits(count))
+
+
+def _filled(values: Floats, number: Bools) -> Floats:
+    """The rows [n, d] with some number, those they lack taken from a row that is near in another column and has all, or
+    where there is none from any row.
+    """
+    rows, has = values[number.any(axis=1)].copy(), number[number.any(axis=1)]
+    whole = rows[has.all(axis=1)]
+    if not len(whole):
+        whole = np.array([[column[mine][0] for column, mine in zip(rows.T, has.T, strict=True)]])
+    for key in range(rows.shape[1]):
+        lacking = np.flatnonzero(has[:, key] & ~has.all(axis=1))
+        order = np.argsort(whole[:, key], kind="stable")
+        place = np.searchsorted(whole[order, key], rows[lacking, key]).clip(0, len(whole) - 1)
+        rows[lacking] = np.where(has[lacking], rows[lacking], whole[order[place]])
+        has[lacking] = True
+    return rows
 
 
 def _scored(scorer: Scorer, values: Floats, number: Bools, columns: Sequence[str], size: int) -> Scored:
@@ -128,6 +148,13 @@ def _witnesses(values: Floats, number: Bools, count: int) -> Payload:
         return np.zeros(0, np.uint8)
     usable = number.all(axis=1) & np.isfinite(values).all(axis=1)
     return witnesses.encode(witnesses.choose(values[usable], count))
+
+
+def box_bits(count: int) -> int:
+    """Of the corners of that many boxes: with 8 bits many boxes would be wider than their rows by as much as these
+    spread.
+    """
+    return 16 if count > _MANY_BOXES else 8
 
 
 def metadata_of(
@@ -170,8 +197,8 @@ def _payloads(payloads: Sequence[Payload], size: int) -> Payload:
 
 
 def _box_metadata(blocks: Sequence[Summary], wanted: Wanted) -> BoxMetadata:
-    size = boxes_of.size(wanted.boxes, len(wanted.columns), BOX_BITS)
-    return BoxMetadata(wanted.columns, BOX_BITS, _payloads([block.boxes for block in blocks], size))
+    size = boxes_of.size(wanted.boxes, len(wanted.columns), box_bits(wanted.boxes))
+    return BoxMetadata(wanted.columns, box_bits(wanted.boxes), _payloads([block.boxes for block in blocks], size))
 
 
 def _scores(blocks: Sequence[Summary], i: int, scorer: Scorer, wanted: Wanted) -> list[ScoreMetadata]:

@@ -8,6 +8,7 @@ import duckdb
 import pytest
 from hypothesis import settings
 
+from skipml.bounds.memory import SHARED
 from tests.oracle import standing_clock
 
 # The same cases in every run; `--hypothesis-profile=search` looks for new ones.
@@ -16,6 +17,14 @@ settings.register_profile("search", deadline=None, max_examples=1000, print_blob
 settings.load_profile("same")
 
 _CASES = "random cases"
+
+
+@pytest.fixture(autouse=True)
+def forgetful() -> Iterator[None]:
+    """No test begins with what another one found out."""
+    SHARED.forget()
+    yield
+    SHARED.forget()
 
 
 @pytest.fixture

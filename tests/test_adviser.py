@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 import skipml
 from skipml.adviser import Recommendation, choose_pairs
+from skipml.bounds.memory import SHARED
 from skipml.gains import Choice, Search, Space
 from skipml.network import Affine, LeakyRelu, Network
 from skipml.probes import SELECTIVITIES, filters_of
@@ -79,6 +80,7 @@ def reality(path: str, sample: Sample, models: Sequence[skipml.Model], **setting
     skipml.enrich(path, **settings)
     skipped = skippable = 0
     for found in filters_of(models, sample):
+        SHARED.forget()  # the adviser prunes without knowing what other filters found out
         decisions = skipml.plan(path, found.predicate).decisions
         skipped += int((decisions[found.skippable] == skipml.SKIP).sum())
         skippable += int(found.skippable.sum())

@@ -7,15 +7,20 @@ its load, and decisions do not depend on the clock. The clock only stops a run t
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skipml.bounds.memory import Memory
+
 _LARGEST_WAVE = 1024
 _SMALLEST_WAVE = 128
 _FIRST, _DEEP = 0.5, 0.25
+_SECONDS_PER_WAVE = 1e-3
+"""What a wave costs however few its boxes are."""
+_FREE_WAVES = 2
 _LATE = 8.0
 """How many times its estimate a run may take before the clock stops it."""
 _GRACE = 1.0
@@ -30,6 +35,7 @@ class Budget:
     without success. `gain_share`: how much of the cost already saved by blocks proved SKIP may be spent on top.
     `free_boxes`: how many boxes are always granted, fewer than any query notices. `boxes_per_block`: splits stop there.
     `prove_keep`: whether KEEP is worth any work; if not, a block is finished as soon as a point of it passes.
+    `memory`: what work was done before, and where that of this run is remembered.
     """
 
     cost_per_row: float
@@ -38,6 +44,7 @@ class Budget:
     gain_share: float = 0.5
     free_boxes: int = 128
     prove_keep: bool = False
+    memory: Memory | None = field(default=None, repr=False, compare=False)
 
     @classmethod
     def unlimited(cls, boxes_per_block: int = 100_000, prove_keep: bool = False) -> Budget:
@@ -56,7 +63,9 @@ class Meter:
         self._budget = budget
         self._seconds_per_box = seconds_per_box
         rows = max(1, int(n_rows.sum()))
+        self._boxes_per_wave = _SECONDS_PER_WAVE / seconds_per_box
         self._granted = max(budget.free_boxes, budget.share * budget.cost_per_row * rows / seconds_per_box)
+        self._granted += _FREE_WAVES * self._boxes_per_wave
         self._start = perf_counter()
         self._boxes = 0.0
 
@@ -89,8 +98,9 @@ class Meter:
         `deep` waves take a part of what is left, so that the rest goes into depth rather than into one split of
         everything; the first takes more.
         """
-        left = self._granted - self._boxes
+        left = self._granted - self._boxes - self._boxes_per_wave
         if left < 1 or self.seconds > _GRACE + _LATE * self._granted * self._seconds_per_box:
             return 0
+        self._boxes += min(self._boxes_per_wave, self._granted)
         left = max(left * (_DEEP if deep else _FIRST), min(left, _SMALLEST_WAVE))
         return int(min(left, _LARGEST_WAVE))

@@ -57,13 +57,15 @@ class Opposite:
 class Points:
     """What concrete points showed of M boxes.
 
-    `passed` [M]: one passes the test; `lowest`, `highest` [M, m]: the range of the values seen; `slope` [M, d]: the
-    linear bound that stands between the box and a proof that nothing passes.
+    `passed` [M]: one that may be a row passes the test; `lowest`, `highest` [M, m]: the range of the values of all
+    points; `inside` [M]: all of them may be rows; `slope` [M, d]: the linear bound that stands between the box and a
+    proof that nothing passes.
     """
 
     passed: Bools
     lowest: Floats
     highest: Floats
+    inside: Bools
     slope: Floats
 
 
@@ -77,41 +79,61 @@ def try_points(
     cuts: Cuts | None = None,
 ) -> Points:
     """Try the centre of each box [M, d] and the best corner of its linear bound, then, if told to climb, go up the
-    gradient from the centre; a point that is cut off does not count.
+    gradient from the centre. Polygons stop a point on its way; where the first is outside of them none counts.
     """
     lower, upper = box
     x = (lower + upper) * 0.5
+    if cuts is not None and climb:
+        x = cuts.polygons.pull(x, cuts.block, box)
+    inside = cuts.polygons.contains(x, cuts.block) if cuts is not None else np.ones(len(x), np.bool_)
     values = verifier.values(x)
     towards = _towards(test, values, bounds.lower, bounds.upper)
     slope = _along(towards, bounds)
-    corner = np.where(slope > 0, upper, lower)
+    corner = _moved(x, np.where(slope > 0, upper, lower), inside, cuts, slide=climb)
     at_corner = verifier.values(corner)
-    every = np.arange(len(x))
     seen = Points(
-        passed=(test.holds(values) & _counts(x, every, cuts)) | (test.holds(at_corner) & _counts(corner, every, cuts)),
+        passed=inside & (test.holds(values) | test.holds(at_corner)),
         lowest=np.minimum(values, at_corner),
         highest=np.maximum(values, at_corner),
+        inside=inside,
         slope=slope,
     )
     for length in _CLIMB if climb else ():
-        todo = np.flatnonzero(~seen.passed)
+        todo = np.flatnonzero(~seen.passed & ~reaches(test, seen.lowest, seen.highest))
         if not len(todo):
             break
         gradient = verifier.gradients(x[todo], _towards(test, values[todo], bounds.lower[todo], bounds.upper[todo]))
         corner = np.where(gradient > 0, upper[todo], np.where(gradient < 0, lower[todo], x[todo]))
-        x[todo] += length * (corner - x[todo])
+        here = Cuts(cuts.polygons, cuts.block[todo]) if cuts is not None else None
+        x[todo] = _moved(x[todo], x[todo] + length * (corner - x[todo]), inside[todo], here, slide=False)
         values[todo] = verifier.values(x[todo])
-        seen.passed[todo] = test.holds(values[todo]) & _counts(x[todo], todo, cuts)
+        seen.passed[todo] = inside[todo] & test.holds(values[todo])
         np.minimum(seen.lowest, values, out=seen.lowest)
         np.maximum(seen.highest, values, out=seen.highest)
     return seen
 
 
-def _counts(x: Floats, boxes: NDArray[np.int64], cuts: Cuts | None) -> Bools:
-    """Whether points of some of the boxes may be rows."""
+def reaches(test: Test, lowest: Floats, highest: Floats) -> Bools:
+    """Whether a convex region in which a single value is at least as low as `lowest` and as high as `highest` [M, 1]
+    somewhere must have a point that passes [M]: the value is continuous. Of several values nothing follows.
+    """
+    if lowest.shape[1] != 1:
+        return np.zeros(len(lowest), np.bool_)
+    return np.asarray((lowest <= highest)[:, 0] & ~test.never(lowest, highest), np.bool_)
+
+
+def _moved(start: Floats, end: Floats, inside: Bools, cuts: Cuts | None, *, slide: bool) -> Floats:
+    """The points [M, d] on the way from `start` to `end` at which polygons stop it, and, if told to slide, from there
+    along each input by turns; `end` where the start is outside already.
+    """
     if cuts is None:
-        return np.ones(len(x), np.bool_)
-    return cuts.polygons.contains(x, cuts.block[boxes])
+        return end
+    point = start + cuts.polygons.reach(start, end - start, cuts.block)[:, None] * (end - start)
+    for i in range(start.shape[1]) if slide else ():
+        step = np.zeros_like(start)
+        step[:, i] = end[:, i] - point[:, i]
+        point += cuts.polygons.reach(point, step, cuts.block)[:, None] * step
+    return np.where(inside[:, None], point, end)
 
 
 def _towards(test: Test, values: Floats, lower: Floats, upper: Floats) -> Floats:

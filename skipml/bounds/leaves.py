@@ -15,12 +15,13 @@ Indices = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Leaves:
-    """Boxes not decided yet [L, d], their blocks [L], bounds [L, m], the slope [L, d] to split by and how near to a
-    proof they are [L].
+    """Boxes not decided yet [L, d], the first box and the block that each is a part of [L], bounds [L, m], the slope
+    [L, d] to split by and how near to a proof they are [L].
     """
 
     lower: Floats
     upper: Floats
+    root: Indices
     block: Indices
     low: Floats
     high: Floats

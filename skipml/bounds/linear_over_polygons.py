@@ -45,7 +45,7 @@ def at_centre(bounds: LinearBounds, lower: Floats, upper: Floats) -> tuple[Float
 
 def seconds_per_form(polygons: Polygons) -> float:
     """An estimate of what maximising one linear form over one box costs."""
-    return _SECONDS_PER_PLANE * float(sum(pair.planes.shape[2] for pair in polygons.pairs))
+    return _SECONDS_PER_PLANE * float(len(polygons) * polygons.planes.shape[3])
 
 
 def tighten(bounds: LinearBounds, lower: Floats, upper: Floats, cuts: Cuts, wanted: Bools) -> tuple[Floats, Floats]:

@@ -49,6 +49,8 @@ class Reason(IntEnum):
     """The bounds decide the rows that have a score, but NULL, NaN or unknown inputs forbid the conclusion."""
     WITNESS = 7
     """One stored row passes the test and another does not."""
+    SCORES = 8
+    """By what is stored of the scores themselves some row may pass, and bounds say no more."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,6 +94,11 @@ class Outcome:
         for name in _ARRAYS:
             getattr(full, name)[chosen] = getattr(self, name)
         return replace(full, seconds=self.seconds)
+
+    def only(self, chosen: Bools) -> Outcome:
+        """The same with nothing said of the blocks that are not `chosen` [N]. Sound because they are EVALUATE."""
+        nothing = Outcome.evaluate_all(len(chosen), self.lower.shape[1])
+        return replace(self.settled(nothing, ~chosen), seconds=self.seconds)
 
     def take(self, blocks: NDArray[np.int64]) -> Outcome:
         """That of some blocks [M], any of them more than once; none of the work is theirs."""

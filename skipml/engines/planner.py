@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml.bounds.branch import Budget
+from skipml.bounds.memory import SHARED
 from skipml.decisions import SKIP, Decisions, prune
 from skipml.engines import routes
 from skipml.engines.conditions import ConditionReader, RegisteredFunction
@@ -208,7 +209,8 @@ class Planner:
 
         plain = plain_columns(reader.arguments, filters.columns)
         # A column that DuckDB does not take from the files as they have it is unknown, whatever its hulls say.
-        decisions = prune(predicate, with_metadata(refined, plain, regions), Budget(predicate.seconds_per_row))
+        budget = Budget(predicate.seconds_per_row, memory=SHARED)
+        decisions = prune(predicate, with_metadata(refined, plain, regions), budget)
         groups = refined.row_groups
         if groups is not refined and refined.parent is not None:
             decisions = decisions.merged(refined.parent)

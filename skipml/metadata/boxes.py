@@ -1,9 +1,10 @@
 """Boxes: k axis-parallel boxes per block that together contain all of its rows, for data that one connected region
 describes badly.
 
-The rows are split like a k-d tree, greedily: the split that makes the sum of the boxes' squared volumes fall most comes
-next, in units of the block's own ranges. Squares prefer halves to slivers where rows are spread evenly (Bentley,
-Multidimensional binary search trees used for associative searching, 1975).
+The rows are split like a k-d tree, greedily (Bentley, Multidimensional binary search trees used for associative
+searching, 1975): the split comes next that makes the sum of (w_1 + ... + w_d)**2 over the boxes fall most, the widths
+in units of the block's own ranges. The sum is the range of a score that rises alike with every column; squares
+prefer halves to slivers. By volumes instead, on the published workload, as many boxes proved a fifth less.
 
     payload    for each of the k boxes, for the lower and then the upper corner, for each of the d columns: a number q
                of `bits` (8, or 16 little-endian); fewer boxes than k repeat the last
@@ -28,8 +29,6 @@ Payload = NDArray[np.uint8]
 _NUMBERS = {8: "<u1", 16: "<u2"}
 _SAMPLE = 800
 _LARGE = 2.0**1000
-_THIN = 1 / 256
-"""Added to every width, so that a box that is flat in one column is still worth splitting in another."""
 
 
 def size(k: int, d: int, bits: int) -> int:
@@ -137,6 +136,6 @@ def _best_split(rows: Floats) -> tuple[float, int, float]:
 
 
 def _cost(widths: Floats) -> Floats:
-    """The squared volumes of boxes [..., d]."""
-    volume: Floats = (widths + _THIN).prod(axis=-1)
-    return volume * volume
+    """The squared sums of the widths of boxes [..., d]."""
+    total: Floats = widths.sum(axis=-1)
+    return total * total

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skipml.metadata import hulls
+from skipml.metadata.hulls import HalfPlanes
+
 _MAX_ROWS = 2**62
+_KEPT_BLOCKS = 4096
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,7 +33,7 @@ class ColumnMetadata:
     """0 for types without NaN."""
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class PairMetadata:
     """The hulls of one pair of columns: payloads [N, size] of `skipml.metadata.hulls`."""
 
@@ -36,6 +41,15 @@ class PairMetadata:
     hulls: NDArray[np.uint8]
     merged: NDArray[np.uint8] | None = None
     """[1, size], the hull of the file, or [G + 1, size], those of its G row groups before it, if blocks are finer."""
+
+    @property
+    def half_planes(self) -> HalfPlanes:
+        """What the payloads stand for; of a small file it is kept, as plans ask again and again."""
+        return self._kept_half_planes if len(self.hulls) <= _KEPT_BLOCKS else hulls.decode(self.hulls)
+
+    @cached_property
+    def _kept_half_planes(self) -> HalfPlanes:
+        return hulls.decode(self.hulls)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from skipml.features import EXACT
 from skipml.footers import ColumnStats, Footers
 from skipml.identity import Path
-from skipml.metadata import boxes, hulls
+from skipml.metadata import boxes
 from skipml.metadata.contents import ColumnMetadata, Metadata
 from skipml.metadata.evidence import Evidence, evidence
+from skipml.metadata.hulls import HalfPlanes
 from skipml.metadata.loading import load
 from skipml.metadata.merging import per_file, per_row_group
 
@@ -200,7 +201,7 @@ def _hulls(footers: Footers, found: Sequence[Metadata | None]) -> tuple[ColumnHu
                 continue
             names = columns[0][0], columns[1][0]
             sides = [column for _, column in (columns[0], columns[1])]
-            pairs.setdefault(names, []).append((i, _decoded(names, sides, pair.hulls)))
+            pairs.setdefault(names, []).append((i, _decoded(names, sides, pair.half_planes)))
     return tuple(_spread(names, parts, footers) for names, parts in pairs.items())
 
 
@@ -213,11 +214,10 @@ def _wanted(footers: Footers, metadata: Metadata | None, name: str) -> tuple[str
     return asked, column
 
 
-def _decoded(names: tuple[str, str], sides: Sequence[ColumnMetadata], payloads: NDArray[np.uint8]) -> ColumnHull:
+def _decoded(names: tuple[str, str], sides: Sequence[ColumnMetadata], planes: HalfPlanes) -> ColumnHull:
     """Hulls widened by what an engine's inputs may differ from those that were enclosed."""
     lower = np.stack([side.lower for side in sides], axis=1)
     upper = np.stack([side.upper for side in sides], axis=1)
-    planes = hulls.decode(payloads)
     room = np.stack([slack(side.sql_type, side.lower, side.upper) for side in sides], axis=1)
     share = np.where(room > 0, room / (upper - lower), 0.0)
     offset = planes.offset + np.einsum("nkc,nc->nk", np.abs(planes.normal), share)

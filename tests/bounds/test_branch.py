@@ -312,7 +312,7 @@ def test_halves_leave_no_float_out() -> None:
         part = one_box_each(lower, upper)
         assert branch_and_bound(Unlucky(network), part, Above(0.9), Budget.unlimited()).decision[0] == EVALUATE
         assert branch_and_bound(verifier, part, Above(1.01), Budget.unlimited()).decision[0] == SKIP
-        halved = branch_and_bound(verifier, part, Inside(0.1, 0.9), Budget.unlimited())
+        halved = branch_and_bound(Unlucky(network), part, Inside(0.1, 0.9), Budget.unlimited())
         assert halved.decision[0] == SKIP  # only by going down to single floats
         assert halved.boxes[0] >= 7
 

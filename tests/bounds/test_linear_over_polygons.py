@@ -261,6 +261,9 @@ def test_slopes_that_bound_nothing_prove_nothing() -> None:
 def test_the_guard_counts_what_was_spent_beside_boxes() -> None:
     meter = Meter(Budget(cost_per_row=0.0, free_boxes=100), np.array([1]), seconds_per_box=2e-6)
     meter.spent(60e-6)
-    assert meter.next_wave(deep=False) == 70
+    # of 100 free boxes 30 are spent; of two free waves, worth 500 boxes each, one begins now; a wave takes half
+    assert meter.next_wave(deep=False) == (70 + 500) // 2
+    assert meter.next_wave(deep=True) == 69  # an account of 70, less a rounding
+    assert meter.next_wave(deep=True) == 0
     meter.spent(1.0)
     assert meter.next_wave(deep=False) == 0

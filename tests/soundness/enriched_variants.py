@@ -31,11 +31,13 @@ def _polygons_of_uncast_inputs(patch: Patch) -> None:
 def _boxes_of_complete_rows(patch: Patch) -> None:
     real = summaries._boxes
 
-    def boxes(values: Floats, limits: Any, clean: bool, count: int) -> Any:
-        if not np.isfinite(np.concatenate(limits)).all():
-            return real(values, limits, clean, count)
-        complete = values[np.isfinite(values).all(axis=1) & (values != 0).all(axis=1)]
-        return real(complete if len(complete) else values, limits, True, count)
+    def boxes(values: Floats, number: Any, limits: Any, count: int) -> Any:
+        complete = number.all(axis=1)
+        return (
+            real(values[complete], number[complete], limits, count)
+            if complete.any()
+            else real(values, number, limits, count)
+        )
 
     patch.setattr(summaries, "_boxes", boxes)
 

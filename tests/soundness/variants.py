@@ -258,8 +258,8 @@ class _Opposite(Predicate):
     def seconds_per_row(self) -> float:
         return self.inner.seconds_per_row
 
-    def decide(self, regions: Any, budget: Any) -> Outcome:
-        outcome = self.inner.decide(regions, budget)
+    def decide(self, regions: Any, budget: Any, chosen: Any = None) -> Outcome:
+        outcome = self.inner.decide(regions, budget, chosen)
         return replace(outcome, decision=(KEEP - outcome.decision).astype(np.int8))
 
     def matches(self, rows: Any) -> NDArray[np.bool_]:
