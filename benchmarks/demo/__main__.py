@@ -22,12 +22,13 @@ from torch import nn
 
 import skipml
 from benchmarks.demo.measure import Measured, measure
-from benchmarks.demo.network import COLUMNS, Floats, read_inputs, threshold, torch_scores, trained
+from benchmarks.demo.network import COLUMNS, read_inputs, threshold, torch_scores, trained
 from benchmarks.demo.output import plot, print_measured, update_readme, write_json
 from benchmarks.demo.systems import systems
 from benchmarks.demo.tables import layouts
 from benchmarks.environment import environment
 from benchmarks.tpc.data import DATA, ROOT
+from benchmarks.tpc.networks import Floats
 
 SELECTIVITY = 0.001
 RESULTS = Path(__file__).with_name("results")

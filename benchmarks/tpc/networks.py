@@ -68,7 +68,7 @@ def train(widths: Sequence[int], inputs: Floats, target: Floats, training: Train
     return network.eval()
 
 
-def torch_scores(network: nn.Sequential, inputs: Floats) -> NDArray[np.float32]:
+def torch_outputs(network: nn.Sequential, inputs: Floats) -> NDArray[np.float32]:
     """The outputs [n, m] of rows [n, d] as torch computes them in float32."""
     rows = torch.from_numpy(inputs.astype(np.float32))
     with torch.inference_mode():

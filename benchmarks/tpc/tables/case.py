@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 import skipml
-from benchmarks.tpc.networks import torch_scores
+from benchmarks.tpc.networks import torch_outputs
 from benchmarks.tpc.suite import ModelSpec, TableSpec
 from benchmarks.tpc.tables.filters import Filter, filters_of
 from benchmarks.tpc.tables.layouts import Layout, input_sql
@@ -59,7 +59,7 @@ class Case:
     def filters(self) -> list[Filter]:
         """The filters on it."""
         rows = self.generated.read(self.spec.columns)
-        return filters_of(self.spec, torch_scores(self.network, rows), self.model.network.forward(rows), _known(rows))
+        return filters_of(self.spec, torch_outputs(self.network, rows), self.model.network.forward(rows), _known(rows))
 
     def pytorch(self) -> SqlSession:
         """PyTorch in a DuckDB function."""
@@ -72,7 +72,7 @@ class Case:
     def matches(self, layout: Layout) -> list[NDArray[np.int64]]:
         """By filter how many rows of each row group pass."""
         rows = layout.read(self.spec.columns)
-        outputs, known = torch_scores(self.network, rows), _known(rows)
+        outputs, known = torch_outputs(self.network, rows), _known(rows)
         return [
             np.add.reduceat(wanted.passes(outputs, known).astype(np.int64), layout.starts) for wanted in self.filters
         ]

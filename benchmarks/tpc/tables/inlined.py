@@ -19,7 +19,8 @@ def inlined_query(network: nn.Sequential, inputs: Sequence[str], selected: str, 
     names = [f"{text}::FLOAT AS h0_{i}" for i, text in enumerate(inputs)]
     source = f"(SELECT {selected}, {', '.join(names)} FROM '{file}')"
     for depth, layer in enumerate(linear):
-        neurons = [_sum(weights, bias, f"h{depth}") for weights, bias in zip(layer.weight, layer.bias, strict=True)]
+        rows = zip(layer.weight.tolist(), layer.bias.tolist(), strict=True)
+        neurons = [_sum(weights, bias, f"h{depth}") for weights, bias in rows]
         if depth < len(linear) - 1:
             neurons = [f"greatest({text}, 0::FLOAT)" for text in neurons]
         named = ", ".join(f"{text} AS h{depth + 1}_{i}" for i, text in enumerate(neurons))
@@ -33,4 +34,4 @@ def _sum(weights: Sequence[float], bias: float, inputs: str) -> str:
 
 
 def _literal(number: float) -> str:
-    return f"{float(number)!r}::FLOAT"
+    return f"{number!r}::FLOAT"

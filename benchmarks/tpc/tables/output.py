@@ -41,8 +41,10 @@ def print_filters(console: Console, measured: Sequence[Measured], found: Mapping
                 share = "" if effectiveness is None or not is_first else f"{effectiveness:.1%}"
                 table.add_row(layout if is_first else "", *cells, share)
     console.print(table)
-    lowest = found["lowest"]
-    console.print(f"lowest ratio of any filter: {lowest['ratio']:.3f} ({lowest['filter']}; {lowest['layout']})\n")
+    for which, name in (("lowest", "a million rows and more"), ("lowest of all tables", "all tables")):
+        lowest = found[which]
+        console.print(f"lowest, {name}: {lowest['ratio']:.3f} ({lowest['filter']}; {lowest['layout']})")
+    console.print()
 
 
 def _cells(one: Measured, metadata: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter, ScalarFormatter
+from matplotlib.ticker import NullLocator
 
 from benchmarks.tpc.suite import Suite
 from benchmarks.tpc.tables.comparison import Timed
@@ -17,6 +17,7 @@ from benchmarks.tpc.tables.pruning import Measured
 from benchmarks.tpc.tables.summary import geometric_mean
 
 _SIDES = {"one-sided and tail": ("#d55e00", ("above", "tail", "class")), "in the middle": ("#0072b2", ("middle",))}
+_TICKS = (0.5, 1, 2, 5, 10, 20, 50, 100)
 _COLORS = {"PyTorch": "#999999", "onnxruntime": "#cccccc", "model": "#cccccc", "column": "#009e73", "skipml": "#d55e00"}
 
 
@@ -32,8 +33,9 @@ def plot_ratios(path: Path, suite: Suite, measured: Sequence[Measured]) -> None:
         axes.axhline(1, color="#444444", linewidth=0.8)
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=None))
-        axes.yaxis.set_major_formatter(ScalarFormatter())
+        axes.set_yticks(_TICKS, [f"{tick:g}" for tick in _TICKS])
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(SELECTIVITIES, [f"{100 * s:g} %" for s in SELECTIVITIES])
         axes.invert_xaxis()
         axes.set_title(f"{order}, {rows:,} rows per row group", loc="left", fontsize="medium")
@@ -77,10 +79,12 @@ def plot_systems(path: Path, suite: Suite, timed: Sequence[Timed]) -> None:
         mine = [one for one in timed if one.selectivity == selectivity]
         places = [labels.index(_label(one)) for one in mine]
         colors = [_COLORS[one.system.split(",")[0].split()[0]] for one in mine]
-        bars = axes.barh(places, [one.seconds for one in mine], color=colors)
-        axes.bar_label(bars, [f"{one.seconds:.3g}" for one in mine], padding=3, fontsize="x-small")
+        axes.barh(places, [one.seconds for one in mine], color=colors)
+        for one, place in zip(mine, places, strict=True):
+            axes.text(1.2 * max(one.seconds, one.cold), place, f"{one.seconds:.3g}", va="center", fontsize="x-small")
         axes.scatter([one.cold for one in mine], places, marker="|", s=50, color="#000000", linewidths=0.8)
         axes.set_xscale("log")
+        axes.set_xlim(min(one.seconds for one in timed) / 2, 4 * max(one.cold for one in timed))
         axes.set_title(f"{100 * selectivity:g} % of the rows", loc="left", fontsize="medium")
         axes.spines[["top", "right"]].set_visible(False)
     panels[0].set_yticks(range(len(labels)), labels, fontsize="small")

@@ -21,7 +21,8 @@ def summary(measured: Sequence[Measured]) -> dict[str, Any]:
     found = {}
     for name, (mine, metadata) in by_layout(measured).items():
         found[name] = {"effectiveness": _effectiveness(mine, metadata), **_ratios(mine, metadata)}
-    return {"layouts": found, "lowest": _lowest(measured)}
+    large = [one for one in measured if n_rows(one) >= LARGE]
+    return {"layouts": found, "lowest": _lowest(large or measured), "lowest of all tables": _lowest(measured)}
 
 
 def by_layout(measured: Sequence[Measured]) -> dict[str, tuple[list[Measured], str]]:
@@ -36,7 +37,7 @@ def by_layout(measured: Sequence[Measured]) -> dict[str, tuple[list[Measured], s
 
 
 def _ratios(measured: Sequence[Measured], metadata: str) -> dict[str, Any]:
-    few = [m for m in measured if m.filter.selectivity <= FEW and sum_of_rows(m) >= LARGE]
+    few = [m for m in measured if m.filter.selectivity <= FEW and n_rows(m) >= LARGE]
     groups = {
         "all": few,
         "one-sided": [m for m in few if m.filter.kind == "above"],
@@ -56,7 +57,7 @@ def _ratios(measured: Sequence[Measured], metadata: str) -> dict[str, Any]:
 
 
 def _lowest(measured: Sequence[Measured]) -> dict[str, Any]:
-    """The lowest ratio of any filter, in any layout, at any selectivity."""
+    """The lowest ratio of any filter, on any layout, at any selectivity."""
     ratio, one, metadata = min(((m.ratio(k), m, k) for m in measured for k in m.skipping), key=lambda found: found[0])
     where = f"{one.layout.table}, {one.layout.order}, {one.layout.row_group_rows:,} rows a group, metadata: {metadata}"
     return {
@@ -72,7 +73,7 @@ def _effectiveness(measured: Sequence[Measured], metadata: str) -> float | None:
     return round(float(np.mean(shares)), 4) if shares else None
 
 
-def sum_of_rows(one: Measured) -> int:
+def n_rows(one: Measured) -> int:
     """The rows of a filter's table, rounded up to whole row groups."""
     return one.row_groups * one.layout.row_group_rows
 
