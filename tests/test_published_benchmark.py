@@ -96,8 +96,7 @@ def net(tmp_path: Path) -> Network:
 
 def test_figures_say_what_was_skipped(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(measure, "METHODS", _SOME)
-    ticks: list[int] = []
-    found = Results(tuple(figures(net, lambda: ticks.append(1))), ())
+    found = Results(tuple(figures(net)), ())
     first = {
         name: found.mean("effectiveness", name, budget, 0.1)
         for name, budget in (
@@ -111,8 +110,7 @@ def test_figures_say_what_was_skipped(net: Network, monkeypatch: pytest.MonkeyPa
     assert first["min-max, complete"] == 0
     assert 20 < first["grid hull, complete"] < first["hull 13 B"] <= first[CEILING] <= first["score map 32 B"] == 100
     assert 13 <= found.mean("bytes_per_block", "hull 13 B", "half", 0.1) < 30  # 3 blocks share the names of the columns
-    assert len(ticks) == len(_SOME)
-    again = Results(tuple(figures(net, lambda: None)), ())
+    again = Results(tuple(figures(net)), ())
     assert [f.effectiveness for f in again.figures] == [f.effectiveness for f in found.figures]
 
 
@@ -121,7 +119,7 @@ def test_a_wrong_decision_ends_the_run(net: Network, monkeypatch: pytest.MonkeyP
     for f in net.filters:
         f.matches[:] = 1
     with pytest.raises(AssertionError, match="wrong decision"):
-        list(figures(net, lambda: None))
+        list(figures(net))
 
 
 def test_end_to_end_compares_rows(net: Network, monkeypatch: pytest.MonkeyPatch) -> None:

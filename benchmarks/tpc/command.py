@@ -28,6 +28,7 @@ def main(suite: Suite) -> None:
     parser.add_argument("--scale", type=float, default=1, help="scale factor of whole tables in GB (default 1)")
     parser.add_argument("--seed", type=int, default=0, help="of training (default 0)")
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="warm runs of each way (default 3)")
+    parser.add_argument("--jobs", type=int, default=1, metavar="N", help="published networks at a time (default 1)")
     parser.add_argument("--quick", action="store_true", help="a part of each in about a minute; writes nothing")
     parser.add_argument("--readme", action="store_true", help="write the table of figures into README.md")
     options = parser.parse_args()
@@ -37,7 +38,14 @@ def main(suite: Suite) -> None:
     console = Console(width=None if sys.stdout.isatty() else 140)
     parts, runs = options.parts or PARTS, max(1, options.runs)
     if "published" in parts:
-        published.run(suite.name, suite.results, seed=options.seed, quick=options.quick, console=console)
+        published.run(
+            suite.name,
+            suite.results,
+            seed=options.seed,
+            jobs=max(1, options.jobs),
+            quick=options.quick,
+            console=console,
+        )
     if "tables" in parts:
         tables.run(suite, scale=options.scale, seed=options.seed, runs=runs, quick=options.quick, console=console)
     if "queries" in parts:

@@ -24,8 +24,8 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 _CAPACITY = 1 << 26
-_MOST_LEAVES = 512
-"""Of one box: more take longer to compare than they save."""
+_MOST_LEAVES, _FEW_LEAVES = 16_384, 4
+"""Of all boxes together, and of one: more take longer to compare than they save."""
 _LARGEST = 1 << 26
 """Bytes of boxes and polygons beyond which hashing them takes longer than it may save."""
 
@@ -154,7 +154,7 @@ class Memory:
         with self._lock:
             old = self._entries.pop(key, None)
             self._held -= old.nbytes if old is not None else 0
-            self._entries[key] = new = known.compacted(_MOST_LEAVES)
+            self._entries[key] = new = known.compacted(max(_FEW_LEAVES, _MOST_LEAVES // max(len(known.lowest), 1)))
             self._held += new.nbytes
             while self._held > self._capacity:
                 self._held -= self._entries.popitem(last=False)[1].nbytes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -88,7 +88,7 @@ def network(function: Function, depth: str, seed: int) -> Network | None:
     return Network(function, depth, model, evaluated_file(function), rows.inputs, found, filters)
 
 
-def figures(net: Network, tick: Callable[[], None]) -> Iterator[Figure]:
+def figures(net: Network) -> Iterator[Figure]:
     """Every method on every filter; filters beyond the first bin are not verified completely, which takes long."""
     if not net.function.classes:
         yield from _summaries(net, CEILING, "complete", net.filters, _ceiling(net), 0.0)
@@ -99,7 +99,6 @@ def figures(net: Network, tick: Callable[[], None]) -> Iterator[Figure]:
                 chosen = [f for f in net.filters if name in _BUDGETED or f.bin == BINS[0]]
                 results = [_run(net, f, seen, budget) for f in chosen]
                 yield from _summaries(net, method.name, name, chosen, results, n_bytes)
-        tick()
 
 
 def _methods(net: Network) -> list[Method]:
@@ -110,9 +109,6 @@ def _methods(net: Network) -> list[Method]:
         chosen = [m for m in METHODS if m.name in _OF_CLASSES]
         return [replace(m, every_budget=False) for m in chosen if len(net.model.columns) > 1 or not m.hull]
     return list(METHODS)
-
-
-n_methods = len(METHODS)
 
 
 @dataclass(frozen=True, slots=True)
