@@ -22,7 +22,7 @@ PARTS = ("published", "tables", "queries")
 
 
 def main(suite: Suite) -> None:
-    """Run the parts of a suite that the command line names, then write what the README shows of both suites."""
+    """Run the parts of a suite that the command line names, then draw the mean over both suites."""
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{suite.name}", description=_description())
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all by default")
     parser.add_argument("--scale", type=float, default=1, help="scale factor of whole tables in GB (default 1)")
@@ -30,7 +30,6 @@ def main(suite: Suite) -> None:
     parser.add_argument("--runs", type=int, default=3, metavar="N", help="warm runs of each way (default 3)")
     parser.add_argument("--jobs", type=int, default=1, metavar="N", help="published networks at a time (default 1)")
     parser.add_argument("--quick", action="store_true", help="a part of each in about a minute; writes nothing")
-    parser.add_argument("--readme", action="store_true", help="write the table of figures into README.md")
     options = parser.parse_args()
     if wrong := [part for part in options.parts if part not in PARTS]:
         parser.error(f"there is no part {wrong[0]!r}; choose from {', '.join(PARTS)}")
@@ -51,7 +50,7 @@ def main(suite: Suite) -> None:
     if "queries" in parts:
         queries.run(suite, scale=options.scale, runs=runs, quick=options.quick, console=console)
     if not options.quick:
-        readme.write(console, into_readme=options.readme)
+        readme.write(console, into_readme=False)
 
 
 def _description() -> str:

@@ -1,4 +1,7 @@
-"""What the README shows of both suites: the mean over the ten published regressors, a picture and a table."""
+"""What the README shows of both suites: the mean over the ten published regressors, a picture and a table.
+
+usage: python -m benchmarks.tpc.readme, after the part `published` of both suites; they draw the picture, too.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ from benchmarks.tpc.published.workload import HIDDEN, published
 
 SUITES = ("tpch", "tpcds")
 RESULTS = Path(__file__).with_name("results")
-BEGIN, END = "<!-- published: written by python -m benchmarks.tpcds --readme -->", "<!-- end of published -->"
+BEGIN, END = "<!-- published: written by python -m benchmarks.tpc.readme -->", "<!-- end of published -->"
 _NETWORKS = 20
 _ROWS = {
     "min-max, complete": "min-max",
@@ -74,3 +77,7 @@ def _table(found: Results) -> str:
         f" {1e3 * pytorch:.0f} ms for 100 blocks, loading and verification counted.",
     ]
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    write(Console(width=140), into_readme=True)
