@@ -36,6 +36,7 @@ from benchmarks.effectiveness.training import score, trained
 from benchmarks.effectiveness.workload import Function, Workload, load_workload
 from benchmarks.environment import environment
 from skipml.bounds.budget import Budget
+from skipml.bounds.memory import SHARED
 from skipml.layout import Method
 
 Floats = NDArray[np.float64]
@@ -124,6 +125,7 @@ def measure(workload: Workload, function: Function, folder: Path) -> Iterator[Ca
         n_bytes = enriched(path, model, variant, root)
         for selectivity, limit in limits:
             matches = matches_per_block(found, limit, workload.row_group_rows)
+            SHARED.forget()  # each filter is the first on its model
             plan = skipml.plan(path, model > limit, root=root)
             free = skipml.plan(path, model > limit, root=root, budget=Budget.unlimited(boxes_per_block=256))
             yield Case(

@@ -29,6 +29,7 @@ from benchmarks.effectiveness.training import score, trained
 from benchmarks.effectiveness.workload import Function, Workload, load_workload
 from benchmarks.environment import environment
 from skipml.bounds.budget import Budget
+from skipml.bounds.memory import SHARED
 
 RESULTS = Path(__file__).with_name("results")
 
@@ -70,6 +71,7 @@ def measure(workload: Workload, function: Function) -> Iterator[Case]:
         if limit is None:
             continue
         matches = matches_per_block(scores, limit, workload.row_group_rows)
+        SHARED.forget()  # each filter is the first on its model
         plan = skipml.plan(path, model > limit)
         unguarded = skipml.plan(path, model > limit, budget=Budget.unlimited(boxes_per_block=256))
         if plan.table.column("n_rows").to_pylist() != block_sizes(len(scores), workload.row_group_rows):
