@@ -65,7 +65,7 @@ def _bytes(found: Results, axes: Axes) -> None:
     axes.set_xlabel("bytes per block of 1,000 rows, beside min-max")
     axes.set_ylabel("% of the skippable blocks skipped")
     axes.set_title("selectivity up to 0.1 %", fontsize=10)
-    axes.legend(fontsize=8, loc="upper left")
+    axes.legend(fontsize=7, loc="lower right")
 
 
 def _first(found: Results, method: str, budget: str) -> float:
@@ -74,10 +74,12 @@ def _first(found: Results, method: str, budget: str) -> float:
 
 def _selectivity(found: Results, axes: Axes) -> None:
     colors = dict(zip(_SELECTED, ["#000000", "#999999", "#0072b2", "#e69f00", "#7fcdbb", "#009e73"], strict=True))
+    # filters that more rows pass leave no block to skip
+    bins = [end for end in BINS if not np.isnan(found.mean("effectiveness", _SELECTED[0], "half", end))]
     for name, color in colors.items():
-        values = [found.mean("effectiveness", name, "half", end) for end in BINS]
-        axes.plot(range(len(BINS)), values, "o-", color=color, label=name, markersize=4)
-    axes.set_xticks(range(len(BINS)), [f"≤ {end:g} %" for end in BINS])
+        values = [found.mean("effectiveness", name, "half", end) for end in bins]
+        axes.plot(range(len(bins)), values, "o-", color=color, label=name, markersize=4)
+    axes.set_xticks(range(len(bins)), [f"≤ {end:g} %" for end in bins])
     axes.set_ylim(0, 100)
     axes.set_xlabel("selectivity")
     axes.legend(fontsize=7)
