@@ -80,9 +80,10 @@ def _selectivity(found: Results, axes: Axes) -> None:
         values = [found.mean("effectiveness", name, "half", end) for end in bins]
         axes.plot(range(len(bins)), values, "o-", color=color, label=name, markersize=4)
     axes.set_xticks(range(len(bins)), [f"≤ {end:g} %" for end in bins])
-    axes.set_ylim(0, 100)
+    axes.set_ylim(0, 140)
+    axes.set_yticks(range(0, 101, 20))
     axes.set_xlabel("selectivity")
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="upper center")
 
 
 def _ratios(found: Results, axes: Axes) -> None:
