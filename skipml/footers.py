@@ -7,11 +7,10 @@ Unknown is a value: a statistic that is missing, deprecated, out of order or not
 from __future__ import annotations
 
 import os
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -21,6 +20,7 @@ from skipml.errors import FooterError
 from skipml.identity import FileIdentity, identity
 from skipml.parquet.footer import FileColumn, Footer, read_files
 from skipml.parquet.types import INTEGER_TYPES
+from skipml.recent import Recent
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -198,42 +198,19 @@ def _concatenate(arrays: Iterable[NDArray[Scalar]], dtype: type[Scalar]) -> NDAr
     return np.concatenate([np.zeros(0, dtype=dtype), *arrays])
 
 
-class _Cache:
-    """Footers by absolute path, valid while the file's identity stays; the longest unused go first."""
-
-    def __init__(self, capacity: int) -> None:
-        self._lock = threading.Lock()
-        self._footers: OrderedDict[str, Footer] = OrderedDict()
-        self._capacity = capacity
-        self._held = 0
-
-    def get(self, path: str, state: FileIdentity, columns: Sequence[str]) -> Footer | None:
-        with self._lock:
-            footer = self._footers.get(path)
-            if footer is None or footer.identity != state or not footer.columns.keys() >= set(columns):
-                return None
-            self._footers.move_to_end(path)
-            return footer
-
-    def put(self, path: str, footer: Footer) -> None:
-        """Keep a footer, together with what is held of other columns in the same state of the file."""
-        with self._lock:
-            old = self._footers.pop(path, None)
-            if old is not None:
-                self._held -= _size(old)
-                if old.identity == footer.identity:
-                    footer = Footer(footer.identity, footer.n_rows, footer.n_bytes, {**old.columns, **footer.columns})
-            self._footers[path] = footer
-            self._held += _size(footer)
-            while self._held > self._capacity:
-                self._held -= _size(self._footers.popitem(last=False)[1])
+def _joined(old: Footer | None, footer: Footer) -> Footer:
+    """A footer together with what is held of other columns in the same state of the file."""
+    if old is None or old.identity != footer.identity:
+        return footer
+    return Footer(footer.identity, footer.n_rows, footer.n_bytes, {**old.columns, **footer.columns})
 
 
 def _size(footer: Footer) -> int:
     return 1 + len(footer.n_rows) * (1 + len(footer.columns))
 
 
-_cache = _Cache(_CACHED_ROW_GROUPS)
+_cache: Recent[str, Footer] = Recent(_CACHED_ROW_GROUPS, _size)
+"""Footers by absolute path."""
 
 
 def _load(files: Sequence[str], columns: Sequence[str]) -> dict[str, Footer]:
@@ -245,12 +222,17 @@ def _load(files: Sequence[str], columns: Sequence[str]) -> dict[str, Footer]:
     for file, footer in zip(unread, read_files(unread, columns) if unread else (), strict=True):
         footers[file] = footer
         if footer.identity is not None and time.time_ns() - footer.identity.mtime_ns > _SETTLED_NS:
-            _cache.put(os.path.abspath(file), footer)
+            _cache.change(os.path.abspath(file), partial(_joined, footer=footer))
     return footers
 
 
 def _remembered(file: str, columns: Sequence[str]) -> Footer | None:
+    """A footer that is held, of the file as it is and with these columns."""
     try:
-        return _cache.get(os.path.abspath(file), identity(file), columns)
+        state = identity(file)
     except (OSError, ValueError):
         return None
+    footer = _cache.get(os.path.abspath(file))
+    if footer is None or footer.identity != state or not footer.columns.keys() >= set(columns):
+        return None
+    return footer

@@ -14,6 +14,8 @@ import pytest
 from skipml import footers as footers_module
 from skipml.features import model_inputs
 from skipml.footers import read_footers
+from skipml.parquet.footer import Footer
+from skipml.recent import Recent
 from tests.nasty import NAN, NASTY, nasty_table
 from tests.writers import (
     ROW_GROUP_ROWS,
@@ -230,7 +232,7 @@ def test_a_file_that_was_just_written_is_not_remembered(tmp_path: Path) -> None:
 
 
 def test_the_cache_is_bounded_and_shared_by_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = footers_module._Cache(20)
+    cache: Recent[str, Footer] = Recent(20, footers_module._size)
     monkeypatch.setattr(footers_module, "_cache", cache)
     files = [str(tmp_path / f"{i}.parquet") for i in range(12)]
     for i, file in enumerate(files):
@@ -252,4 +254,4 @@ def test_the_cache_is_bounded_and_shared_by_threads(tmp_path: Path, monkeypatch:
         thread.join()
     assert not failures
     assert cache._held <= 20
-    assert cache._held == sum(footers_module._size(footer) for footer in cache._footers.values())
+    assert cache._held == sum(footers_module._size(footer) for footer in cache._entries.values())

@@ -8,8 +8,6 @@ can be stale: what changes has another key.
 from __future__ import annotations
 
 import hashlib
-import threading
-from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 
 from skipml.bounds.blocks import Blocks
 from skipml.bounds.verifier import Verifier
+from skipml.recent import Recent
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -136,34 +135,19 @@ class Memory:
     """Remembers what is known by key, up to `capacity` bytes; the longest unused goes first. Threads may share it."""
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
-        self._lock = threading.Lock()
-        self._entries: OrderedDict[bytes, Known] = OrderedDict()
-        self._capacity = capacity
-        self._held = 0
+        self._known: Recent[bytes, Known] = Recent(capacity, lambda known: known.nbytes)
 
     def recall(self, key: bytes) -> Known | None:
         """What is known under a key; its arrays must not be changed."""
-        with self._lock:
-            known = self._entries.get(key)
-            if known is not None:
-                self._entries.move_to_end(key)
-            return known
+        return self._known.get(key)
 
     def learn(self, key: bytes, known: Known) -> None:
         """Put what is known now of all boxes in place of what was."""
-        with self._lock:
-            old = self._entries.pop(key, None)
-            self._held -= old.nbytes if old is not None else 0
-            self._entries[key] = new = known.compacted(max(_FEW_LEAVES, _MOST_LEAVES // max(len(known.lowest), 1)))
-            self._held += new.nbytes
-            while self._held > self._capacity:
-                self._held -= self._entries.popitem(last=False)[1].nbytes
+        self._known.put(key, known.compacted(max(_FEW_LEAVES, _MOST_LEAVES // max(len(known.lowest), 1))))
 
     def forget(self) -> None:
         """Remember nothing."""
-        with self._lock:
-            self._entries.clear()
-            self._held = 0
+        self._known.clear()
 
 
 SHARED = Memory()

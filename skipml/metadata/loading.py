@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
-import threading
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +15,7 @@ from skipml.metadata.contents import Metadata
 from skipml.metadata.format import decode
 from skipml.metadata.storage import sidecar_path
 from skipml.metadata.tie import SplitFooter, Tie, footer_hash, read_footer, split
+from skipml.recent import Recent
 
 _CACHED_BYTES = 1 << 28
 _ENTRY_BYTES = 1 << 10
@@ -53,8 +52,8 @@ def load(path: Path, root: Path | None = None) -> Loaded:
         sidecar = sidecar_path(path, root)
         state, sidecar_state = identity(path), _identity_or_none(sidecar)
         key = (os.path.abspath(path), sidecar)
-        if (known := _cache.get(key, (state, sidecar_state))) is not None:
-            return known
+        if (known := _cache.get(key)) is not None and known.states == (state, sidecar_state):
+            return known.loaded
         loaded = _load(os.fspath(path), sidecar if sidecar_state else None)
     except OSError as error:
         return Loaded(None, f"'{os.fspath(path)}' cannot be read: {error.strerror or error}", None)
@@ -62,7 +61,7 @@ def load(path: Path, root: Path | None = None) -> Loaded:
         return Loaded(None, str(error), None)
     newest = max(state.mtime_ns, sidecar_state.mtime_ns if sidecar_state else 0)
     if loaded.identity == state and now - newest > _SETTLED_NS:
-        _cache.put(key, (state, sidecar_state), loaded)
+        _cache.put(key, _Known((state, sidecar_state), loaded))
     return loaded
 
 
@@ -127,39 +126,18 @@ def _valid(place: str, read: Callable[[], bytes], expected: Tie) -> Metadata | s
     return metadata
 
 
-class _Cache:
-    """What was loaded, by path, valid while both files' identities stay; the longest unused go first."""
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was loaded when both files were in these states."""
 
-    def __init__(self, capacity: int) -> None:
-        self._lock = threading.Lock()
-        self._entries: OrderedDict[tuple[str, str], tuple[_States, Loaded]] = OrderedDict()
-        self._capacity = capacity
-        self._held = 0
+    states: _States
+    loaded: Loaded
 
-    def get(self, key: tuple[str, str], states: _States) -> Loaded | None:
-        with self._lock:
-            entry = self._entries.get(key)
-            if entry is None or entry[0] != states:
-                return None
-            self._entries.move_to_end(key)
-            return entry[1]
-
-    def put(self, key: tuple[str, str], states: _States, loaded: Loaded) -> None:
-        with self._lock:
-            self._drop(key)
-            self._entries[key] = states, loaded
-            self._held += _size(loaded)
-            while self._held > self._capacity:
-                self._drop(next(iter(self._entries)))
-
-    def _drop(self, key: tuple[str, str]) -> None:
-        if (entry := self._entries.pop(key, None)) is not None:
-            self._held -= _size(entry[1])
+    @property
+    def nbytes(self) -> int:
+        """About the bytes that it takes."""
+        return _ENTRY_BYTES + (self.loaded.metadata.nbytes if self.loaded.metadata else 0)
 
 
-def _size(loaded: Loaded) -> int:
-    """About the bytes that an entry takes."""
-    return _ENTRY_BYTES + (loaded.metadata.nbytes if loaded.metadata else 0)
-
-
-_cache = _Cache(_CACHED_BYTES)
+_cache: Recent[tuple[str, str], _Known] = Recent(_CACHED_BYTES, lambda known: known.nbytes)
+"""By the path of the file and of its sidecar."""

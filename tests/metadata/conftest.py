@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from skipml.metadata import loading
+from skipml.recent import Recent
 from tests.metadata.stored import ROWS
 from tests.writers import write_pyarrow
 
@@ -21,6 +22,6 @@ def table() -> pa.Table:
 @pytest.fixture
 def path(tmp_path: Path, table: pa.Table, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A file of the table; nothing is remembered of it."""
-    monkeypatch.setattr(loading, "_cache", loading._Cache(1 << 20))
+    monkeypatch.setattr(loading, "_cache", Recent(1 << 20, lambda known: known.nbytes))
     write_pyarrow(table, tmp_path / "file.parquet")
     return tmp_path / "file.parquet"

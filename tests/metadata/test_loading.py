@@ -13,6 +13,7 @@ from skipml.metadata import loading
 from skipml.metadata.loading import load
 from skipml.metadata.storage import sidecar_path
 from skipml.metadata.tie import insert, read_footer, split
+from skipml.recent import Recent
 from tests.metadata.stored import footer_start, loaded, put_in, refused, rewrite, wait, write
 from tests.metadata.test_format import bits_of
 from tests.writers import write_pyarrow
@@ -142,7 +143,7 @@ def test_what_was_written_a_moment_ago_is_not_remembered(path: Path) -> None:
 def test_the_memory_is_bounded(tmp_path: Path, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(path)
     wait(monkeypatch)
-    monkeypatch.setattr(loading, "_cache", loading._Cache(5000))
+    monkeypatch.setattr(loading, "_cache", Recent(5000, lambda known: known.nbytes))
     for i in range(10):
         copy = tmp_path / f"{i}.parquet"
         shutil.copy(path, copy)
@@ -153,7 +154,7 @@ def test_the_memory_is_bounded(tmp_path: Path, path: Path, monkeypatch: pytest.M
     loaded(tmp_path / "9.parquet")
     cache = loading._cache
     assert 1 < len(cache._entries) < 10
-    assert cache._held == sum(loading._size(entry[1]) for entry in cache._entries.values()) <= 5000
+    assert cache._held == sum(entry.nbytes for entry in cache._entries.values()) <= 5000
     with monkeypatch.context() as patch:
         patch.setattr(loading, "read_footer", None)
         for kept in ("0.parquet", "9.parquet"):

@@ -5,6 +5,7 @@ A variant is a small patch of the real code; the battery it names must find some
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,6 +21,7 @@ from skipml.bounds.leaves import Leaves
 from skipml.bounds.outcome import KEEP, SKIP, Method, Outcome, Reason
 from skipml.engines import conditions, inputs, parameters, planner, pushdown, virtual
 from skipml.engines.dialect import expression
+from skipml.identity import identity
 from skipml.parquet import footer, types
 from skipml.predicates import And, Between, Or, Predicate, Threshold
 
@@ -331,13 +333,11 @@ def _stale_files(patch: Patch) -> None:
 
 @variant("files", "a remembered footer is of the file as it was")
 def _stale_footers(patch: Patch) -> None:
-    real = footers._Cache.get
+    def as_it_was(file: str) -> Any:
+        held = footers._cache.get(os.path.abspath(file))
+        return identity(file) if held is None else held.identity
 
-    def get(self: Any, path: str, state: Any, columns: Sequence[str]) -> Any:
-        held = self._footers.get(path)
-        return real(self, path, state if held is None else held.identity, columns)
-
-    patch.setattr(footers._Cache, "get", get)
+    patch.setattr(footers, "identity", as_it_was)
     patch.setattr(decisions.Plan, "_check", lambda self, file: None)
 
 
