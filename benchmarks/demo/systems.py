@@ -8,12 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
-import numpy as np
-import pyarrow as pa
-import torch
 from torch import nn
 
 import skipml
+from benchmarks.torch_function import create_score
 
 FUNCTION = "charge"
 _SCANNED = re.compile(r"Row Groups Scanned: ([\d,]+) / ([\d,]+)")
@@ -46,13 +44,8 @@ def row_groups(connection: Any, sql: str) -> tuple[int, int]:
 
 
 def _plain(network: nn.Sequential) -> duckdb.DuckDBPyConnection:
-    def charge(quantity: Any, price: Any, discount: Any) -> Any:
-        rows = np.stack([quantity.to_numpy(), price.to_numpy(), discount.to_numpy()], axis=1)
-        with torch.inference_mode():
-            return pa.array(network(torch.from_numpy(rows)).numpy()[:, 0])
-
     connection = duckdb.connect()
-    connection.create_function(FUNCTION, charge, ["FLOAT"] * 3, "FLOAT", type="arrow")  # type: ignore[call-overload]
+    create_score(connection, FUNCTION, network, ["FLOAT"] * 3)
     return connection
 
 

@@ -11,7 +11,8 @@ from typing import Literal, cast
 import numpy as np
 
 from skipml.engines.dialect import Expr
-from skipml.predicates import Between, Opaque, Operator, Or, Predicate, Threshold, all_of
+from skipml.predicates import Opaque, Or, Predicate, all_of
+from skipml.score_tests import Between, Operator, Threshold
 from skipml.scores import Model, NetworkScore
 
 Kind = Literal["score", "class"]

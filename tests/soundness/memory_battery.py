@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from skipml.bounds.budget import Budget
 from skipml.bounds.memory import Memory, key_of
 from skipml.network import Affine, LeakyRelu, Network, Op
-from skipml.predicates import Predicate, ScoreTest
+from skipml.predicates import Predicate
 from skipml.regions import PairHull, Regions
+from skipml.score_tests import ScoreTest
 from skipml.scores import Model
 from tests.soundness.battery import Battery, broken
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skipml import predicates
+from skipml import score_tests
 from skipml.bounds import branch, memory
 from skipml.bounds.leaves import Leaves
 from skipml.bounds.memory import Known
@@ -27,7 +27,7 @@ def _key(patch: Patch, change: Any) -> None:
     def key_of(verifier: Any, blocks: Any) -> Any:
         return real(*change(verifier, blocks))
 
-    patch.setattr(predicates, "key_of", key_of)
+    patch.setattr(score_tests, "key_of", key_of)
     patch.setattr(memory_battery, "key_of", key_of)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from skipml import decisions, features, footers, predicates, scores
+from skipml import decisions, features, footers, score_tests, scores
 from skipml.bounds import branch, crown, interval, rounding, verifier
 from skipml.bounds.leaves import Leaves
 from skipml.bounds.outcome import KEEP, SKIP, Method, Outcome, Reason
@@ -23,7 +23,8 @@ from skipml.engines import conditions, inputs, parameters, planner, pushdown, vi
 from skipml.engines.dialect import expression
 from skipml.identity import identity
 from skipml.parquet import footer, types
-from skipml.predicates import And, Between, Or, Predicate, Threshold
+from skipml.predicates import And, Opaque, Or, Predicate
+from skipml.score_tests import Between, Threshold
 
 Floats = NDArray[np.float64]
 Patch = pytest.MonkeyPatch
@@ -70,7 +71,7 @@ def _margin_of_float64(patch: Patch) -> None:
 def _no_overflow(patch: Patch) -> None:
     real = rounding.arithmetic
     patch.setattr(verifier, "arithmetic", lambda *given: replace(real(*given), limit=np.inf))
-    patch.setattr(predicates, "_bounded", lambda lower, upper: np.ones(len(lower), np.bool_))
+    patch.setattr(score_tests, "_bounded", lambda lower, upper: np.ones(len(lower), np.bool_))
 
 
 @variant("bounds", "inputs are cast to the network's type first")
@@ -142,13 +143,13 @@ def _budget_is_proof(patch: Patch) -> None:
 
 @variant("predicates", "a score may equal the limit of >=")
 def _strict_never(patch: Patch) -> None:
-    patch.setitem(predicates._NEGATED, ">=", "<=")
+    patch.setitem(score_tests._NEGATED, ">=", "<=")
 
 
 @variant("predicates", "a score that equals the limit does not pass >")
 def _lenient_greater(patch: Patch) -> None:
-    real = predicates._compare
-    patch.setattr(predicates, "_compare", lambda operator, *rest: real(">=" if operator == ">" else operator, *rest))
+    real = score_tests._compare
+    patch.setattr(score_tests, "_compare", lambda operator, *rest: real(">=" if operator == ">" else operator, *rest))
     patch.setattr(Threshold, "holds", _exact_holds)
 
 
@@ -170,7 +171,7 @@ def _last_of_equals(patch: Patch) -> None:
         later = np.arange(margin.shape[1]) >= self.label
         return np.asarray(np.where(later, margin <= 0, margin < 0).any(axis=1), np.bool_)
 
-    patch.setattr(predicates.Class, "_beaten", beaten)
+    patch.setattr(score_tests.Class, "_beaten", beaten)
 
 
 @variant("predicates", "the bounds of the other classes count with their own sign")
@@ -185,9 +186,9 @@ def _class_of_the_least(patch: Patch) -> None:
 
 def _flags(patch: Patch, name: str) -> None:
     """Forget a flag of the regions when decisions are made from bounds."""
-    real = predicates._with_flags
+    real = score_tests._with_flags
     patch.setattr(
-        predicates,
+        score_tests,
         "_with_flags",
         lambda outcome, seen, on_nan: real(outcome, replace(seen, **{name: np.zeros_like(seen.may_be_nan)}), on_nan),
     )
@@ -209,13 +210,13 @@ def _nan_is_small(patch: Patch) -> None:
 def _exact_never(self: Threshold, lower: Floats, upper: Floats) -> NDArray[np.bool_]:
     below = {">": upper[:, 0] <= self.limit, ">=": upper[:, 0] < self.limit}
     above = {"<": lower[:, 0] >= self.limit, "<=": lower[:, 0] > self.limit}
-    return np.asarray((below | above)[self.operator] & predicates._bounded(lower, upper), np.bool_)
+    return np.asarray((below | above)[self.operator] & score_tests._bounded(lower, upper), np.bool_)
 
 
 def _exact_always(self: Threshold, lower: Floats, upper: Floats) -> NDArray[np.bool_]:
     above = {">": lower[:, 0] > self.limit, ">=": lower[:, 0] >= self.limit}
     below = {"<": upper[:, 0] < self.limit, "<=": upper[:, 0] <= self.limit}
-    return np.asarray((below | above)[self.operator] & predicates._bounded(lower, upper), np.bool_)
+    return np.asarray((below | above)[self.operator] & score_tests._bounded(lower, upper), np.bool_)
 
 
 @variant("predicates", "a row with a NULL input has no score, so it does not pass")
@@ -225,9 +226,9 @@ def _null_is_kept(patch: Patch) -> None:
 
 @variant("predicates", "some NULL rows are not all rows")
 def _some_null_is_all_null(patch: Patch) -> None:
-    real = predicates._with_flags
+    real = score_tests._with_flags
     patch.setattr(
-        predicates,
+        score_tests,
         "_with_flags",
         lambda outcome, seen, on_nan: real(outcome, replace(seen, all_null=seen.may_be_null), on_nan),
     )
@@ -431,9 +432,7 @@ def _scans_skip_for_each_other(patch: Patch) -> None:
 @variant("queries", "OR with a condition that is not understood decides nothing")
 def _other_conditions_forgotten(patch: Patch) -> None:
     real = conditions._any
-    patch.setattr(
-        conditions, "_any", lambda parts: real([p for p in parts if not isinstance(p, predicates.Opaque)] or parts)
-    )
+    patch.setattr(conditions, "_any", lambda parts: real([p for p in parts if not isinstance(p, Opaque)] or parts))
 
 
 @variant("queries", "an expression that is not understood may be anything")

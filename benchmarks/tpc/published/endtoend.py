@@ -10,17 +10,15 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
+from benchmarks.torch_function import create_score
 from benchmarks.tpc.published.blocks import read_rows
 from benchmarks.tpc.published.filters import BINS, Filter
 from benchmarks.tpc.published.measure import Network
@@ -108,7 +106,7 @@ def timings(net: Network, seed: int) -> Iterator[Timing]:
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         connection.execute("SET threads = 1; SET enable_progress_bar = false; SET parquet_metadata_cache = true")
-        _register(connection, module, len(net.model.columns))
+        create_score(connection, _FUNCTION, module, ["FLOAT"] * len(net.model.columns))
         methods = [method for method in METHODS if method.name in NAMES]
         roots = [Path(folder) / str(i) for i in range(len(methods))]
         for method, root in zip(methods, roots, strict=True):
@@ -133,15 +131,3 @@ def timings(net: Network, seed: int) -> Iterator[Timing]:
                 planning=round(run.planning, 5),
                 blocks_left=round(float(np.mean(run.left)), 4),
             )
-
-
-def _register(connection: duckdb.DuckDBPyConnection, module: nn.Sequential, n_inputs: int) -> None:
-    def score(*columns: Any) -> Any:
-        rows = np.stack([column.to_numpy() for column in columns], axis=1)
-        with torch.inference_mode():
-            return pa.array(module(torch.from_numpy(rows)).numpy()[:, 0])
-
-    names = [Parameter(f"x{i}", Parameter.POSITIONAL_ONLY) for i in range(n_inputs)]
-    score.__signature__ = Signature(names)  # type: ignore[attr-defined]
-    types: Any = ["FLOAT"] * n_inputs
-    connection.create_function(_FUNCTION, score, types, "FLOAT", type="arrow")  # type: ignore[call-overload]

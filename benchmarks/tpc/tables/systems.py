@@ -6,7 +6,6 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,10 +13,10 @@ import duckdb
 import numpy as np
 import onnxruntime
 import pyarrow as pa
-import torch
 from torch import nn
 
 import skipml
+from benchmarks.torch_function import create_classes, create_score
 from benchmarks.tpc.networks import load
 from benchmarks.tpc.suite import ModelSpec, TableSpec
 from benchmarks.tpc.tables.filters import Filter
@@ -140,30 +139,8 @@ def pytorch_udf(network: nn.Sequential, spec: ModelSpec, inputs: Sequence[str]) 
     """PyTorch in an Arrow function of DuckDB: the score, or the list of all outputs and the class."""
     connection = duckdb.connect()
     types = ["DOUBLE" if text.startswith("epoch(") else "FLOAT" for text in inputs]
-
-    def outputs(columns: Sequence[Any]) -> Any:
-        rows = np.stack([column.to_numpy() for column in columns], axis=1).astype(np.float32, copy=False)
-        with torch.inference_mode():
-            return network(torch.from_numpy(rows)).numpy()
-
-    def score(*columns: Any) -> Any:
-        return pa.array(outputs(columns)[:, 0])
-
-    def scores(*columns: Any) -> Any:
-        found = outputs(columns)
-        starts = pa.array(np.arange(len(found) + 1, dtype=np.int32) * spec.classes)
-        return pa.ListArray.from_arrays(starts, pa.array(found.reshape(-1)))
-
-    def label(*columns: Any) -> Any:
-        return pa.array(outputs(columns).argmax(axis=1).astype(np.int32))
-
-    functions = [(spec.name, score, "FLOAT")]
-    if spec.classes:
-        functions = [(spec.name, scores, "FLOAT[]"), (f"{spec.name}_class", label, "INTEGER")]
-    for name, function, result in functions:
-        parameters = [Parameter(f"x{i}", Parameter.POSITIONAL_ONLY) for i in range(len(types))]
-        function.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-        connection.create_function(name, function, types, result, type="arrow")  # type: ignore[call-overload]
+    create = create_classes if spec.classes else create_score
+    create(connection, spec.name, network, types)
     return SqlSession(connection)
 
 
