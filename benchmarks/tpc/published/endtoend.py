@@ -27,7 +27,9 @@ from benchmarks.tpc.published.training import trained
 from skipml.bounds.budget import Budget
 from skipml.bounds.memory import Memory
 from skipml.decisions import SKIP, prune
+from skipml.engines.virtual import VirtualFiles
 from skipml.footers import read_footers
+from skipml.identity import identity
 from skipml.metadata.refine import refine
 from skipml.regions import from_refined
 
@@ -57,6 +59,8 @@ class _Run:
         self._net, self._connection, self._method, self._root = net, connection, method, root
         # What is left is scored by PyTorch, so that this is what verification may save.
         self._memory = Memory()
+        self._files = VirtualFiles()
+        connection.register_filesystem(self._files)
         self._budget = Budget(SCORING_SECONDS_PER_ROW, share=_SHARE, memory=self._memory)
         self.name = BASELINE if method is None else method.name
         self.seconds = self.planning = 0.0
@@ -65,7 +69,7 @@ class _Run:
     def rows(self, f: Filter) -> list[tuple[Any, ...]]:
         """The qualifying rows, sorted; the time is added."""
         started = time.perf_counter()
-        kept = None if self._method is None else self._kept(f)
+        kept = None if self._method is None else self._left(f)
         self.planning += time.perf_counter() - started
         found: pa.Table = self._connection.execute(self._sql(f, kept)).to_arrow_table()
         self.seconds += time.perf_counter() - started
@@ -79,7 +83,7 @@ class _Run:
         self.left.clear()
         self._memory.forget()
 
-    def _kept(self, f: Filter) -> NDArray[np.int64]:
+    def _left(self, f: Filter) -> NDArray[np.int64]:
         """The row groups that are left."""
         columns = self._net.model.columns
         seen = from_refined(refine(read_footers([str(self._net.path)], columns), self._root), columns)
@@ -88,11 +92,10 @@ class _Run:
     def _sql(self, f: Filter, kept: NDArray[np.int64] | None) -> str:
         columns = ", ".join(self._net.model.columns)
         inputs = ", ".join(f"{name}::FLOAT" for name in self._net.model.columns)
-        condition = f"{_FUNCTION}({inputs}) BETWEEN {f.lower!r}::DOUBLE AND {f.upper!r}::DOUBLE"
+        path = str(self._net.path)
         if kept is not None and len(kept) < len(f.matches):
-            numbers = f"file_row_group_number IN ({', '.join(map(str, kept))})" if len(kept) else "false"
-            condition = f"{numbers} AND {condition}"
-        return f"SELECT {columns} FROM '{self._net.path}' WHERE {condition}"
+            (path,) = self._files.add([(path, identity(path), kept.tolist())])
+        return f"SELECT {columns} FROM '{path}' WHERE {_FUNCTION}({inputs}) BETWEEN {f.lower!r}::DOUBLE AND {f.upper!r}::DOUBLE"
 
 
 _SHARE = 0.1
