@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Method, Outcome, Reason, branch_and_bound, resume
+from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Method, Outcome, Reason, resume
 from skipml.bounds.evidence import by_labels, by_scores, label_map, score_map, witness_rows
 from skipml.bounds.memory import Known, key_of
 from skipml.errors import PredicateError
@@ -71,22 +71,22 @@ class ScoreTest(Predicate):
             is_open &= chosen
         known = self._from_evidence(seen, is_open)
         left = is_open & (known.reason == Reason.NOT_TRIED)
-        found = self._bounded(seen, left, budget).spread(left)
+        found = self._bounded(seen, left, budget)
         decided = _with_flags(found.settled(known, ~left), seen, self.on_nan)
         return decided if chosen is None else decided.only(chosen)
 
     def _bounded(self, seen: Regions, left: Bools, budget: Budget) -> Outcome:
         """What branch and bound makes of some of the blocks, beginning with what is remembered of all of them."""
         start = perf_counter()
-        verifier, parts, memory = self.score.verifier, left[seen.block], budget.memory
+        verifier, memory = self.score.verifier, budget.memory
         if not left.any():
-            return Outcome.evaluate_all(0, len(verifier.functionals))
+            return Outcome.evaluate_all(len(left), len(verifier.functionals))
         key = key_of(verifier, seen) if memory is not None else None
-        if memory is None or key is None:
-            return branch_and_bound(verifier, seen.take(left), self, budget)
-        before = memory.recall(key) or Known.nothing(seen.lower, seen.upper, len(verifier.functionals))
-        found, after = resume(verifier, seen.take(left), self, budget, before.take(parts))
-        memory.learn(key, before.updated(after, parts))
+        known = memory.recall(key) if memory is not None and key is not None else None
+        known = known or Known.nothing(seen.lower, seen.upper, len(verifier.functionals))
+        found, after = resume(verifier, seen, self, budget, known, chosen=left)
+        if memory is not None and key is not None:
+            memory.learn(key, after)
         return replace(found, seconds=perf_counter() - start)
 
     def _from_evidence(self, seen: Regions, is_open: Bools) -> Outcome:

@@ -98,7 +98,7 @@ class AllPositive:
 AnyTest = Above | Below | Inside | AllPositive
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Parts:
     lower: Floats
     upper: Floats

@@ -18,18 +18,18 @@ def outcome_of(decisions: list[int], reasons: list[int]) -> Outcome:
     )
 
 
-def test_outcomes_spread_and_combine() -> None:
+def test_outcomes_combine() -> None:
     narrow = outcome_of([SKIP, EVALUATE], [Reason.PROVED, Reason.BUDGET])
-    wide = narrow.spread(np.array([False, True, False, True]))
-    assert wide.decision.tolist() == [EVALUATE, SKIP, EVALUATE, EVALUATE]
+    wide = narrow.only(np.array([False, True]))
+    assert wide.decision.tolist() == [EVALUATE, EVALUATE]
     assert wide.decision.dtype == np.int8
-    assert wide.reason.tolist() == [Reason.NOT_TRIED, Reason.PROVED, Reason.NOT_TRIED, Reason.BUDGET]
-    assert wide.upper[:, 0].tolist() == [np.inf, 1.0, np.inf, 1.0]
+    assert wide.reason.tolist() == [Reason.NOT_TRIED, Reason.BUDGET]
+    assert wide.upper[:, 0].tolist() == [np.inf, 1.0]
     assert wide.seconds == 0.5
-    assert wide.counts["not_tried"] == 2
+    assert wide.counts["not_tried"] == 1
     assert wide.counts["budget"] == 1
-    both = wide.combined(Outcome.evaluate_all(4, 2), np.array([SKIP, SKIP, EVALUATE, EVALUATE]))
-    assert both.lower.shape == (4, 3)
-    assert both.reason.tolist() == [Reason.PROVED, Reason.PROVED, Reason.NOT_TRIED, Reason.BUDGET]
+    both = narrow.combined(Outcome.evaluate_all(2, 2), np.array([SKIP, SKIP]))
+    assert both.lower.shape == (2, 3)
+    assert both.reason.tolist() == [Reason.PROVED, Reason.PROVED]
     flagged = narrow.replace_decision(np.array([EVALUATE, EVALUATE], np.int8))
     assert flagged.reason.tolist() == [Reason.NULL_OR_NAN, Reason.BUDGET]

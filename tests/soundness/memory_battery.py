@@ -101,7 +101,7 @@ def _contradicted(predicate: Predicate, case: _Case, memory: Memory, what: str) 
         return [f"{what}: nothing is remembered"]
     rows = case.rows[:, :, [case.regions.columns.index(name) for name in predicate.score.inputs]]
     values = predicate.score.evaluate(rows.reshape(-1, 2)).reshape(*rows.shape[:2], -1)
-    low, high = known.bounds()
+    low, high = known.bounds(np.arange(len(rows)), len(rows))
     wrong = ((values < low[:, None]) | (values > high[:, None])).any(axis=(1, 2))
     found = [f"{what}: box {i} has a score outside of what is remembered" for i in np.flatnonzero(wrong)]
     covered = np.zeros(rows.shape[:2], np.bool_)
