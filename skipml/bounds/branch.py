@@ -291,9 +291,7 @@ class _Search:
         """Close the leaves whose bounds decide the test, and those of finished blocks -> which are left [L]. Sound as
         `_settle` is.
         """
-        done = self._settle(leaves.block, leaves.low, leaves.high)
-        self._closed.append(leaves.take(done))
-        return ~done
+        return self._put_away(leaves, self._settle(leaves.block, leaves.low, leaves.high))
 
     def _settle(self, block: Indices, low: Floats, high: Floats) -> Bools:
         """Decide the blocks [L] whose last leaf the bounds [L, m] close -> which leaves need no more work [L].
@@ -368,8 +366,12 @@ class _Search:
 
     def _unfinished(self, leaves: Leaves) -> Bools:
         """Which leaves [L] belong to blocks still worked on; the others are closed as they are."""
-        done: Bools = self._finished[leaves.block]
-        self._closed.append(leaves.take(done))
+        return self._put_away(leaves, self._finished[leaves.block])
+
+    def _put_away(self, leaves: Leaves, done: Bools) -> Bools:
+        """Keep leaves that need no more work for the memory -> which are left [L]."""
+        if done.any():
+            self._closed.append(leaves.take(done))
         return ~done
 
     def _count(self, block: Indices, method: Method) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +36,19 @@ class Leaves:
 
     def take(self, chosen: Bools | Indices | slice) -> Leaves:
         """Some of them, chosen by a mask [L], by number or by place."""
-        return replace(self, **{name: array[chosen] for name, array in self._arrays().items()})
+        if isinstance(chosen, np.ndarray) and chosen.dtype == np.bool_ and chosen.all():
+            return self
+        return Leaves(
+            self.lower[chosen],
+            self.upper[chosen],
+            self.root[chosen],
+            self.block[chosen],
+            self.low[chosen],
+            self.high[chosen],
+            self.bounded[chosen],
+            self.slope[chosen],
+            self.promise[chosen],
+        )
 
     @classmethod
     def of(cls, known: Known, block: Indices, chosen: Indices) -> Leaves:
@@ -58,10 +69,10 @@ class Leaves:
     @classmethod
     def joined(cls, parts: Sequence[Leaves]) -> Leaves:
         """All of one or more."""
+        parts = [part for part in parts if len(part)] or parts[:1]
+        if len(parts) == 1:
+            return parts[0]
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
-
-    def _arrays(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
 
     def __len__(self) -> int:
         return len(self.block)

@@ -95,7 +95,8 @@ class _Run:
         path = str(self._net.path)
         if kept is not None and len(kept) < len(f.matches):
             (path,) = self._files.add([(path, identity(path), kept.tolist())])
-        return f"SELECT {columns} FROM '{path}' WHERE {_FUNCTION}({inputs}) BETWEEN {f.lower!r}::DOUBLE AND {f.upper!r}::DOUBLE"
+        condition = f"{_FUNCTION}({inputs}) BETWEEN {f.lower!r}::DOUBLE AND {f.upper!r}::DOUBLE"
+        return f"SELECT {columns} FROM '{path}' WHERE {condition}"
 
 
 _SHARE = 0.1
