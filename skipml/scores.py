@@ -18,6 +18,7 @@ from skipml.bounds.verifier import Verifier
 from skipml.errors import ModelError, PredicateError
 from skipml.features import model_inputs
 from skipml.models import from_torch, load_onnx
+from skipml.models.native import to_bytes
 from skipml.network import Network
 from skipml.predicates import Between, Class, Predicate, Threshold
 
@@ -141,6 +142,15 @@ class Model:
         chain.
         """
         return cls(from_torch(module), _names(columns), verifier)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model file that skipml's DuckDB extension loads; the names of the columns are not in it.
+
+        Raises ModelError for a network that is larger than the extension takes.
+        """
+        content = to_bytes(self.network)
+        with open(path, "wb") as file:
+            file.write(content)
 
     @property
     def hash(self) -> str:
