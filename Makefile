@@ -9,10 +9,10 @@ WITHOUT_DUCKDB := tests/bounds tests/models tests/test_layers.py tests/test_netw
 	tests/metadata/test_hulls.py tests/metadata/test_boxes.py tests/metadata/test_format.py
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format test demo bench bench-quick clean
+.PHONY: help setup lint format extension extension-test extension-sanitize test demo bench bench-quick clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
 
 setup: .venv/.installed .duckdb15/.installed-$(DUCKDB15) ## Create .venv and the DuckDB 1.5 overlay; quick the second time
 
@@ -40,11 +40,23 @@ format: setup ## Let ruff format and fix what it can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-test: lint ## Lint, then every test with DuckDB 2.0 and those that use DuckDB with 1.5
+extension: setup ## Build the DuckDB extension (extension/build/skipml.duckdb_extension)
+	@$(MAKE) --no-print-directory -C extension
+
+extension-test: extension ## SQL tests of the extension with DuckDB 2.0 and 1.5, its kernels, a short fuzzing
+	@$(MAKE) --no-print-directory -C extension test
+
+extension-sanitize: setup ## The same with the address and undefined-behaviour sanitizers
+	@$(MAKE) --no-print-directory -C extension test-sanitized
+
+test: lint extension ## Lint, then every test with DuckDB 2.0 and those that use DuckDB with 1.5, and both scorers with both
 	$(PYTEST)
-	PYTHONPATH=.duckdb15 $(PYTEST) $(addprefix --ignore=,$(WITHOUT_DUCKDB))
+	PYTHONPATH=.duckdb15 $(PYTEST) --scorer native $(addprefix --ignore=,$(WITHOUT_DUCKDB))
+	$(PYTEST) --scorer native tests/engines
+	PYTHONPATH=.duckdb15 $(PYTEST) --scorer python tests/engines
 
 demo: setup ## Skip row groups of TPC-H lineitem for a small network, against a PyTorch UDF
+	@$(MAKE) --no-print-directory extension || echo "The extension is not built, so Python scores"
 	$(BIN)/python -m benchmarks.demo
 
 bench: setup ## Every benchmark: micro, TPC-H, TPC-DS, effectiveness, enrichment, killed writers (over an hour)
@@ -60,4 +72,4 @@ bench-quick: setup ## Headline figures in under five minutes, as JSON on the las
 	$(BIN)/python -m benchmarks.quick
 
 clean: ## Remove caches, generated data and the environments
-	rm -rf .venv .duckdb15 .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache
+	rm -rf extension/build .venv .duckdb15 .data .mypy_cache .ruff_cache .pytest_cache .hypothesis .benchmarks .import_linter_cache

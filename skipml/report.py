@@ -198,6 +198,8 @@ class Report:
     seconds: float = 0.0
     """The whole analysis: parsing, footers, verification, rewriting."""
     counters: dict[str, int] = field(default_factory=dict)
+    scorer: str = ""
+    """What scores the rows that are read, and for Python why."""
 
     def summary(self) -> str:
         """One line per scan, or one that says why nothing is skipped."""
@@ -210,6 +212,7 @@ class Report:
             "sql": self.sql,
             "seconds": self.seconds,
             "notes": list(self.notes),
+            "scorer": self.scorer,
             "counters": dict(self.counters),
             "scans": [scan.to_dict() for scan in self.scans],
         }
@@ -223,6 +226,8 @@ class Report:
         lines += [f"note: {note}" for note in self.notes]
         if not self.scans:
             lines.append("nothing is skipped")
+        if self.scorer:
+            lines.append(f"scorer: {self.scorer}")
         return "\n".join([*lines, f"analysis: {self.seconds * 1e3:.1f} ms"])
 
 

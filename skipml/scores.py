@@ -18,6 +18,7 @@ from skipml.bounds.verifier import Verifier
 from skipml.errors import ModelError, PredicateError
 from skipml.features import model_inputs
 from skipml.models import from_torch, load_onnx
+from skipml.models.native import to_bytes
 from skipml.network import Network
 from skipml.predicates import Predicate
 from skipml.score_tests import Between, Class, Threshold
@@ -29,10 +30,21 @@ Floats = NDArray[np.float64]
 
 VerifierName = Literal["crown", "auto_lirpa"]
 
-_SECONDS_PER_ROW = 70e-9
-"""What DuckDB 2.0 spends to hand one row to a Python function and take the score back; 1.5 spends twice that."""
-_SECONDS_PER_MAC = 0.07e-9
-"""One multiply-accumulate of a small float32 layer on one core."""
+
+@dataclass(frozen=True, slots=True)
+class ScoringCost:
+    """An estimate of what one core spends on scoring: seconds to hand a row over, and per multiply-accumulate."""
+
+    per_row: float
+    per_mac: float
+
+    def seconds_per_row(self, network: Network) -> float:
+        """What one row costs, the measure of what verification may cost."""
+        return self.per_row + self.per_mac * network.macs
+
+
+PYTHON_COST = ScoringCost(per_row=70e-9, per_mac=0.07e-9)
+"""Python functions in DuckDB 2.0, for small float32 layers; 1.5 spends twice that per row."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,8 +65,8 @@ class NetworkScore:
 
     @property
     def seconds_per_row(self) -> float:
-        """An estimate of what scoring one row costs, the measure of what verification may cost."""
-        return _SECONDS_PER_ROW + _SECONDS_PER_MAC * self.network.macs
+        """What scoring one row costs in Python."""
+        return PYTHON_COST.seconds_per_row(self.network)
 
     @cached_property
     def key(self) -> ScoreKey:
@@ -131,6 +143,15 @@ class Model:
         chain.
         """
         return cls(from_torch(module), _names(columns), verifier)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the model file that skipml's DuckDB extension loads; the names of the columns are not in it.
+
+        Raises ModelError for a network that is larger than the extension takes.
+        """
+        content = to_bytes(self.network)
+        with open(path, "wb") as file:
+            file.write(content)
 
     @property
     def hash(self) -> str:

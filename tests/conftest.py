@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from skipml.bounds.memory import SHARED
+from tests import scorers
 from tests.oracle import standing_clock
 
 # The same cases in every run; `--hypothesis-profile=search` looks for new ones.
@@ -17,6 +18,19 @@ settings.register_profile("search", deadline=None, max_examples=1000, print_blob
 settings.load_profile("same")
 
 _CASES = "random cases"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    scorers.add_option(parser)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def chosen_scorer(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Connections score as the command line asks."""
+    with pytest.MonkeyPatch.context() as patch:
+        if pytestconfig.getoption(scorers.OPTION) == "native":
+            scorers.use_extension(patch)
+        yield
 
 
 @pytest.fixture(autouse=True)

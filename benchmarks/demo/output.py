@@ -16,7 +16,7 @@ from benchmarks.demo.measure import Measured, Runs
 
 BEGIN, END = "<!-- demo: written by python -m benchmarks.demo --readme -->", "<!-- end of demo -->"
 _HEADINGS = ("", "first run", "warm run", "processor", "against PyTorch", "row groups scanned")
-_COLORS = ("#999999", "#56b4e9", "#d55e00")
+_COLORS = ("#999999", "#009e73", "#56b4e9", "#d55e00")
 
 
 def print_measured(console: Console, measured: Measured) -> None:
@@ -83,7 +83,7 @@ def _as_dict(measured: Measured) -> dict[str, Any]:
 
 def plot(path: Path, results: Sequence[Measured]) -> None:
     """Write a bar per layout and system with its time and what was scanned."""
-    figure = Figure(figsize=(8, 0.4 + 1.5 * len(results)), layout="constrained")
+    figure = Figure(figsize=(8, 0.4 + 0.5 * sum(len(measured.runs) for measured in results)), layout="constrained")
     panels = figure.subplots(len(results), 1, sharex=True, squeeze=False)[:, 0]
     for axes, measured in zip(panels, results, strict=True):
         names = [run.system for run in measured.runs]
@@ -92,7 +92,8 @@ def plot(path: Path, results: Sequence[Measured]) -> None:
             [run.median - min(run.warm) for run in measured.runs],
             [max(run.warm) - run.median for run in measured.runs],
         ]
-        bars = axes.barh(names, seconds, xerr=spread, color=_COLORS, ecolor="#444444")
+        colors = [_COLORS[0], *_COLORS[1 - len(names) :]]
+        bars = axes.barh(names, seconds, xerr=spread, color=colors, ecolor="#444444")
         labels = [f"{run.median:.3f} s, {run.row_groups[0]} of {run.row_groups[1]} row groups" for run in measured.runs]
         axes.bar_label(bars, labels, padding=6)
         axes.set_title(f"lineitem {measured.layout}: skipml {measured.speedup:.1f}x", loc="left", fontsize="medium")

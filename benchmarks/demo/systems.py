@@ -1,4 +1,6 @@
-"""The three ways to run the filter: PyTorch in a plain DuckDB UDF, skipml without skipping, skipml."""
+"""The ways to run the filter: PyTorch in a plain DuckDB UDF, skipml without skipping, skipml; where skipml's DuckDB
+extension is built it scores for skipml, and there is a line for skipml without it.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,15 @@ class System:
 
 def systems(network: nn.Sequential, model: skipml.Model) -> tuple[System, ...]:
     """The baseline first, skipml last."""
-    return (
-        System("PyTorch UDF", lambda: _plain(network)),
+    plain = System("PyTorch UDF", lambda: _plain(network))
+    python = System("skipml, scoring in Python", lambda: _skipml(model, extension=False))
+    both = (
         System("skipml, skipping off", lambda: _skipml(model, skipping=False)),
-        System("skipml", lambda: _skipml(model, skipping=True)),
+        System("skipml", lambda: _skipml(model)),
     )
+    with both[1].open() as connection:
+        is_native = connection.explain("").scorer.startswith("native")
+    return (plain, python, *both) if is_native else (plain, *both)
 
 
 def row_groups(connection: Any, sql: str) -> int:
@@ -48,8 +54,8 @@ def _plain(network: nn.Sequential) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _skipml(model: skipml.Model, *, skipping: bool) -> skipml.Connection:
-    connection = skipml.connect()
+def _skipml(model: skipml.Model, *, skipping: bool = True, extension: bool = True) -> skipml.Connection:
+    connection = skipml.connect(config={"allow_unsigned_extensions": str(extension).lower()})
     connection.register_model(FUNCTION, model)
     connection.skipping = skipping
     return connection

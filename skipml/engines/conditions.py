@@ -4,43 +4,20 @@ which constant.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, cast
+from typing import cast
 
 import numpy as np
 
 from skipml.engines.dialect import Expr
+from skipml.engines.functions import ModelCalls, ModelFunction
 from skipml.predicates import Opaque, Or, Predicate, all_of
 from skipml.score_tests import Between, Operator, Threshold
 from skipml.scores import Model, NetworkScore
 
-Kind = Literal["score", "class"]
 _MIRRORED = {">": "<", ">=": "<=", "<": ">", "<=": ">=", "=": "=", "<>": "<>"}
 _ELEMENT = {"array_extract", "list_extract", "list_element"}
-
-
-@dataclass(frozen=True, slots=True)
-class RegisteredFunction:
-    """A SQL function of a connection that evaluates a model: its outputs, or its class."""
-
-    name: str
-    model: Model
-    kind: Kind
-
-    def takes(self, call: Expr) -> bool:
-        """Whether a bound call is of this function and not of another of its name."""
-        inputs = [arg.type for arg in call.args]
-        result = "LIST" if self.result.endswith("[]") else self.result
-        return inputs == ["DOUBLE"] * self.model.network.n_inputs and call.type == result
-
-    @property
-    def result(self) -> str:
-        """The SQL type it gives."""
-        if self.kind == "class":
-            return "INTEGER"
-        element = "FLOAT" if self.model.network.dtype == np.float32 else "DOUBLE"
-        return element if self.model.n_outputs == 1 else f"{element}[]"
 
 
 @dataclass(slots=True)
@@ -50,7 +27,7 @@ class ConditionReader:
     `constant` evaluates the SQL of a constant as DuckDB does and gives it as a float, or None.
     """
 
-    functions: Mapping[str, RegisteredFunction]
+    calls: ModelCalls
     scan_columns: Sequence[str]
     constant: Callable[[str], float | None]
     arguments: dict[str, Expr] = field(default_factory=dict)
@@ -58,6 +35,8 @@ class ConditionReader:
     constants: dict[str, float] = field(default_factory=dict)
     understood: list[str] = field(default_factory=list)
     """The conditions of the predicate, as text."""
+    scored: dict[Expr, ModelFunction] = field(default_factory=dict)
+    """The calls of models in the predicate."""
 
     def predicate(self, conjuncts: Sequence[Expr]) -> Predicate | None:
         """The conjunction of what is understood, or None where no conjunct calls a model."""
@@ -89,13 +68,13 @@ class ConditionReader:
     def _comparison(self, operator: str, value: Expr, constant: Expr) -> Predicate:
         sql = _constant_sql(constant)
         limit = self.constant(sql) if sql is not None else None
-        call, index = _model_call(value)
-        function = self.functions.get(call.name) if call is not None else None
-        if call is None or function is None or limit is None or np.isnan(limit):
+        expr, index = _model_call(value)
+        call = self.calls.find(expr) if expr is not None else None
+        if expr is None or call is None or limit is None or np.isnan(limit):
             return Opaque("not a model score against a constant")
-        if not function.takes(call):
-            return Opaque("another function of the same name")
-        inputs = [self._input(arg) for arg in call.args]
+        function = call.function
+        inputs = [self._input(arg) for arg in call.inputs]
+        self.scored[expr] = function
         self.understood.append(f"{self._text(value)} {operator} {limit:g}")
         if function.kind == "class":
             return _class_test(operator, function.model, limit, inputs)
@@ -124,8 +103,11 @@ class ConditionReader:
             return self.scan_columns[expr.index]
         if expr.op == "const":
             return expr.name
-        inner = ", ".join(self._text(arg) for arg in expr.args)
-        return f"CAST({inner} AS {expr.name})" if expr.op == "cast" else f"{expr.name or expr.op}({inner})"
+        call = self.calls.find(expr)
+        inner = ", ".join(self._text(arg) for arg in (call.inputs if call else expr.args))
+        if expr.op == "cast":
+            return f"CAST({inner} AS {expr.name})"
+        return f"{call.function.name if call else expr.name or expr.op}({inner})"
 
 
 def _constant_sql(expr: Expr) -> str | None:

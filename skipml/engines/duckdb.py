@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sys
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from inspect import Parameter, Signature
 from typing import Any
 
 import duckdb
-import numpy as np
-import pyarrow as pa
 
 from skipml.engines import scope
-from skipml.engines.conditions import RegisteredFunction
-from skipml.engines.dialect import quote_name
+from skipml.engines.macros import Macros
 from skipml.engines.planner import Planner, QueryPlan
 from skipml.engines.registry import Registry
 from skipml.engines.relation import Relation, file_changes_named, original_error, plain_value
+from skipml.engines.scorers import Scorer, choose_scorer
 from skipml.engines.session import UserSession
 from skipml.engines.sql import STANDIN_DATABASE, Parser
 from skipml.engines.statements import embedded_query
@@ -38,20 +36,21 @@ _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 class _Shared:
     """What all cursors of one database share."""
 
+    scorer: Scorer
     metadata_root: str | None = None
     files: VirtualFiles = field(default_factory=VirtualFiles)
     registry: Registry = field(default_factory=Registry)
     lock: threading.Lock = field(default_factory=threading.Lock)
-    callbacks: list[Any] = field(default_factory=list)
-    """The Python functions that DuckDB calls: it lets go of them when the cursor that registered them is closed."""
 
 
 def connect(database: Any = ":memory:", *, metadata_root: Path | None = None, **kwargs: Any) -> Connection:
     """Open a DuckDB database, or take over an open connection, as a Connection; further arguments are
     duckdb.connect's. `metadata_root` is the folder below which `enrich` has written, if it was not beside the files.
+
+    With `config={"allow_unsigned_extensions": "true"}` skipml's own extension scores rows, if it is built.
     """
     plain = database if isinstance(database, duckdb.DuckDBPyConnection) else duckdb.connect(database, **kwargs)
-    shared = _Shared(None if metadata_root is None else os.fspath(metadata_root))
+    shared = _Shared(choose_scorer(plain), None if metadata_root is None else os.fspath(metadata_root))
     plain.register_filesystem(shared.files)
     attached = plain.execute("SELECT 1 FROM duckdb_databases() WHERE database_name = ?", [STANDIN_DATABASE]).fetchone()
     if attached is None:
@@ -72,7 +71,10 @@ class Connection:
         self.skipping = True
         self.last_report: Report | None = None
         self._running: QueryPlan | None = None
-        self._planner = Planner(Parser(plain.cursor()), shared.files, shared.registry, shared.metadata_root)
+        self._macros = Macros()
+        self._planner = Planner(
+            Parser(plain.cursor()), shared.files, shared.registry, shared.scorer, shared.metadata_root
+        )
 
     def register_model(self, name: str, model: Model) -> None:
         """Make a model a SQL function: `name(inputs)` gives its score, or the list of its outputs, and
@@ -89,20 +91,30 @@ class Connection:
                 f"{name}: expected a skipml.Model, not {type(model).__name__}; "
                 "load it with skipml.Model.load or Model.from_torch"
             )
+        scorer, registry = self._shared.scorer, self._shared.registry
         with self._shared.lock:
-            functions = [RegisteredFunction(name.lower(), model, "score")]
-            if model.n_outputs > 1:
-                functions.append(RegisteredFunction(f"{name}_class".lower(), model, "class"))
-            known = "SELECT lower(function_name) FROM duckdb_functions() WHERE lower(function_name) IN (?, ?)"
-            names = [functions[0].name, functions[-1].name]
-            taken = self._planner.parser.private.execute(known, names).fetchone()
-            if taken is not None:
+            functions = scorer.functions(name, model)
+            self._check_free(tuple(function.name for function in functions))
+            try:
+                scorer.register(functions, self._plain, self._planner.parser.private)
+            except duckdb.Error as error:
                 raise RegistrationError(
-                    f"{taken[0]!r} is a function already: choose another name or call remove_function first"
-                )
-            self._create_functions(functions)
-            self._shared.registry.functions.update({function.name: function for function in functions})
+                    f"the model {name!r} cannot be registered: {error}; "
+                    "choose another name or call remove_function first"
+                ) from error
+            registry.add(functions)
             self._note_definitions()
+        self.follow_models()
+
+    def _check_free(self, names: tuple[str, ...]) -> None:
+        """Raise RegistrationError if a function has one of the names, on any connection or on this one."""
+        known = "SELECT lower(function_name) FROM duckdb_functions() WHERE lower(function_name) IN (?, ?)"
+        row = self._planner.parser.private.execute(known, [names[0], names[-1]]).fetchone()
+        taken = {*names} & self._shared.registry.functions.keys() or (row and {row[0]})
+        if taken:
+            raise RegistrationError(
+                f"{min(taken)!r} is a function already: choose another name or call remove_function first"
+            )
 
     def create_function(self, name: str, *args: Any, **kwargs: Any) -> Connection:
         """DuckDB's `create_function`; raises RegistrationError for the name of a model."""
@@ -113,12 +125,16 @@ class Connection:
 
     def remove_function(self, name: str) -> Connection:
         """Remove a function; a removed model no longer filters anything."""
+        registry = self._shared.registry
         with self._shared.lock:
-            self._plain.remove_function(name)
-            removed = self._shared.registry.functions.pop(name.lower(), None)
-            if removed is not None and removed.kind == "score" and removed.model.n_outputs > 1:
-                self._plain.remove_function(f"{name}_class")
-                self._shared.registry.functions.pop(f"{name}_class".lower(), None)
+            functions = registry.of(name)
+            if not functions:
+                self._plain.remove_function(name)
+                return self
+            left = [function for function in registry.functions.values() if function not in functions]
+            self._shared.scorer.unregister(functions, left, self._plain, self._planner.parser.private)
+            registry.remove(functions)
+        self.follow_models()
         return self
 
     def sql(self, query: Any, *, alias: str = "", params: object = None) -> Relation | duckdb.DuckDBPyRelation | None:
@@ -142,7 +158,7 @@ class Connection:
         variables = scope.visible(sys._getframe(1))
         if not isinstance(query, str) or not self._may_skip(query):
             self._running = None
-            self._note(query)
+            self._prepare(query, takes_result=True)
             scope.call(_plain_relations(variables), self._plain.execute, query, **_given(parameters=parameters))
             return self
         statements = self._statements(query) or [(query, False)]
@@ -156,8 +172,11 @@ class Connection:
         method.
         """
         variables = _plain_relations(scope.visible(sys._getframe(1)))
+        self.follow_models()
         plan = self._plan_statement(query, params, UserSession(self._plain, variables, takes_result=False))
-        return plan.report if plan is not None else Report(query, notes=("no registered model is called",))
+        if plan is not None:
+            return plan.report
+        return Report(query, notes=("no registered model is called",), scorer=self._shared.scorer.description)
 
     def cursor(self) -> Connection:
         """A further connection to the same database, with the same models."""
@@ -195,6 +214,7 @@ class Connection:
     def _relations(self, method: Any, *args: Any, **kwargs: Any) -> Any:
         """Call a method of DuckDB's connection; a relation it gives can be filtered by a model too."""
         variables = _plain_relations(scope.visible(sys._getframe(1)))
+        self.follow_models()
         value = scope.call(variables, method, *map(plain_value, args), **_plain_relations(kwargs))
         if not isinstance(value, duckdb.DuckDBPyRelation):
             return value
@@ -211,8 +231,9 @@ class Connection:
         self, query: Any, alias: str, params: object, variables: Mapping[str, Any]
     ) -> Relation | duckdb.DuckDBPyRelation | None:
         named = _given(alias=alias or None, params=params)
+        self.follow_models()
         if not isinstance(query, str) or not self.skipping or not self._shared.registry.functions:
-            self._note(query)
+            self._prepare(query, takes_result=False)
             return _relation(scope.call(_plain_relations(variables), self._plain.sql, query, **named))
         statements = self._statements(query)
         for text, _ in statements[:-1]:
@@ -234,6 +255,7 @@ class Connection:
 
     def plan_relation(self, sql: str, variables: Mapping[str, Any]) -> tuple[duckdb.DuckDBPyRelation, QueryPlan] | None:
         """A relation that reads what is left of a query, and its plan; None where the query runs as it is."""
+        self.follow_models()
         if not self._may_skip(sql):
             return None
         plan = self._planner.plan(sql, None, UserSession(self._plain, variables, takes_result=False))
@@ -261,7 +283,7 @@ class Connection:
     ) -> Any:
         """Run one statement, rewritten where that helps; if the rewritten one fails, as it was."""
         variables = _plain_relations(variables)
-        self._note(sql)
+        self._prepare(sql, takes_result=takes_result)
         plan = self._plan_statement(sql, parameters, UserSession(self._plain, variables, takes_result=takes_result))
         self._running = plan
         if plan is None or plan.sql is None:
@@ -293,10 +315,23 @@ class Connection:
     def _may_skip(self, sql: str) -> bool:
         return self.skipping and self._shared.registry.may_be_called(sql)
 
-    def _note(self, query: object) -> None:
-        """Remember that a definition calls a model, or hides the Parquet reader."""
+    def _prepare(self, query: object, *, takes_result: bool) -> None:
+        """Before a statement: take note of a definition that calls a model or hides the Parquet reader, and follow the
+        other connections' models.
+        """
         if isinstance(query, str):
             self._shared.registry.note(query)
+        self._follow(takes_result=takes_result)
+
+    def follow_models(self) -> None:
+        """Have the models that are registered now, whichever connection has registered them."""
+        self._follow(takes_result=False)
+
+    def _follow(self, *, takes_result: bool) -> None:
+        """The same; `takes_result` as in UserSession."""
+        run = partial(_rows, self._plain.execute if takes_result else self._plain.sql)
+        with contextlib.suppress(duckdb.Error):  # in an aborted transaction: the next statement tries again
+            self._macros.follow(self._shared.registry.functions, run)
 
     def _note_definitions(self) -> None:
         """Take note of the views and macros that are there already."""
@@ -307,27 +342,16 @@ class Connection:
         ).fetchall()
         self._shared.registry.note_existing([str(sql) for (sql,) in views], macros)
 
-    def _create_functions(self, functions: Sequence[RegisteredFunction]) -> None:
-        created: list[str] = []
-        arrow: Any = "arrow"
-        try:
-            for function in functions:
-                callback = _scorer(function.model) if function.kind == "score" else _classifier(function.model)
-                inputs: list[Any] = ["DOUBLE"] * function.model.network.n_inputs
-                self._plain.create_function(function.name, callback, inputs, function.result, type=arrow)
-                created.append(function.name)
-                self._shared.callbacks.append(callback)
-        except duckdb.Error as error:
-            for name in created:
-                self._plain.remove_function(name)
-            raise RegistrationError(
-                f"the function {quote_name(functions[len(created)].name)} cannot be created: {error}; "
-                "choose another name or call remove_function first"
-            ) from error
-
 
 def _relation(value: Any) -> duckdb.DuckDBPyRelation | None:
     return value if isinstance(value, duckdb.DuckDBPyRelation) else None
+
+
+def _rows(method: Any, sql: str) -> list[tuple[object, ...]]:
+    """The rows of the last of some statements, none if it gives none."""
+    result = method(sql)
+    rows: list[tuple[object, ...]] = result.fetchall() if result is not None else []
+    return rows
 
 
 def _given(**arguments: Any) -> dict[str, Any]:
@@ -336,33 +360,3 @@ def _given(**arguments: Any) -> dict[str, Any]:
 
 def _plain_relations(variables: Mapping[str, Any]) -> dict[str, Any]:
     return {name: plain_value(value) for name, value in variables.items()}
-
-
-def _outputs(model: Model, columns: tuple[Any, ...]) -> np.ndarray[Any, np.dtype[np.floating]]:
-    return model.network.forward_columns([column.to_numpy() for column in columns])
-
-
-def _scorer(model: Model) -> Any:
-    """An Arrow function over the model's inputs; DuckDB never hands it a NULL."""
-
-    def score(*columns: Any) -> Any:
-        outputs = _outputs(model, columns)
-        if model.n_outputs == 1:
-            return pa.array(outputs[:, 0])
-        offsets = np.arange(len(outputs) + 1, dtype=np.int32) * model.n_outputs
-        return pa.ListArray.from_arrays(pa.array(offsets), pa.array(outputs.reshape(-1)))
-
-    return _with_arity(score, model.network.n_inputs)
-
-
-def _classifier(model: Model) -> Any:
-    def label(*columns: Any) -> Any:
-        return pa.array(np.argmax(_outputs(model, columns), axis=1).astype(np.int32))
-
-    return _with_arity(label, model.network.n_inputs)
-
-
-def _with_arity(function: Any, n_inputs: int) -> Any:
-    """DuckDB reads the number of parameters from the signature."""
-    function.__signature__ = Signature([Parameter(f"x{i}", Parameter.POSITIONAL_ONLY) for i in range(n_inputs)])
-    return function

@@ -19,10 +19,12 @@ from skipml.decisions import SKIP, Decisions, prune
 from skipml.engines import routes
 from skipml.engines.conditions import ConditionReader
 from skipml.engines.dialect import Node
+from skipml.engines.functions import ModelCalls
 from skipml.engines.inputs import Values, input_regions, plain_columns
 from skipml.engines.parameters import NotAnalysableError, parameter_literals
 from skipml.engines.pushdown import ScanFilter
 from skipml.engines.registry import Registry
+from skipml.engines.scorers import Scorer, seconds_per_row
 from skipml.engines.session import UserSession
 from skipml.engines.sql import (
     Parser,
@@ -81,6 +83,7 @@ class Planner:
     parser: Parser
     files: VirtualFiles
     registry: Registry
+    scorer: Scorer
     metadata_root: str | None = None
 
     def plan(self, sql: str, parameters: object, session: UserSession) -> QueryPlan:
@@ -104,7 +107,8 @@ class Planner:
             "errors": sum(bool(scan.decisions.error) for scan in scans)
             + sum("pruning failed" in note for note in notes),
         }
-        report = Report(sql, tuple(scans), tuple(notes), time.perf_counter() - started, counters)
+        seconds = time.perf_counter() - started
+        report = Report(sql, tuple(scans), tuple(notes), seconds, counters, self.scorer.description)
         return QueryPlan(new_sql, report, tuple(states))
 
     def _plan(
@@ -165,6 +169,10 @@ class Planner:
             return None
         return float(row[0]) if row and row[0] is not None else None
 
+    def _threads(self) -> int:
+        row = self.parser.private.execute("SELECT current_setting('threads')").fetchone()
+        return max(1, int(row[0])) if row else 1
+
     def _prune(self, reference: Reference) -> _Pruned | None:
         """Decide the row groups of a reference that a model filters; its scans together keep what any of them needs."""
         predicates = [self._predicate(filters) for filters in reference.filters]
@@ -192,7 +200,7 @@ class Planner:
         return _Pruned(reference, _kept(footers, decisions), report)
 
     def _predicate(self, filters: ScanFilter) -> tuple[Predicate | None, ConditionReader]:
-        reader = ConditionReader(self.registry.functions, filters.columns, self._constant)
+        reader = ConditionReader(ModelCalls(self.registry.functions), filters.columns, self._constant)
         return reader.predicate(filters.conjuncts), reader
 
     def _decide(
@@ -211,7 +219,9 @@ class Planner:
 
         plain = plain_columns(reader.arguments, filters.columns)
         # A column that DuckDB does not take from the files as they have it is unknown, whatever its hulls say.
-        budget = Budget(predicate.seconds_per_row, memory=SHARED)
+        threads = self._threads() if self.scorer.is_native else 1
+        cost = sum(seconds_per_row(function, threads) for function in reader.scored.values())
+        budget = Budget(cost, memory=SHARED)
         decisions = prune(predicate, with_metadata(refined, plain, regions), budget)
         groups = refined.row_groups
         if groups is not refined and refined.parent is not None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from skipml.engines.conditions import RegisteredFunction
 from skipml.engines.dialect import Node, function_name
+from skipml.engines.functions import ModelFunction
 from skipml.engines.tree import nodes
 
 _DEFINES_VIEW = re.compile(r"\bCREATE\b.*\bVIEW\b", re.IGNORECASE | re.DOTALL)
@@ -23,13 +23,33 @@ _WORD = re.compile(r"\w+")
 class Registry:
     """What all cursors of one database know of its models."""
 
-    functions: dict[str, RegisteredFunction] = field(default_factory=dict)
+    functions: dict[str, ModelFunction] = field(default_factory=dict)
+    """By name in lower case; a new dictionary after each change."""
     views_call_models: bool = False
     """A view calls a model, so a query may call one without naming it; its tree shows it once views are expanded."""
     macros_call_models: bool = False
     """A macro calls a model, so a tree may not show it either."""
     reader_is_hidden: bool = False
     """A macro has the name of DuckDB's Parquet reader, so a reference to a file may be anything."""
+
+    def add(self, functions: Sequence[ModelFunction]) -> None:
+        """Take up the functions of a model."""
+        self.functions = {**self.functions, **{function.name: function for function in functions}}
+
+    def of(self, name: str) -> tuple[ModelFunction, ...]:
+        """The functions that go with a name: a model's score takes its class along."""
+        found = self.functions.get(name.lower())
+        if found is None:
+            return ()
+        label = self.functions.get(f"{found.name}_class")
+        of_same_model = (
+            label is not None and (label.kind, found.kind) == ("class", "score") and label.model is found.model
+        )
+        return (found, label) if label is not None and of_same_model else (found,)
+
+    def remove(self, functions: Sequence[ModelFunction]) -> None:
+        """Forget functions."""
+        self.functions = {name: known for name, known in self.functions.items() if known not in functions}
 
     def may_be_called(self, sql: str) -> bool:
         """Whether the text may call a model; false positives cost an analysis, never a row."""
@@ -53,11 +73,14 @@ class Registry:
             self.macros_call_models |= is_macro is not None
 
     def note_existing(self, views: Iterable[str], macros: Iterable[tuple[str, str]]) -> None:
-        """Remember what is defined already: the texts of views, names and texts of macros."""
+        """Remember what is defined already: the texts of views, names and texts of macros.
+
+        A macro with the name of a model may be the model itself, and is found by that name in any case.
+        """
         for text in views:
             self.views_call_models |= self._is_named(text)
         for name, text in macros:
-            self.macros_call_models |= self._is_named(text)
+            self.macros_call_models |= name.lower() not in self.functions and self._is_named(text)
             self.reader_is_hidden |= name.lower() in _READERS
 
     def _is_named(self, text: str) -> bool:

@@ -32,6 +32,9 @@ class RelationPlanner(Protocol):
     def plan_relation(self, sql: str, variables: Mapping[str, Any]) -> tuple[duckdb.DuckDBPyRelation, QueryPlan] | None:
         """A relation that reads what is left of a query, and its plan; None where the query runs as it is."""
 
+    def follow_models(self) -> None:
+        """Have the models that are registered now, whichever connection has registered them."""
+
 
 class Relation:
     """A DuckDBPyRelation whose results skip row groups; every other attribute is the relation's own.
@@ -70,6 +73,7 @@ class Relation:
     def _derive(self, method: Any, *args: Any, **kwargs: Any) -> Any:
         """Call a method that makes another relation, perhaps from SQL that names variables of the caller."""
         visible = self._visible(sys._getframe(1))
+        self._connection.follow_models()
         given = {name: plain_value(value) for name, value in kwargs.items()}
         value = scope.call(visible, method, *map(plain_value, args), **given)
         return self._wrapped(value, scope.named(visible, *args, *kwargs.values()))

@@ -128,7 +128,8 @@ def test_another_function_of_the_models_name_is_not_the_model(low: str) -> None:
         cursor = plain.cursor()
         cursor.create_function("same", lambda a: 1.0, ["INTEGER"], "FLOAT")
         answers = ask(con, f"SELECT id FROM '{low}' WHERE same(a::INTEGER) = 1")
-        assert len(answers.plain) == 400
+        is_native = con.explain("").scorer.startswith("native")  # a macro of the connection comes before any function
+        assert len(answers.plain) == (1 if is_native else 400)
         assert answers.skipping == answers.plain
 
 

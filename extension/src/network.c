@@ -1,0 +1,14 @@
+#include "network.h"
+
+#include <stdlib.h>
+
+void network_free(struct network *network) {
+	if (!network) {
+		return;
+	}
+	for (size_t i = 0; i < network->n_ops; i++) {
+		free(network->ops[i].constants);
+	}
+	free(network->ops);
+	free(network);
+}
