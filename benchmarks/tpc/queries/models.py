@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import skipml
 from benchmarks.tpc.queries.views import ROW_GROUP_ROWS
 from benchmarks.tpc.suite import Suite
@@ -9,7 +11,7 @@ from benchmarks.tpc.tables.layouts import Layout
 from benchmarks.tpc.tables.training import trained
 
 _SEED = 0
-ALLOWED = {"allow_unsigned_extensions": "true"}
+ALLOWED: dict[str, Any] = {"allow_unsigned_extensions": "true"}
 """The configuration of databases in which skipml's extension scores, where it is built."""
 
 
