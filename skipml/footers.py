@@ -150,9 +150,18 @@ def read_footers(files: Sequence[str], columns: Sequence[str], *, strict: bool =
     """
     wanted = tuple(dict.fromkeys(columns))
     footers = _load(files, wanted)
-    ordered = [footers[file] for file in files]
+    ordered = tuple(footers[file] for file in files)
     if strict and (message := next((footer.error for footer in ordered if footer.error), "")):
         raise FooterError(message)
+    key = (tuple(files), wanted)
+    held = _joined_cache.get(key)
+    if held is None or any(a is not b for a, b in zip(held.parts, ordered, strict=True)):
+        held = _Joined(ordered, _together(files, wanted, ordered))
+        _joined_cache.put(key, held)
+    return held.footers
+
+
+def _together(files: Sequence[str], wanted: tuple[str, ...], ordered: Sequence[Footer]) -> Footers:
     sizes = np.array([len(footer.n_rows) for footer in ordered], dtype=np.int64)
     return Footers(
         files=tuple(files),
@@ -211,6 +220,19 @@ def _size(footer: Footer) -> int:
 
 _cache: Recent[str, Footer] = Recent(_CACHED_ROW_GROUPS, _size)
 """Footers by absolute path."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Joined:
+    """The footers of some files together, as long as each is the same object."""
+
+    parts: tuple[Footer, ...]
+    footers: Footers
+
+
+_joined_cache: Recent[tuple[tuple[str, ...], tuple[str, ...]], _Joined] = Recent(
+    _CACHED_ROW_GROUPS, lambda held: 1 + len(held.footers) * (1 + len(held.footers.columns))
+)
 
 
 def _load(files: Sequence[str], columns: Sequence[str]) -> dict[str, Footer]:

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml.network import Affine, Divide, LeakyRelu, Network, Op, Shift
-from skipml.predicates import Threshold
 from skipml.samples import Sample
+from skipml.score_tests import Threshold
 from skipml.scores import Model, NetworkScore
 
 Bools = NDArray[np.bool_]

@@ -1,4 +1,4 @@
-"""A cache of what was used last."""
+"""Caches: of what was used last, and of what follows from an object as long as it lives."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import Generic, TypeVar
+from weakref import WeakKeyDictionary
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -50,3 +51,20 @@ class Recent(Generic[K, V]):
         with self._lock:
             self._entries.clear()
             self._held = 0
+
+
+class Derived(Generic[K, V]):
+    """What `make` makes of an object that never changes, made once and kept as long as the object lives. Objects are
+    the same if they compare equal; the value must not refer to its object. Threads may share it.
+    """
+
+    def __init__(self, make: Callable[[K], V]) -> None:
+        self._make = make
+        self._made: WeakKeyDictionary[K, V] = WeakKeyDictionary()
+
+    def __call__(self, thing: K) -> V:
+        """That of an object."""
+        value = self._made.get(thing)
+        if value is None:
+            value = self._made[thing] = self._make(thing)
+        return value

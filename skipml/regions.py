@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from skipml.footers import Footers
 from skipml.metadata.evidence import Evidence
 from skipml.metadata.refine import ColumnBoxes, Refined
+from skipml.recent import Derived
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -41,7 +42,7 @@ class PairHull:
         return PairHull(self.inputs, self.lower[blocks], self.upper[blocks], self.normal[blocks], self.offset[blocks])
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Regions:
     """N blocks, each covered by the union of its parts (axis-parallel boxes over d model inputs).
 
@@ -78,9 +79,11 @@ class Regions:
         return len(self.n_rows)
 
     def project(self, columns: Sequence[str]) -> Regions:
-        """The same blocks, without coarser ones, seen through some of the inputs, in the order given; a repeated input
-        is allowed, an absent one is a KeyError.
+        """The same blocks seen through some of the inputs, in the order given; a repeated input is allowed, an absent
+        one is a KeyError. Coarser blocks are left out, unless these are all inputs.
         """
+        if tuple(columns) == self.columns:
+            return self
         position = {name: i for i, name in enumerate(self.columns)}
         chosen = [position[name] for name in columns]
         number = {old: new for new, old in reversed(list(enumerate(chosen)))}
@@ -121,11 +124,22 @@ class Regions:
 
 
 def from_refined(refined: Refined, columns: Sequence[str]) -> Regions:
-    """One region per block from its footer and metadata; see `from_footers`."""
-    inputs: dict[str, list[int]] = {}
-    for i, name in enumerate(columns):
-        inputs.setdefault(name, []).append(i)
-    return with_metadata(refined, inputs, lambda footers: from_footers(footers, columns))
+    """One region per block from its footer and metadata, made once; see `from_footers`."""
+    made, names = _made(refined), tuple(columns)
+    if names not in made:
+        inputs: dict[str, list[int]] = {}
+        for i, name in enumerate(names):
+            inputs.setdefault(name, []).append(i)
+        made[names] = with_metadata(refined, inputs, lambda footers: from_footers(footers, names))
+    return made[names]
+
+
+def _nothing(_: Refined) -> dict[tuple[str, ...], Regions]:
+    return {}
+
+
+_made = Derived(_nothing)
+"""The regions of what is refined, by their columns."""
 
 
 def with_metadata(

@@ -29,9 +29,10 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 SAMPLE_ROWS = 4096
+"""Of each row group."""
+
 _PAIRS_OF_ALL_ROWS = 1000
 """Of so many pairs all sampled rows are looked at, of more of them fewer."""
-"""Of each row group."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,7 +20,8 @@ from skipml.features import model_inputs
 from skipml.models import from_torch, load_onnx
 from skipml.models.native import to_bytes
 from skipml.network import Network
-from skipml.predicates import Between, Class, Predicate, Threshold
+from skipml.predicates import Predicate
+from skipml.score_tests import Between, Class, Threshold
 
 if TYPE_CHECKING:
     import torch

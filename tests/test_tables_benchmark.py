@@ -70,7 +70,8 @@ def test_a_run_compares_every_system_and_counts_the_same_row_groups_twice(data: 
         for skipping in one["skipml"]:
             assert skipping["row_groups_skipped"] <= one["row_groups"] - one["row_groups_with_a_match"]
     systems = {(one["system"], one["order"]) for one in found["systems"]}
-    assert len(systems) == 12
+    assert len(systems) == 15
+    assert all(one["skipping_off_seconds"] for one in found["filters"])
     assert "geometric means" in text.getvalue()
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from benchmarks.demo.network import COLUMNS
 from benchmarks.demo.systems import FUNCTION, Rows, System, row_groups, same_rows
 from skipml import Connection, Report
@@ -92,8 +94,8 @@ def measure(
                 tick()
         for run, connection, rows in zip(runs, connections, found, strict=True):
             assert same_rows(rows, found[0]), f"{run.system} and {runs[0].system} differ in a row ({layout})"
-            run.row_groups = row_groups(connection, sql)
-            scanned, total = run.row_groups
+            scanned, total = row_groups(connection, sql), pq.read_metadata(table).num_row_groups
+            run.row_groups = scanned, total
             assert scanned <= total - _skipped(connection), f"{run.system} says it skipped more than was ({layout})"
         sums = [connection.execute(sums_sql(table, limit)).fetchall() for connection in connections]
         assert all(found == sums[0] for found in sums), f"counts or sums differ: {sums} ({layout})"

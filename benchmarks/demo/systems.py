@@ -10,15 +10,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import duckdb
-import numpy as np
-import pyarrow as pa
-import torch
 from torch import nn
 
 import skipml
+from benchmarks.torch_function import create_score
 
 FUNCTION = "charge"
-_SCANNED = re.compile(r"Row Groups Scanned: ([\d,]+) / ([\d,]+)")
+_SCANNED = re.compile(r"Row Groups Scanned: ([\d,]+) /")
 
 Rows = list[tuple[Any, ...]]
 
@@ -44,21 +42,15 @@ def systems(network: nn.Sequential, model: skipml.Model) -> tuple[System, ...]:
     return (plain, python, *both) if is_native else (plain, *both)
 
 
-def row_groups(connection: Any, sql: str) -> tuple[int, int]:
-    """Row groups scanned and in total as DuckDB counts them, over all scans of the query."""
+def row_groups(connection: Any, sql: str) -> int:
+    """Row groups scanned as DuckDB counts them, over all scans of the query."""
     text = connection.execute(f"EXPLAIN ANALYZE {sql}").fetchall()[0][1]
-    found = [tuple(int(number.replace(",", "")) for number in pair) for pair in _SCANNED.findall(text)]
-    return sum(pair[0] for pair in found), sum(pair[1] for pair in found)
+    return sum(int(number.replace(",", "")) for number in _SCANNED.findall(text))
 
 
 def _plain(network: nn.Sequential) -> duckdb.DuckDBPyConnection:
-    def charge(quantity: Any, price: Any, discount: Any) -> Any:
-        rows = np.stack([quantity.to_numpy(), price.to_numpy(), discount.to_numpy()], axis=1)
-        with torch.inference_mode():
-            return pa.array(network(torch.from_numpy(rows)).numpy()[:, 0])
-
     connection = duckdb.connect()
-    connection.create_function(FUNCTION, charge, ["FLOAT"] * 3, "FLOAT", type="arrow")  # type: ignore[call-overload]
+    create_score(connection, FUNCTION, network, ["FLOAT"] * 3)
     return connection
 
 

@@ -19,16 +19,21 @@ from torch import nn
 Floats = NDArray[np.float64]
 
 _SCORE_ROWS = 65_536
-_LEARNING_RATE = 3e-3
+_LEAST_DEVIATION = 1e-9
+"""A column of one value is not divided by 0."""
 
 
 @dataclass(frozen=True, slots=True)
 class Training:
-    """Passes over the rows and rows per step of Adam; `seed` gives the first weights and the order of the rows."""
+    """Passes over the rows, rows per step of Adam and its learning rate; `seed` gives the first weights and the order
+    of the rows, `folding` the precision in which the target's scale is folded into the last layer.
+    """
 
     epochs: int = 5
     batch_rows: int = 1024
     seed: int = 0
+    learning_rate: float = 3e-3
+    folding: torch.dtype = torch.float32
 
 
 def network_of(widths: Sequence[int]) -> nn.Sequential:
@@ -44,13 +49,15 @@ def train(widths: Sequence[int], inputs: Floats, target: Floats, training: Train
     torch.manual_seed(training.seed)
     network = network_of(widths)
     x, y = torch.from_numpy(inputs), torch.from_numpy(target)
-    mean, deviation = x.mean(0), x.std(0)
+    mean, deviation = x.mean(0), x.std(0).clamp_min(_LEAST_DEVIATION)
     is_class = widths[-1] > 1
-    y_mean, y_deviation = (torch.tensor(0.0), torch.tensor(1.0)) if is_class else (y.mean(), y.std())
+    y_mean, y_deviation = torch.tensor(0.0), torch.tensor(1.0)
+    if not is_class:
+        y_mean, y_deviation = y.mean(), y.std().clamp_min(_LEAST_DEVIATION)
     x = ((x - mean) / deviation).float()
     y = y.long() if is_class else ((y - y_mean) / y_deviation).float()[:, None]
     loss = nn.CrossEntropyLoss() if is_class else nn.MSELoss()
-    optimiser = torch.optim.Adam(network.parameters(), _LEARNING_RATE)
+    optimiser = torch.optim.Adam(network.parameters(), training.learning_rate)
     for _ in range(training.epochs):
         for batch in torch.split(torch.randperm(len(x)), training.batch_rows):
             optimiser.zero_grad()
@@ -63,8 +70,9 @@ def train(widths: Sequence[int], inputs: Floats, target: Floats, training: Train
         weight = first.weight.double() / deviation
         first.bias.copy_(first.bias.double() - weight @ mean)
         first.weight.copy_(weight)
-        last.weight.mul_(y_deviation)
-        last.bias.mul_(y_deviation).add_(y_mean)
+        y_mean, y_deviation = y_mean.to(training.folding), y_deviation.to(training.folding)
+        last.weight.copy_(last.weight.to(training.folding) * y_deviation)
+        last.bias.copy_(last.bias.to(training.folding) * y_deviation + y_mean)
     return network.eval()
 
 

@@ -26,6 +26,7 @@ from skipml.bounds.memory import Known
 from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Outcome, Reason
 from skipml.bounds.polygons import Cuts, Polygons
 from skipml.bounds.verifier import Verifier
+from skipml.recent import Derived
 
 __all__ = ["EVALUATE", "KEEP", "SKIP", "Budget", "Method", "Outcome", "Reason", "Test", "branch_and_bound", "resume"]
 
@@ -48,25 +49,37 @@ def branch_and_bound(verifier: Verifier, blocks: Blocks, test: Test, budget: Bud
     return resume(verifier, blocks, test, budget, known)[0]
 
 
-def resume(verifier: Verifier, blocks: Blocks, test: Test, budget: Budget, known: Known) -> tuple[Outcome, Known]:
-    """The same where earlier runs have found out about the boxes what is `known` -> the outcome, and what is known now.
+def resume(
+    verifier: Verifier, blocks: Blocks, test: Test, budget: Budget, known: Known, *, chosen: Bools | None = None
+) -> tuple[Outcome, Known]:
+    """The same for the blocks chosen by a mask [N], where earlier runs have found out about the boxes what is `known`
+    -> the outcome, in which the other blocks are EVALUATE, and what is known now.
 
     Sound as `branch_and_bound` is, and because known bounds are bounds.
     """
-    search = _Search(verifier, blocks, test, budget, known)
+    chosen = np.ones(len(blocks.n_rows), np.bool_) if chosen is None else chosen
+    search = _Search(verifier, blocks, test, budget, known, chosen=chosen)
     search.run()
     return search.outcome(), search.known
+
+
+_POLYGONS: dict[np.dtype[np.floating], Derived[Blocks, Polygons]] = {
+    np.dtype(np.float32): Derived(lambda blocks: Polygons.of(blocks.hulls, np.dtype(np.float32))),
+    np.dtype(np.float64): Derived(lambda blocks: Polygons.of(blocks.hulls, np.dtype(np.float64))),
+}
 
 
 class _Search:
     """The state of one run: what is known of each block, and the leaves that are still open."""
 
-    def __init__(self, verifier: Verifier, blocks: Blocks, test: Test, budget: Budget, known: Known) -> None:
+    def __init__(
+        self, verifier: Verifier, blocks: Blocks, test: Test, budget: Budget, known: Known, *, chosen: Bools
+    ) -> None:
         n = len(blocks.n_rows)
         self._verifier, self._test, self._budget = verifier, test, budget
-        polygons = Polygons.of(blocks.hulls, verifier.network.dtype)
+        polygons = _POLYGONS[verifier.network.dtype](blocks)
         self._polygons = polygons if len(polygons) else None
-        self._meter = Meter(budget, blocks.n_rows, verifier.seconds_per_box + polygons.seconds_per_box)
+        self._meter = Meter(budget, blocks.n_rows[chosen], verifier.seconds_per_box + polygons.seconds_per_box)
         self._blocks, self._n_rows = blocks, blocks.n_rows
         self._decision = np.full(n, EVALUATE, np.int8)
         self._reason = np.full(n, Reason.BUDGET, np.int8)
@@ -75,18 +88,18 @@ class _Search:
         self._lowest, self._highest = known.lowest.copy(), known.highest.copy()
         self._passed, self._failed = np.zeros((2, n), np.bool_)
         self._begun = np.zeros(n, np.bool_)
-        self._leaves = Leaves.of(known, blocks.block)
-        self._fresh = self._leaves.take(slice(0))
-        self._open = np.bincount(self._leaves.block, minlength=n)
-        self._finished = np.bincount(blocks.block, minlength=n) == 0
+        self._before = known
+        self._kept = np.ones(len(known.root), np.bool_)
+        self._open = np.bincount(blocks.block[known.root], minlength=n)
+        self._finished = (np.bincount(blocks.block, minlength=n) == 0) | ~chosen
         self._reason[self._finished] = Reason.NOT_TRIED
-        self._closed: list[Leaves] = []
+        self._leaves, self._fresh = self._remember()
+        self._closed = [self._leaves.take(slice(0))]
 
     def run(self) -> None:
         """Bound boxes of blocks and split open leaves by turns until all is decided or the budget is used up: what the
         first blocks save pays for the others.
         """
-        self._remember()
         for_fresh = for_leaves = 0
         while wave := self._meter.next_wave(deep=len(self._leaves) > 0):
             if len(self._fresh) and (for_fresh <= for_leaves or not len(self._leaves)):
@@ -102,43 +115,39 @@ class _Search:
     @cached_property
     def known(self) -> Known:
         """What is known of the boxes in the end."""
-        found = Leaves.joined(self._closed)
-        return Known(
-            lower=found.lower,
-            upper=found.upper,
-            root=found.root,
-            low=found.low,
-            high=found.high,
-            bounded=found.bounded,
-            slope=found.slope,
-            lowest=self._lowest,
-            highest=self._highest,
-        )
+        return Leaves.joined(self._closed).put_into(self._before, self._kept, self._lowest, self._highest)
 
-    def _remember(self) -> None:
-        """Close the leaves that what is known already decides, and give up where it shows that nothing can be proved.
+    def _remember(self) -> tuple[Leaves, Leaves]:
+        """Close the leaves that what is known already decides, give up where it shows that nothing can be proved -> the
+        leaves left that CROWN has bounded, and the others.
 
         Sound because known bounds are bounds, and a block all of whose leaves are empty has no row with a score.
         """
-        self._retire(np.flatnonzero((self._open == 0) & ~self._finished), closed=0)
+        known, block = self._before, self._blocks.block[self._before.root]
+        for method, looked_at in (
+            (Method.INTERVAL, np.isfinite(known.low).all(axis=1) & np.isfinite(known.high).all(axis=1)),
+            (Method.CROWN, known.bounded),
+        ):
+            self._method[block[looked_at & ~self._finished[block]]] = method
+        empty = np.flatnonzero((self._open == 0) & ~self._finished)
+        self._method[empty] = Method.INTERVAL
+        self._retire(empty, closed=0)
         self._reached(np.arange(len(self._lowest)))
         self._give_up_falsified(self._blocks.block)
-        leaves = self._leaves
-        self._method[leaves.block[leaves.bounded]] = Method.CROWN
-        leaves = leaves.take(self._close(leaves))
-        self._leaves, fresh = leaves.take(leaves.bounded), leaves.take(~leaves.bounded)
-        lowest, highest = self._lowest[self._leaves.root], self._highest[self._leaves.root]
-        self._leaves.promise[:] = nearness(self._test, self._leaves, lowest, highest)
+        self._kept = self._settle(block, known.low, known.high)
+        leaves = Leaves.of(known, block, np.flatnonzero(~self._kept))
+        leaves, fresh = leaves.take(leaves.bounded), leaves.take(~leaves.bounded)
+        leaves.promise[:] = nearness(self._test, leaves, self._lowest[leaves.root], self._highest[leaves.root])
         # in random order, so that the first blocks are a sample of the table
         order = np.random.default_rng(0).permutation(len(self._n_rows))
-        self._fresh = fresh.take(np.argsort(order[fresh.block], kind="stable"))
+        return leaves, fresh.take(np.argsort(order[fresh.block], kind="stable"))
 
     def _bound_fresh(self, wave: int) -> None:
         """Bound boxes of the blocks as they are."""
         leaves, self._fresh = self._fresh.take(slice(wave)), self._fresh.take(slice(wave, None))
         leaves = leaves.take(self._unfinished(leaves))
-        leaves = self._shrink(replace(leaves, lower=self._cast(leaves.lower), upper=self._cast(leaves.upper)))
         self._count(leaves.block, Method.INTERVAL)
+        leaves = self._shrink(replace(leaves, lower=self._cast(leaves.lower), upper=self._cast(leaves.upper)))
         low, high = self._verifier.interval(leaves.lower, leaves.upper)
         leaves = replace(leaves, low=np.maximum(low, leaves.low), high=np.minimum(high, leaves.high))
         self._bound(leaves.take(self._close(leaves)), Method.CROWN)
@@ -165,10 +174,7 @@ class _Search:
 
     def outcome(self) -> Outcome:
         """What is known at the end."""
-        (low, high), block = self.known.bounds(), self._blocks.block
-        lower, upper = np.full((2, len(self._n_rows), low.shape[1]), [[[np.inf]], [[-np.inf]]])
-        np.minimum.at(lower, block, low)
-        np.maximum.at(upper, block, high)
+        lower, upper = self.known.bounds(self._blocks.block, len(self._n_rows))
         nothing = np.all(lower > upper, axis=1, keepdims=True)
         return Outcome(
             decision=self._decision,
@@ -282,21 +288,26 @@ class _Search:
         return decided | self._test.always(low, high) if self._budget.prove_keep else decided
 
     def _close(self, leaves: Leaves) -> Bools:
-        """Close the leaves whose bounds decide the test, and their blocks with the last leaf -> which are left [L].
+        """Close the leaves whose bounds decide the test, and those of finished blocks -> which are left [L]. Sound as
+        `_settle` is.
+        """
+        return self._put_away(leaves, self._settle(leaves.block, leaves.low, leaves.high))
+
+    def _settle(self, block: Indices, low: Floats, high: Floats) -> Bools:
+        """Decide the blocks [L] whose last leaf the bounds [L, m] close -> which leaves need no more work [L].
 
         Sound because a block is decided only once all its leaves are closed, SKIP if none of them can pass, KEEP if
         none can fail.
         """
-        never = self._test.never(leaves.low, leaves.high)
-        always = self._test.always(leaves.low, leaves.high) & ~never
+        never = self._test.never(low, high)
+        always = self._test.always(low, high) & ~never
         closed = never | always
-        self._failed[leaves.block[never]] = True
-        self._passed[leaves.block[always]] = True
-        self._retire(leaves.block[closed])
-        self._give_up_falsified(leaves.block)
-        done: Bools = closed | self._finished[leaves.block]
-        self._closed.append(leaves.take(done))
-        return ~done
+        self._failed[block[never]] = True
+        self._passed[block[always]] = True
+        self._retire(block[closed])
+        self._give_up_falsified(block)
+        done: Bools = closed | self._finished[block]
+        return done
 
     def _retire(self, block: Indices, closed: int = 1) -> None:
         """Decide the blocks whose last leaf is closed; `block` [L] are those of the leaves closed now.
@@ -340,7 +351,8 @@ class _Search:
         """Note the blocks of boxes [R] in which a row may pass, or fail, by the values that their points have."""
         low, high = self._lowest[root], self._highest[root]
         self._passed[self._blocks.block[root[reaches(self._test, low, high)]]] = True
-        self._failed[self._blocks.block[root[reaches(Opposite(self._test), low, high)]]] = True
+        if self._budget.prove_keep:
+            self._failed[self._blocks.block[root[reaches(Opposite(self._test), low, high)]]] = True
 
     def _give_up_falsified(self, block: Indices) -> None:
         """Finish blocks that can be neither SKIP nor, if that is wanted, KEEP."""
@@ -354,8 +366,12 @@ class _Search:
 
     def _unfinished(self, leaves: Leaves) -> Bools:
         """Which leaves [L] belong to blocks still worked on; the others are closed as they are."""
-        done: Bools = self._finished[leaves.block]
-        self._closed.append(leaves.take(done))
+        return self._put_away(leaves, self._finished[leaves.block])
+
+    def _put_away(self, leaves: Leaves, done: Bools) -> Bools:
+        """Keep leaves that need no more work for the memory -> which are left [L]."""
+        if done.any():
+            self._closed.append(leaves.take(done))
         return ~done
 
     def _count(self, block: Indices, method: Method) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skipml.bounds.falsify import Test
-from skipml.bounds.memory import Known
+from skipml.bounds.memory import OF_LEAVES, Known
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -37,30 +36,43 @@ class Leaves:
 
     def take(self, chosen: Bools | Indices | slice) -> Leaves:
         """Some of them, chosen by a mask [L], by number or by place."""
-        return replace(self, **{name: array[chosen] for name, array in self._arrays().items()})
+        if isinstance(chosen, np.ndarray) and chosen.dtype == np.bool_ and chosen.all():
+            return self
+        return Leaves(
+            self.lower[chosen],
+            self.upper[chosen],
+            self.root[chosen],
+            self.block[chosen],
+            self.low[chosen],
+            self.high[chosen],
+            self.bounded[chosen],
+            self.slope[chosen],
+            self.promise[chosen],
+        )
 
     @classmethod
-    def of(cls, known: Known, block: Indices) -> Leaves:
-        """The leaves that are known of boxes in the blocks `block` [M]."""
-        return cls(
-            lower=known.lower,
-            upper=known.upper,
-            root=known.root,
-            block=block[known.root],
-            low=known.low,
-            high=known.high,
-            bounded=known.bounded,
-            slope=known.slope,
-            promise=np.zeros(len(known.root)),
-        )
+    def of(cls, known: Known, block: Indices, chosen: Indices) -> Leaves:
+        """Some of the leaves that are known, of the blocks `block` [L]."""
+        arrays = {name: getattr(known, name)[chosen] for name in OF_LEAVES}
+        return cls(**arrays, block=block[chosen], promise=np.zeros(len(chosen)))
+
+    def put_into(self, known: Known, kept: Bools, lowest: Floats, highest: Floats) -> Known:
+        """What is known with these leaves in place of those that are not `kept` [L], and with values of points.
+
+        Sound if these and those that are kept hold the same rows as all did.
+        """
+        if kept.all() and not len(self):
+            return known
+        arrays = {name: np.concatenate([getattr(known, name)[kept], getattr(self, name)]) for name in OF_LEAVES}
+        return Known(**arrays, lowest=lowest, highest=highest)
 
     @classmethod
     def joined(cls, parts: Sequence[Leaves]) -> Leaves:
         """All of one or more."""
+        parts = [part for part in parts if len(part)] or parts[:1]
+        if len(parts) == 1:
+            return parts[0]
         return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in cls.__slots__))
-
-    def _arrays(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
 
     def __len__(self) -> int:
         return len(self.block)

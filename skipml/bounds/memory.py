@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from skipml.bounds.blocks import Blocks
 from skipml.bounds.verifier import Verifier
-from skipml.recent import Recent
+from skipml.recent import Derived, Recent
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -64,30 +64,6 @@ class Known:
             highest=-infinite,
         )
 
-    def take(self, chosen: Bools) -> Known:
-        """That of some of the boxes, chosen by a mask [M], numbered anew."""
-        leaves = chosen[self.root]
-        number = np.cumsum(chosen) - 1
-        arrays = {name: getattr(self, name)[leaves] for name in _OF_LEAVES}
-        arrays["root"] = number[arrays["root"]]
-        return Known(**arrays, lowest=self.lowest[chosen], highest=self.highest[chosen])
-
-    def updated(self, other: Known, chosen: Bools) -> Known:
-        """The same with what is known now of the boxes chosen by a mask [M].
-
-        Sound because all leaves of a box come from one of the two.
-        """
-        kept, number = ~chosen[self.root], np.flatnonzero(chosen)
-        arrays = {
-            name: np.concatenate([getattr(self, name)[kept], mine])
-            for name in _OF_LEAVES
-            for mine in [number[other.root] if name == "root" else getattr(other, name)]
-        }
-        lowest, highest = self.lowest.copy(), self.highest.copy()
-        lowest[chosen] = np.minimum(lowest[chosen], other.lowest)
-        highest[chosen] = np.maximum(highest[chosen], other.highest)
-        return Known(**arrays, lowest=lowest, highest=highest)
-
     def compacted(self, most: int) -> Known:
         """The same with one leaf in place of those of a box that has more than `most`.
 
@@ -112,14 +88,16 @@ class Known:
             "bounded": merged("bounded", np.logical_and),
             "slope": merged("slope", np.maximum),
         }
-        arrays = {name: np.concatenate([getattr(self, name)[kept], one[name]]) for name in _OF_LEAVES}
+        arrays = {name: np.concatenate([getattr(self, name)[kept], one[name]]) for name in OF_LEAVES}
         return Known(**arrays, lowest=self.lowest, highest=self.highest)
 
-    def bounds(self) -> tuple[Floats, Floats]:
-        """Those of each box [M, m]; inf, -inf where a box has no leaf, hence no row. Sound as the leaves' are."""
-        low, high = np.full((2, *self.lowest.shape), [[[np.inf]], [[-np.inf]]])
-        np.minimum.at(low, self.root, self.low)
-        np.maximum.at(high, self.root, self.high)
+    def bounds(self, group: Indices, n: int) -> tuple[Floats, Floats]:
+        """Those of n groups of boxes [n, m], `group` [M] of each box; inf, -inf where a group has no leaf, hence no
+        row. Sound as the leaves' are.
+        """
+        low, high = np.full((2, n, self.low.shape[1]), [[[np.inf]], [[-np.inf]]])
+        np.minimum.at(low, group[self.root], self.low)
+        np.maximum.at(high, group[self.root], self.high)
         return low, high
 
     @property
@@ -128,7 +106,7 @@ class Known:
         return sum(getattr(self, name).nbytes for name in self.__slots__)
 
 
-_OF_LEAVES = ("lower", "upper", "root", "low", "high", "bounded", "slope")
+OF_LEAVES = ("lower", "upper", "root", "low", "high", "bounded", "slope")
 
 
 class Memory:
@@ -159,13 +137,24 @@ def key_of(verifier: Verifier, blocks: Blocks) -> bytes | None:
 
     Sound because all that bounds depend on goes into the hash, lengths included.
     """
-    arrays: list[NDArray[np.generic]] = [verifier.functionals, blocks.lower, blocks.upper, blocks.block]
+    content = _content(blocks)
+    if not content:
+        return None
+    return hashlib.sha256(verifier.content + content).digest()
+
+
+def _hash(blocks: Blocks) -> bytes:
+    """That of the boxes and polygons; empty where they are too large."""
+    arrays: list[NDArray[np.generic]] = [blocks.lower, blocks.upper, blocks.block]
     for hull in blocks.hulls:
         arrays += [np.array(hull.inputs), hull.lower, hull.upper, hull.normal, hull.offset]
     if sum(array.nbytes for array in arrays) > _LARGEST:
-        return None
-    digest = hashlib.sha256(f"{type(verifier).__qualname__} {verifier.network.hash}".encode())
+        return b""
+    digest = hashlib.sha256()
     for array in arrays:
         digest.update(f"{array.dtype}{array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.digest()
+
+
+_content = Derived(_hash)

@@ -86,15 +86,6 @@ class Outcome:
         """How many blocks have which reason, by its name in lower case."""
         return {reason.name.lower(): int((self.reason == reason).sum()) for reason in Reason}
 
-    def spread(self, chosen: Bools) -> Outcome:
-        """The same for more blocks: these are the `chosen` [N] ones, nothing was tried on the rest. Sound because the
-        rest is EVALUATE.
-        """
-        full = Outcome.evaluate_all(len(chosen), self.lower.shape[1])
-        for name in _ARRAYS:
-            getattr(full, name)[chosen] = getattr(self, name)
-        return replace(full, seconds=self.seconds)
-
     def only(self, chosen: Bools) -> Outcome:
         """The same with nothing said of the blocks that are not `chosen` [N]. Sound because they are EVALUATE."""
         nothing = Outcome.evaluate_all(len(chosen), self.lower.shape[1])

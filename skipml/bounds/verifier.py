@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -46,6 +49,14 @@ class Verifier:
         self._bounded = coefficients_fit([stage.weight for stage in self._stages.linear])
         widest = max(stage.weight.shape[0] for stage in self._stages.linear)
         self._chunk = int(np.clip(_CHUNK_VALUES // ((network.n_inputs + 1) * widest), *_CHUNK_LIMITS))
+
+    @cached_property
+    def content(self) -> bytes:
+        """A hash of everything that the bounds depend on."""
+        rows = self.functionals
+        digest = hashlib.sha256(f"{type(self).__qualname__} {self.network.hash} {rows.dtype}{rows.shape}".encode())
+        digest.update(np.ascontiguousarray(rows).data)
+        return digest.digest()
 
     @property
     def seconds_per_box(self) -> float:

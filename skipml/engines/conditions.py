@@ -12,7 +12,8 @@ import numpy as np
 
 from skipml.engines.dialect import Expr
 from skipml.engines.functions import ModelCalls, ModelFunction
-from skipml.predicates import Between, Opaque, Operator, Or, Predicate, Threshold, all_of
+from skipml.predicates import Opaque, Or, Predicate, all_of
+from skipml.score_tests import Between, Operator, Threshold
 from skipml.scores import Model, NetworkScore
 
 _MIRRORED = {">": "<", ">=": "<=", "<": ">", "<=": ">=", "=": "=", "<>": "<>"}

@@ -1,12 +1,14 @@
 """How DuckDB is made to read only the row groups that are left, by the cheapest route that is right for the query.
 
 - `native`: nothing is skipped; the reference stays as it was written.
+- `virtual files`: footers that list only the kept row groups (any version, any number of files).
 - `row groups`: a condition on DuckDB 2.0's virtual column `file_row_group_number`, which prunes exactly.
 - `rows`: a condition on `file_row_number`, one range per gap (DuckDB 1.5, one file).
-- `virtual files`: footers that list only the kept row groups (any version, any number of files).
 
-A condition keeps file names and row numbers real, so it is the only choice for queries that read them. DuckDB 2.0
-fails on a virtual column under ORDER BY with LIMIT, so conditions are not used there.
+DuckDB asks every row that is read for a condition once more, by a join where the list is long: on lineitem a scan of 5,
+20 and 95 % of the row groups takes 2.3, 1.4 and 1.8 times as long as through virtual files. But a condition keeps file
+names and row numbers real, so it is the choice for queries that read them. DuckDB 2.0 fails on a virtual column under
+ORDER BY with LIMIT, so conditions are not used there.
 """
 
 from __future__ import annotations
@@ -64,23 +66,22 @@ def choose(parser: Parser, query: Query, reference: Reference, kept: Kept, files
         return Route("native", None)
     real = {name.lower() for name, _ in reference.schema}
     extra = [name for name in query.virtual_columns if name not in real]
-    needs_real_names = bool(extra) or reference.option("filename") or reference.option("file_row_number")
+    if not (extra or reference.option("filename") or reference.option("file_row_number")):
+        return Route("virtual files", parser.read(reference, _virtual_files(reference, kept, files), None, ()))
     # A real column of that name hides the virtual one.
     hidden = bool(real & set(_ROW_GROUP_COLUMNS if dialect.ROW_GROUP_COLUMN else _ROW_COLUMNS))
     condition = _condition(kept, allowed=not hidden and not (dialect.ROW_GROUP_COLUMN and query.may_be_limited))
-    if condition is not None and (needs_real_names or len(kept.files) == 1):
-        if extra and query.names_columns_implicitly(reference):
-            return Route(
-                "native",
-                None,
-                f"the query reads {', '.join(extra)} beside a star, a whole row or a natural join; "
-                "name the columns to let it skip",
-            )
-        name = "row groups" if dialect.ROW_GROUP_COLUMN else "rows"
-        return Route(name, parser.read(reference, kept.files, condition, extra))
-    if needs_real_names:
+    if condition is None:
         return Route("native", None, "the query reads file names or row numbers, and no route keeps them real here")
-    return Route("virtual files", parser.read(reference, _virtual_files(reference, kept, files), None, ()))
+    if extra and query.names_columns_implicitly(reference):
+        return Route(
+            "native",
+            None,
+            f"the query reads {', '.join(extra)} beside a star, a whole row or a natural join; "
+            "name the columns to let it skip",
+        )
+    name = "row groups" if dialect.ROW_GROUP_COLUMN else "rows"
+    return Route(name, parser.read(reference, kept.files, condition, extra))
 
 
 def _condition(kept: Kept, *, allowed: bool) -> str | None:

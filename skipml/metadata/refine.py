@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -16,8 +17,9 @@ from skipml.metadata import boxes
 from skipml.metadata.contents import ColumnMetadata, Metadata
 from skipml.metadata.evidence import Evidence, evidence
 from skipml.metadata.hulls import HalfPlanes
-from skipml.metadata.loading import load
+from skipml.metadata.loading import Loaded, load
 from skipml.metadata.merging import per_file, per_row_group
+from skipml.recent import Recent
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -26,6 +28,9 @@ _EXACT_TYPES = re.compile(r"BOOLEAN|FLOAT|DOUBLE|DATE|U?(TINY|SMALL|BIG)INT|U?IN
 _TIMES = re.compile(r"TIME|TIMESTAMP(_S|_MS|_NS)?|TIMESTAMP WITH TIME ZONE")
 _MICROSECOND = 1e-6
 _ULPS = 2.0**-50
+_CACHED_BYTES = 1 << 27
+_BYTES_PER_BLOCK, _BYTES_PER_LIMIT = 128, 64
+"""About what a block takes, and its limits of one column, here and in the regions made of it."""
 _WORTH_A_LEVEL, _PER_FILE = 512, 8
 """Row groups in all and per file from which on a look at whole files may save more than it costs."""
 
@@ -53,7 +58,7 @@ class ColumnBoxes:
     block: NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Refined:
     """What footers and metadata know together of N blocks; `notes` say which metadata was ignored and why.
 
@@ -71,6 +76,19 @@ class Refined:
     """The block of `coarser` that each block belongs to [N]."""
 
     @property
+    def nbytes(self) -> int:
+        """About the memory that it takes."""
+        arrays: list[NDArray[np.generic]] = []
+        for hull in self.hulls:
+            arrays += [hull.lower, hull.upper, hull.normal, hull.offset]
+        # regions hold them once more
+        arrays += 2 * [self.boxes.lower, self.boxes.upper, self.boxes.block] if self.boxes is not None else []
+        arrays += [score.cells for score in self.evidence.scores]
+        arrays += [self.evidence.witnesses.rows] if self.evidence.witnesses is not None else []
+        limits = len(self.footers) * (_BYTES_PER_BLOCK + _BYTES_PER_LIMIT * len(self.footers.columns))
+        return sum(a.nbytes for a in arrays) + limits + (self.coarser.nbytes if self.coarser is not None else 0)
+
+    @property
     def row_groups(self) -> Refined:
         """The level whose blocks are the row groups."""
         is_divided = self.footers.n_row_groups < len(self.footers)
@@ -82,12 +100,21 @@ def refine(footers: Footers, root: Path | None = None) -> Refined:
 
     Metadata of another state of a file than the footers', or whose blocks do not make up its row groups, is ignored.
     """
+    loaded = tuple(load(path, root) for path in footers.files)
+    key = (footers.files, tuple(footers.columns), None if root is None else os.fspath(root))
+    held = _cache.get(key)
+    if held is None or held.footers is not footers or any(a is not b for a, b in zip(held.loaded, loaded, strict=True)):
+        held = _Held(footers, loaded, _refine(footers, loaded))
+        _cache.put(key, held)
+    return held.refined
+
+
+def _refine(footers: Footers, loaded: Sequence[Loaded]) -> Refined:
     found: list[Metadata | None] = []
     notes = []
     for i, path in enumerate(footers.files):
-        loaded = load(path, root)
-        metadata, reason = loaded.metadata, loaded.reason
-        if metadata is not None and (loaded.identity != footers.identities[i] or not _fits(metadata, footers, i)):
+        metadata, reason = loaded[i].metadata, loaded[i].reason
+        if metadata is not None and (loaded[i].identity != footers.identities[i] or not _fits(metadata, footers, i)):
             metadata, reason = None, f"the metadata of {path} is of another state of the file or of other row groups"
         found.append(metadata)
         notes += [reason] if reason else []
@@ -101,6 +128,20 @@ def refine(footers: Footers, root: Path | None = None) -> Refined:
         return groups
     blocks = _level(footers.divided(group, n_rows), found)
     return replace(blocks, notes=groups.notes, coarser=groups, parent=group)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Held:
+    """What footers and metadata were refined to, as long as they are the same objects."""
+
+    footers: Footers
+    loaded: tuple[Loaded, ...]
+    refined: Refined
+
+
+_cache: Recent[tuple[tuple[str, ...], tuple[str, ...], str | None], _Held] = Recent(
+    _CACHED_BYTES, lambda held: held.refined.nbytes
+)
 
 
 def _level(footers: Footers, found: Sequence[Metadata | None]) -> Refined:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from skipml.bounds.branch import EVALUATE, SKIP, Budget, Reason, branch_and_bound, resume
+from skipml.bounds.branch import EVALUATE, SKIP, Budget, Method, Reason, branch_and_bound, resume
 from skipml.bounds.falsify import reaches
 from skipml.bounds.memory import Known, Memory, key_of
 from skipml.bounds.polygons import Polygons
@@ -91,21 +91,67 @@ def test_two_values_do_not_have_all_values_between() -> None:
     assert not reaches(Inside(0.0, 0.0), np.array([[np.inf]]), np.array([[-np.inf]])).any()
 
 
-def test_leaves_are_taken_and_put_back_by_their_box(verifier: Verifier) -> None:
+def per_box(known: Known) -> tuple[Floats, Floats]:
+    n = len(known.lowest)
+    return known.bounds(np.arange(n), n)
+
+
+def test_blocks_that_are_not_chosen_stay_as_they_are(verifier: Verifier) -> None:
     parts = some_blocks(6)
     _, known = resume(verifier, parts, Above(0.1), Budget.unlimited(32), nothing(parts))
     chosen = np.array([False, True, False, True, True, False])
-    some = known.take(chosen)
-    assert np.array_equal(np.unique(some.root), [0, 1, 2])
-    back = known.updated(some, chosen)
-    for root in range(6):
-        mine, theirs = np.flatnonzero(known.root == root), np.flatnonzero(back.root == root)
-        assert np.array_equal(np.sort(known.lower[mine], axis=0), np.sort(back.lower[theirs], axis=0))
-    low, high = known.bounds()
-    one = known.compacted(1)
+    outcome, after = resume(verifier, parts, Above(0.2), Budget.unlimited(64), known, chosen=chosen)
+    whole, _ = resume(verifier, parts, Above(0.2), Budget.unlimited(64), known)
+    assert outcome.decision.tolist() == np.where(chosen, whole.decision, EVALUATE).tolist()
+    assert (outcome.reason[~chosen] == Reason.NOT_TRIED).all()
+    assert (outcome.method[~chosen] == Method.NONE).all()
+    for root in np.flatnonzero(~chosen):
+        mine, theirs = np.flatnonzero(known.root == root), np.flatnonzero(after.root == root)
+        assert np.array_equal(np.sort(known.lower[mine], axis=0), np.sort(after.lower[theirs], axis=0))
+
+
+def test_nothing_is_copied_where_nothing_was_found_out(verifier: Verifier) -> None:
+    parts = some_blocks()
+    _, known = resume(verifier, parts, Above(0.1), Budget.unlimited(), nothing(parts))
+    _, again = resume(verifier, parts, Above(0.1), Budget.unlimited(), known)
+    assert again is known
+
+
+def test_what_is_remembered_counts_as_the_method_that_found_it_out() -> None:
+    verifier, parts = Verifier(mlp((2, 12, 12, 12, 1))), some_blocks()
+    _, high = verifier.interval(parts.lower, parts.upper)
+    easy = Above(float(high.max()) + 1.0)
+    first, known = resume(verifier, parts, easy, Budget.unlimited(), nothing(parts))
+    again, _ = resume(verifier, parts, easy, Budget.unlimited(), known)
+    assert (first.decision == SKIP).all()
+    assert (again.decision == SKIP).all()
+    assert first.method.tolist() == again.method.tolist() == [Method.INTERVAL] * len(parts.lower)
+    hard, known = resume(verifier, parts, Above(0.1), Budget.unlimited(), known)
+    assert (hard.method != Method.NONE).all()
+    assert (resume(verifier, parts, Above(0.1), Budget.unlimited(), known)[0].method != Method.NONE).all()
+
+
+def test_blocks_that_polygons_leave_nothing_of_are_proved_by_intervals() -> None:
+    """Also the second time: a report must not say that every row is NULL."""
+    rows = np.random.default_rng(0).random((5, 9, 2))
+    around = hull(rows, (0, 1))
+    impossible = replace(around, offset=np.full(around.offset.shape, -1.0))
+    parts = replace(one_box_each(np.zeros((5, 2)), np.ones((5, 2))), hulls=(impossible,))
+    verifier = Verifier(mlp((2, 12, 12, 12, 1)))
+    known = nothing(parts)
+    for _ in range(2):
+        outcome, known = resume(verifier, parts, Above(0.1), Budget.unlimited(), known)
+        assert (outcome.decision == SKIP).all()
+        assert (outcome.method == Method.INTERVAL).all()
+
+
+def test_many_leaves_become_one(verifier: Verifier) -> None:
+    parts = some_blocks(6)
+    _, known = resume(verifier, parts, Above(0.1), Budget.unlimited(32), nothing(parts))
+    (low, high), one = per_box(known), known.compacted(1)
     assert np.bincount(one.root).tolist() == [1] * 6
-    assert np.array_equal(one.bounds()[0], low)
-    assert np.array_equal(one.bounds()[1], high)
+    assert np.array_equal(per_box(one)[0], low)
+    assert np.array_equal(per_box(one)[1], high)
     assert known.compacted(10_000) is known
 
 
@@ -160,7 +206,7 @@ def test_threads_share_a_memory(verifier: Verifier) -> None:
     known = memory.recall(b"x")
     assert known is not None
     rows = parts.lower + np.random.default_rng(0).random((50, *parts.lower.shape)) * (parts.upper - parts.lower)
-    low, high = known.bounds()
+    low, high = per_box(known)
     for points in rows:
         values = verifier.values(points)
         assert ((low <= values) & (values <= high)).all()

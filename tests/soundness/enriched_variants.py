@@ -14,7 +14,8 @@ from skipml.bounds import linear_over_polygons, polygons
 from skipml.engines import planner
 from skipml.metadata import loading, refine
 from skipml.metadata.format import decode
-from tests.soundness.variants import VARIANTS, Patch, variant
+from tests.soundness.engine_variants import VARIANTS
+from tests.soundness.variants import Patch, variant
 
 __all__ = ["VARIANTS"]
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from skipml import decisions, footers, predicates, scored
+from skipml import decisions, footers, score_tests, scored
 from skipml.bounds.outcome import EVALUATE, KEEP, SKIP
 from skipml.decisions import Decisions
 from skipml.metadata import hulls, merging, scoremaps
@@ -58,7 +58,7 @@ def _scores_of_any_network(patch: Patch) -> None:
     def score_map(evidence: Evidence, key: Any, sources: Sequence[str | None]) -> Any:
         return next((m for m in evidence.scores if m.columns == tuple(sources)), None)
 
-    patch.setattr(predicates, "score_map", score_map)
+    patch.setattr(score_tests, "score_map", score_map)
 
 
 @variant("levels", "stored scores are those of one order of columns")
@@ -67,12 +67,12 @@ def _scores_of_any_order(patch: Patch) -> None:
         mine = (m for m in evidence.scores if (m.model, m.output) == (key.model, key.output))
         return next((m for m in mine if sorted(m.columns) == sorted(map(str, sources))), None)
 
-    patch.setattr(predicates, "score_map", score_map)
+    patch.setattr(score_tests, "score_map", score_map)
 
 
 @variant("levels", "a row that is NULL or NaN has a score of its own, or none")
 def _scores_speak_of_every_row(patch: Patch) -> None:
-    patch.setattr(predicates, "_with_flags", lambda outcome, seen, on_nan: outcome)
+    patch.setattr(score_tests, "_with_flags", lambda outcome, seen, on_nan: outcome)
 
 
 @variant("levels", "a network has other scores at each output")
@@ -80,7 +80,7 @@ def _scores_of_any_output(patch: Patch) -> None:
     def score_map(evidence: Evidence, key: Any, sources: Sequence[str | None]) -> Any:
         return next((m for m in evidence.scores if (m.model, m.columns) == (key.model, tuple(sources))), None)
 
-    patch.setattr(predicates, "score_map", score_map)
+    patch.setattr(score_tests, "score_map", score_map)
 
 
 @variant("coarser", "a merged hull holds all of its hulls")
@@ -129,13 +129,13 @@ def _row_groups_of_a_skipped_block(patch: Patch) -> None:
 
 @variant("blocks in DuckDB", "what is stored of a column is not of a partition column of its name")
 def _scores_of_columns_that_are_not_read(patch: Patch) -> None:
-    real = predicates.ScoreTest._from_evidence
+    real = score_tests.ScoreTest._from_evidence
     patch.setattr(
-        predicates.ScoreTest,
+        score_tests.ScoreTest,
         "_from_evidence",
         lambda test, seen, is_open: real(test, seen, np.ones(len(seen), np.bool_)),
     )
-    patch.setattr(predicates, "_with_flags", lambda outcome, seen, on_nan: outcome)
+    patch.setattr(score_tests, "_with_flags", lambda outcome, seen, on_nan: outcome)
 
 
 @variant("levels", "the rows of a block are where its row group has them")
@@ -154,13 +154,13 @@ def _keep_of_stored_scores(patch: Patch) -> None:
         found: NDArray[np.int8] = real(known, test)
         return np.where(found == EVALUATE, KEEP, found).astype(np.int8)
 
-    patch.setattr(predicates, "by_scores", by_scores)
+    patch.setattr(score_tests, "by_scores", by_scores)
 
 
 @variant("levels", "a class that a row may have is stored")
 def _labels_of_the_others(patch: Patch) -> None:
     patch.setattr(
-        predicates,
+        score_tests,
         "by_labels",
         lambda known, label, is_not: np.full(len(known.labels), SKIP if label else KEEP, np.int8),
     )

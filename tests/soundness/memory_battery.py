@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from skipml.bounds.budget import Budget
 from skipml.bounds.memory import Memory, key_of
 from skipml.network import Affine, LeakyRelu, Network, Op
-from skipml.predicates import Predicate, ScoreTest
+from skipml.predicates import Predicate
 from skipml.regions import PairHull, Regions
+from skipml.score_tests import ScoreTest
 from skipml.scores import Model
 from tests.soundness.battery import Battery, broken
 
@@ -100,7 +101,7 @@ def _contradicted(predicate: Predicate, case: _Case, memory: Memory, what: str) 
         return [f"{what}: nothing is remembered"]
     rows = case.rows[:, :, [case.regions.columns.index(name) for name in predicate.score.inputs]]
     values = predicate.score.evaluate(rows.reshape(-1, 2)).reshape(*rows.shape[:2], -1)
-    low, high = known.bounds()
+    low, high = known.bounds(np.arange(len(rows)), len(rows))
     wrong = ((values < low[:, None]) | (values > high[:, None])).any(axis=(1, 2))
     found = [f"{what}: box {i} has a score outside of what is remembered" for i in np.flatnonzero(wrong)]
     covered = np.zeros(rows.shape[:2], np.bool_)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skipml import predicates
+from skipml import score_tests
 from skipml.bounds import branch, memory
+from skipml.bounds.leaves import Leaves
 from skipml.bounds.memory import Known
 from tests.soundness import memory_battery
 from tests.soundness.evidence_variants import VARIANTS
@@ -26,22 +27,18 @@ def _key(patch: Patch, change: Any) -> None:
     def key_of(verifier: Any, blocks: Any) -> Any:
         return real(*change(verifier, blocks))
 
-    patch.setattr(predicates, "key_of", key_of)
+    patch.setattr(score_tests, "key_of", key_of)
     patch.setattr(memory_battery, "key_of", key_of)
-
-
-def _verifier(real: Any, **changes: Any) -> Any:
-    return SimpleNamespace(**{"network": real.network, "functionals": real.functionals, **changes})
 
 
 @variant("memory", "what is remembered is about one network")
 def _any_network(patch: Patch) -> None:
-    _key(patch, lambda v, blocks: (_verifier(v, network=SimpleNamespace(hash="")), blocks))
+    _key(patch, lambda v, blocks: (SimpleNamespace(content=v.functionals.tobytes()), blocks))
 
 
 @variant("memory", "what is remembered is about one output")
 def _any_output(patch: Patch) -> None:
-    _key(patch, lambda v, blocks: (_verifier(v, functionals=np.zeros(v.functionals.shape)), blocks))
+    _key(patch, lambda v, blocks: (SimpleNamespace(content=f"{v.network.hash} {len(v.functionals)}".encode()), blocks))
 
 
 @variant("memory", "what is remembered is about these boxes")
@@ -59,16 +56,22 @@ def _any_polygons(patch: Patch) -> None:
 
 @variant("memory", "what was found out is about the boxes that were asked for")
 def _of_other_boxes(patch: Patch) -> None:
-    real = Known.updated
+    real = Leaves.put_into
 
-    def updated(known: Known, other: Known, chosen: NDArray[np.bool_]) -> Known:
-        number = np.flatnonzero(chosen)
-        order = np.arange(len(chosen))
-        order[number] = np.roll(number, 1)
-        found = real(known, other, chosen)
-        return replace(found, root=order[found.root])
+    def put_into(leaves: Leaves, known: Known, *others: Any) -> Known:
+        return real(replace(leaves, root=np.roll(leaves.root, 1)), known, *others)
 
-    patch.setattr(Known, "updated", updated)
+    patch.setattr(Leaves, "put_into", put_into)
+
+
+@variant("memory", "leaves are kept only if they were not divided")
+def _divided_leaves(patch: Patch) -> None:
+    real = Leaves.put_into
+
+    def put_into(leaves: Leaves, known: Known, kept: NDArray[np.bool_], *others: Any) -> Known:
+        return real(leaves.take(slice(len(leaves) // 2)), known, kept, *others)
+
+    patch.setattr(Leaves, "put_into", put_into)
 
 
 @variant("memory", "the leaves of a box hold all its rows")
@@ -83,7 +86,7 @@ def _some_leaves(patch: Patch) -> None:
 def _one_of_many_leaves(patch: Patch) -> None:
     def compacted(known: Known, most: int) -> Known:
         _, first = np.unique(known.root, return_index=True)
-        one = {name: getattr(known, name)[first] for name in memory._OF_LEAVES}
+        one = {name: getattr(known, name)[first] for name in memory.OF_LEAVES}
         return Known(**one, lowest=known.lowest, highest=known.highest)
 
     patch.setattr(Known, "compacted", compacted)

@@ -10,17 +10,15 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
+from benchmarks.torch_function import create_score
 from benchmarks.tpc.published.blocks import read_rows
 from benchmarks.tpc.published.filters import BINS, Filter
 from benchmarks.tpc.published.measure import Network
@@ -29,12 +27,14 @@ from benchmarks.tpc.published.training import trained
 from skipml.bounds.budget import Budget
 from skipml.bounds.memory import Memory
 from skipml.decisions import SKIP, prune
+from skipml.engines.virtual import VirtualFiles
 from skipml.footers import read_footers
+from skipml.identity import identity
 from skipml.metadata.refine import refine
 from skipml.regions import from_refined
 
 BASELINE = "PyTorch"
-NAMES = ("min-max", "hull 13 B", "hull 13 B, 45 boxes", "score map 32 B", "score map 256 B")
+NAMES = ("min-max", "hull 13 B", "hull 13 B, 44 boxes", "score map 32 B", "score map 256 B")
 _FUNCTION = "published_model"
 
 
@@ -59,6 +59,8 @@ class _Run:
         self._net, self._connection, self._method, self._root = net, connection, method, root
         # What is left is scored by PyTorch, so that this is what verification may save.
         self._memory = Memory()
+        self._files = VirtualFiles()
+        connection.register_filesystem(self._files)
         self._budget = Budget(SCORING_SECONDS_PER_ROW, share=_SHARE, memory=self._memory)
         self.name = BASELINE if method is None else method.name
         self.seconds = self.planning = 0.0
@@ -67,7 +69,7 @@ class _Run:
     def rows(self, f: Filter) -> list[tuple[Any, ...]]:
         """The qualifying rows, sorted; the time is added."""
         started = time.perf_counter()
-        kept = None if self._method is None else self._kept(f)
+        kept = None if self._method is None else self._left(f)
         self.planning += time.perf_counter() - started
         found: pa.Table = self._connection.execute(self._sql(f, kept)).to_arrow_table()
         self.seconds += time.perf_counter() - started
@@ -81,7 +83,7 @@ class _Run:
         self.left.clear()
         self._memory.forget()
 
-    def _kept(self, f: Filter) -> NDArray[np.int64]:
+    def _left(self, f: Filter) -> NDArray[np.int64]:
         """The row groups that are left."""
         columns = self._net.model.columns
         seen = from_refined(refine(read_footers([str(self._net.path)], columns), self._root), columns)
@@ -90,11 +92,11 @@ class _Run:
     def _sql(self, f: Filter, kept: NDArray[np.int64] | None) -> str:
         columns = ", ".join(self._net.model.columns)
         inputs = ", ".join(f"{name}::FLOAT" for name in self._net.model.columns)
-        condition = f"{_FUNCTION}({inputs}) BETWEEN {f.lower!r}::DOUBLE AND {f.upper!r}::DOUBLE"
+        path = str(self._net.path)
         if kept is not None and len(kept) < len(f.matches):
-            numbers = f"file_row_group_number IN ({', '.join(map(str, kept))})" if len(kept) else "false"
-            condition = f"{numbers} AND {condition}"
-        return f"SELECT {columns} FROM '{self._net.path}' WHERE {condition}"
+            (path,) = self._files.add([(path, identity(path), kept.tolist())])
+        condition = f"{_FUNCTION}({inputs}) BETWEEN {f.lower!r}::DOUBLE AND {f.upper!r}::DOUBLE"
+        return f"SELECT {columns} FROM '{path}' WHERE {condition}"
 
 
 _SHARE = 0.1
@@ -108,7 +110,7 @@ def timings(net: Network, seed: int) -> Iterator[Timing]:
     with tempfile.TemporaryDirectory() as folder, duckdb.connect() as connection, warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         connection.execute("SET threads = 1; SET enable_progress_bar = false; SET parquet_metadata_cache = true")
-        _register(connection, module, len(net.model.columns))
+        create_score(connection, _FUNCTION, module, ["FLOAT"] * len(net.model.columns))
         methods = [method for method in METHODS if method.name in NAMES]
         roots = [Path(folder) / str(i) for i in range(len(methods))]
         for method, root in zip(methods, roots, strict=True):
@@ -133,15 +135,3 @@ def timings(net: Network, seed: int) -> Iterator[Timing]:
                 planning=round(run.planning, 5),
                 blocks_left=round(float(np.mean(run.left)), 4),
             )
-
-
-def _register(connection: duckdb.DuckDBPyConnection, module: nn.Sequential, n_inputs: int) -> None:
-    def score(*columns: Any) -> Any:
-        rows = np.stack([column.to_numpy() for column in columns], axis=1)
-        with torch.inference_mode():
-            return pa.array(module(torch.from_numpy(rows)).numpy()[:, 0])
-
-    names = [Parameter(f"x{i}", Parameter.POSITIONAL_ONLY) for i in range(n_inputs)]
-    score.__signature__ = Signature(names)  # type: ignore[attr-defined]
-    types: Any = ["FLOAT"] * n_inputs
-    connection.create_function(_FUNCTION, score, types, "FLOAT", type="arrow")  # type: ignore[call-overload]

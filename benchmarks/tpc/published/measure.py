@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 import skipml
+from benchmarks.tpc.networks import torch_outputs
 from benchmarks.tpc.published.blocks import evaluated_file, read_rows
 from benchmarks.tpc.published.filters import BINS, Filter, class_filters, range_filters
 from benchmarks.tpc.published.methods import METHODS, Method, budgets, regions
-from benchmarks.tpc.published.training import scores, trained
+from benchmarks.tpc.published.training import trained
 from benchmarks.tpc.published.workload import BLOCK_ROWS, Function
 from skipml.bounds.branch import Reason
 from skipml.bounds.budget import Budget
@@ -27,7 +28,7 @@ Floats = NDArray[np.float64]
 
 CEILING = "any connected region"
 _BUDGETED = ("half", "plan")
-_OF_CLASSES = ("min-max", "hull 13 B", "16 boxes", "hull 13 B, 45 boxes", "score limits")
+_OF_CLASSES = ("min-max", "hull 13 B", "16 boxes", "hull 13 B, 44 boxes", "score limits")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def network(function: Function, depth: str, seed: int) -> Network | None:
     if len(rows.inputs) < BLOCK_ROWS:
         return None
     module = trained(function, depth, train, seed)
-    found = scores(module, rows.inputs)
+    found = torch_outputs(module, rows.inputs).astype(np.float64)
     model = skipml.Model.from_torch(module, columns=list(function.columns))
     if function.classes:
         classes = np.where(np.isnan(found).any(axis=1), -1, found.argmax(axis=1))

@@ -12,7 +12,7 @@ import duckdb
 import skipml
 from benchmarks.tpc.data import tpc_tables
 from benchmarks.tpc.queries.model_queries import ModelQuery
-from benchmarks.tpc.queries.models import register_models
+from benchmarks.tpc.queries.models import ALLOWED, register_models
 from benchmarks.tpc.queries.turns import Rows, Times, by_turns, rows_of
 from benchmarks.tpc.queries.views import create_views, files, load_tables
 from benchmarks.tpc.suite import Suite
@@ -52,7 +52,7 @@ def measure_predicates(
     """
     expected = _on_loaded_tables(suite, queries, scale, tick)
     found = []
-    with duckdb.connect() as plain, skipml.connect(plain) as ours:
+    with duckdb.connect(config=ALLOWED) as plain, skipml.connect(plain) as ours:
         register_models(ours, suite, scale)
         for query in queries:
             for order in ORDERS:
@@ -103,7 +103,10 @@ def _on_loaded_tables(
 ) -> dict[str, Rows]:
     """The rows of each query where no Parquet file is left to skip anything of."""
     found = {}
-    with TemporaryDirectory() as folder, duckdb.connect(str(Path(folder) / "loaded.duckdb")) as plain:
+    with (
+        TemporaryDirectory() as folder,
+        duckdb.connect(str(Path(folder) / "loaded.duckdb"), config=ALLOWED) as plain,
+    ):
         register_models(skipml.connect(plain), suite, scale)
         load_tables(plain, tpc_tables(suite.name, scale=scale), " ".join(query.sql for query in queries))
         for query in queries:

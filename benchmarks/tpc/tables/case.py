@@ -16,7 +16,7 @@ from benchmarks.tpc.networks import torch_outputs
 from benchmarks.tpc.suite import ModelSpec, TableSpec
 from benchmarks.tpc.tables.filters import Filter, filters_of
 from benchmarks.tpc.tables.layouts import Layout, input_sql
-from benchmarks.tpc.tables.systems import Query, SqlSession, pytorch_udf, skipml_session
+from benchmarks.tpc.tables.systems import Query, SqlSession, native_outputs, pytorch_udf, skipml_session
 from benchmarks.tpc.tables.training import trained
 
 
@@ -59,7 +59,9 @@ class Case:
     def filters(self) -> list[Filter]:
         """The filters on it."""
         rows = self.generated.read(self.spec.columns)
-        return filters_of(self.spec, torch_outputs(self.network, rows), self.model.network.forward(rows), _known(rows))
+        network = self.model.network
+        outputs = torch_outputs(self.network, rows), network.forward(rows), native_outputs(self.model, rows)
+        return filters_of(self.spec, outputs, _known(rows))
 
     def pytorch(self) -> SqlSession:
         """PyTorch in a DuckDB function."""
@@ -67,7 +69,15 @@ class Case:
 
     def skipping(self, root: Path | None = None) -> SqlSession:
         """skipml, which finds metadata below `root` if one is given."""
-        return skipml_session(self.model, self.spec, root)
+        return skipml_session(self.model, self.spec, root=root)
+
+    def scoring(self) -> SqlSession:
+        """skipml with skipping off: it scores every row."""
+        return skipml_session(self.model, self.spec, skipping=False)
+
+    def in_python(self) -> SqlSession:
+        """skipml without its extension."""
+        return skipml_session(self.model, self.spec, extension=False)
 
     def matches(self, layout: Layout) -> list[NDArray[np.int64]]:
         """By filter how many rows of each row group pass."""

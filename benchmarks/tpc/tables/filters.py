@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,15 +54,15 @@ class Filter:
         return passed
 
 
-def filters_of(spec: ModelSpec, theirs: Outputs, ours: Outputs, known: Bools) -> list[Filter]:
+def filters_of(spec: ModelSpec, outputs: Sequence[Outputs], known: Bools) -> list[Filter]:
     """One-sided filters and ranges in the middle at every selectivity, ranges in the tail at the small ones; for a
     classifier one-sided filters on the output of the rarest class, and that class.
 
-    `theirs` and `ours` [n, m] are the outputs of every row as PyTorch and as skipml compute them: both select the same
-    rows. Raises NoLimitError where ties leave no limit, AssertionError where rounding gives a row another class.
+    `outputs` are those [n, m] of every row as each scorer computes them: all select the same rows. Raises NoLimitError
+    where ties leave no limit, AssertionError where rounding gives a row another class.
     """
-    output = _rarest(spec, theirs, ours, known) if spec.classes else 0
-    limits = Limits.of(theirs[known, output], ours[known, output])
+    output = _rarest(spec, outputs, known) if spec.classes else 0
+    limits = Limits.of(*(one[known, output] for one in outputs))
 
     def between(kind: Kind, share: float, selectivity: float) -> Filter:
         low, high = limits.limit(share + selectivity, selectivity), limits.limit(share, selectivity)
@@ -70,15 +71,16 @@ def filters_of(spec: ModelSpec, theirs: Outputs, ours: Outputs, known: Bools) ->
     is_list = spec.classes > 0
     above = [Filter(spec.name, "above", s, output, limits.limit(s, s), is_list=is_list) for s in SELECTIVITIES]
     if spec.classes:
-        share = float((theirs.argmax(axis=1) == output)[known].mean())
+        share = float((outputs[0].argmax(axis=1) == output)[known].mean())
         return [*above, Filter(spec.name, "class", share, output)]
     middle = [between("middle", 0.5 - s / 2, s) for s in SELECTIVITIES]
     return [*above, *middle, *(between("tail", s, s) for s in SELECTIVITIES if s <= FEW)]
 
 
-def _rarest(spec: ModelSpec, theirs: Outputs, ours: Outputs, known: Bools) -> int:
+def _rarest(spec: ModelSpec, outputs: Sequence[Outputs], known: Bools) -> int:
     """The class that the fewest rows are given, but some."""
-    label = theirs.argmax(axis=1)
-    assert (label == ours.argmax(axis=1))[known].all(), f"{spec.name}: PyTorch and skipml give a row different classes"
+    label, *others = (one.argmax(axis=1) for one in outputs)
+    agree = all((label == other)[known].all() for other in others)
+    assert agree, f"{spec.name}: PyTorch and skipml give a row different classes"
     counts = np.bincount(label[known], minlength=spec.classes)
     return int(np.argmin(np.where(counts > 0, counts, len(label))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,9 +29,9 @@ class Limits:
     n_rows: int
 
     @classmethod
-    def of(cls, theirs: NDArray[np.float32], ours: NDArray[np.float32]) -> Limits:
-        """The gaps between the scores of rows [n], computed in two ways."""
-        lowest, highest = np.minimum(theirs, ours), np.maximum(theirs, ours)
+    def of(cls, *scores: NDArray[np.float32]) -> Limits:
+        """The gaps between the scores of rows [n], each array computed in its own way."""
+        lowest, highest = functools.reduce(np.minimum, scores), functools.reduce(np.maximum, scores)
         order = np.argsort(lowest)
         below, above = np.maximum.accumulate(highest[order])[:-1], lowest[order][1:]
         gaps = np.flatnonzero(np.nextafter(below, np.float32(np.inf)) < above)  # a float32 fits between

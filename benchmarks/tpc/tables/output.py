@@ -24,26 +24,41 @@ def print_filters(console: Console, measured: Sequence[Measured], found: Mapping
     """A table of filters for each layout, and the summary."""
     for name, (mine, metadata) in by_layout(measured).items():
         table = _table(name, ("model", "filter", "selectivity"))
-        for heading in ("groups", "match", "read", "PyTorch s", "skipml s", "planning ms", "ratio", "oracle"):
+        for heading in (
+            "groups",
+            "match",
+            "read",
+            "PyTorch s",
+            "all scored s",
+            "skipml s",
+            "planning ms",
+            "ratio",
+            "oracle",
+        ):
             table.add_column(heading, justify="right")
         for one in mine:
             table.add_row(*_cells(one, metadata))
         console.print(table)
     table = _table("times as fast as PyTorch: geometric means, filters of at most 0.1 %, a million rows and more", ())
-    for heading in ("layout", "filters", "n", "skipml", "oracle", "effectiveness"):
+    for heading in ("layout", "filters", "n", "skipping off", "skipml", "oracle", "effectiveness"):
         table.add_column(heading, justify="left" if heading in ("layout", "filters") else "right")
     for layout, figures in found["layouts"].items():
         effectiveness = figures["effectiveness"]
         for name, group in figures.items():
             if isinstance(group, dict):
-                cells = (name, str(group["filters"]), f"{group['ratio']:.2f}", f"{group['oracle_ratio']:.2f}")
+                ratios = (group["skipping_off_ratio"], group["ratio"], group["oracle_ratio"])
+                cells = (name, str(group["filters"]), *(f"{ratio:.2f}" for ratio in ratios))
                 is_first = name == "all"
                 share = "" if effectiveness is None or not is_first else f"{effectiveness:.1%}"
                 table.add_row(layout if is_first else "", *cells, share)
     console.print(table)
-    for which, name in (("lowest", "a million rows and more"), ("lowest of all tables", "all tables")):
+    for which, name in (
+        ("lowest", "against PyTorch, a million rows and more"),
+        ("lowest of all tables", "against PyTorch, all tables"),
+        ("lowest to skipping off", "against skipping off, a million rows and more"),
+    ):
         lowest = found[which]
-        console.print(f"lowest, {name}: {lowest['ratio']:.3f} ({lowest['filter']}; {lowest['layout']})")
+        console.print(f"lowest {name}: {lowest['ratio']:.3f} ({lowest['filter']}; {lowest['layout']})")
     console.print()
 
 
@@ -57,6 +72,7 @@ def _cells(one: Measured, metadata: str) -> tuple[str, ...]:
         f"{one.matching:,}",
         f"{one.row_groups - skipping.skipped:,}",
         f"{one.baseline:.3f}",
+        f"{one.unskipped:.3f}",
         f"{median(skipping.seconds):.3f}",
         f"{1e3 * median(skipping.planning):.0f}",
         f"{one.ratio(metadata):.2f}",

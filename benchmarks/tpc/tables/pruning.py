@@ -49,7 +49,8 @@ class Measured:
     """One filter on one layout: rows that pass, row groups in all and with such a row, and seconds.
 
     `pytorch` and `oracle` are PyTorch in a DuckDB function over all row groups, and over those with a match; the
-    oracle's is empty where all have one: it is the same query. `skipping` is skipml by the name of its metadata.
+    oracle's is empty where all have one: it is the same query. `scoring` is skipml with skipping off. `skipping` is
+    skipml by the name of its metadata.
     """
 
     layout: Layout
@@ -60,12 +61,24 @@ class Measured:
     skipping: dict[str, Skipping]
     pytorch: list[float] = field(default_factory=list)
     oracle: list[float] = field(default_factory=list)
+    scoring: list[float] = field(default_factory=list)
     baseline: float = 0.0
     """Seconds of PyTorch that the ratios are taken of."""
+    unskipped: float = 0.0
+    """Seconds of skipml with skipping off that its own ratios are taken of."""
 
     def ratio(self, metadata: str = "none") -> float:
         """How many times faster skipml is, planning counted."""
         return self.baseline / median(self.skipping[metadata].seconds)
+
+    def own_ratio(self, metadata: str = "none") -> float:
+        """How many times faster it is than with skipping off."""
+        return self.unskipped / median(self.skipping[metadata].seconds)
+
+    @property
+    def scoring_ratio(self) -> float:
+        """How many times faster skipml is with skipping off."""
+        return self.baseline / self.unskipped
 
     @property
     def oracle_ratio(self) -> float:
@@ -79,38 +92,42 @@ def measure(
     """The filters of one model on one layout, each `runs` times on open connections.
 
     In generation order PyTorch and skipml run by turns, the oracle once, and with large row groups, where all hold a
-    match, each once. On clustered tables PyTorch, which reads everything whatever the filter, runs once a filter, and
-    the ratios are taken of the median of these runs; skipml runs with hulls too. Raises AssertionError where two ways
-    give other rows, or other rows than the scores say.
+    match, each once. On clustered tables PyTorch and skipml with skipping off, which read everything whatever the
+    filter, run once a filter, and the ratios are taken of the medians of these runs; skipml runs with hulls too.
+    Raises AssertionError where two ways give other rows, or other rows than the scores say.
     """
     matches = dict(zip(case.filters, case.matches(layout), strict=True))
     found = []
     paired, is_small = layout.order == "generated", layout.row_group_rows == min(ROW_GROUP_ROWS)
     first = 1 if paired and not is_small else runs
     with ExitStack() as stack:
-        pytorch = stack.enter_context(closing(case.pytorch()))
+        pytorch, scoring = stack.enter_context(closing(case.pytorch())), stack.enter_context(closing(case.scoring()))
         sessions = {"none": stack.enter_context(closing(case.skipping()))}
         if not paired and is_small:
             sessions["hulls"] = stack.enter_context(closing(case.skipping(with_hulls(layout))))
         pytorch.run(case.query(layout, filters[0], np.arange(1)))
+        scoring.run(case.query(layout, filters[0]))
         for session in sessions.values():
             session.run(case.query(layout, filters[0]))
         for wanted in filters:
-            turns = _Turns(case, layout, wanted, matches[wanted], (pytorch, sessions))
-            turns.run(pytorch_runs=first if paired else 1, runs=first)
-            if paired and turns.measured.ratio() < _LOW:
-                turns.run(pytorch_runs=runs, runs=runs)
+            turns = _Turns(case, layout, wanted, matches[wanted], (pytorch, scoring, sessions))
+            turns.run(baseline_runs=first if paired else 1, runs=first)
+            if paired and min(turns.measured.ratio(), turns.measured.own_ratio()) < _LOW:
+                turns.run(baseline_runs=runs, runs=runs)
             found.append(turns.measured)
             tick()
     if not paired:
         pooled = median(seconds for measured in found for seconds in measured.pytorch)
+        unskipped = median(seconds for measured in found for seconds in measured.scoring)
         for measured in found:
-            measured.baseline = pooled
+            measured.baseline, measured.unskipped = pooled, unskipped
     return found
 
 
 class _Turns:
-    """Runs of one filter by turns: PyTorch in the first session, skipml in those of its metadata."""
+    """Runs of one filter by turns: PyTorch in the first session, skipml with skipping off in the second, and skipml in
+    those of its metadata.
+    """
 
     def __init__(
         self,
@@ -118,10 +135,10 @@ class _Turns:
         layout: Layout,
         wanted: Filter,
         matches: NDArray[np.int64],
-        sessions: tuple[Session, Mapping[str, Session]],
+        sessions: tuple[Session, Session, Mapping[str, Session]],
     ) -> None:
         groups = np.flatnonzero(matches)
-        self._pytorch, self._sessions = sessions
+        self._pytorch, self._scoring, self._sessions = sessions
         self._query = case.query(layout, wanted)
         self._oracle = case.query(layout, wanted, groups) if 0 < len(groups) < len(matches) else None
         self._rows: Rows | None = None
@@ -129,19 +146,20 @@ class _Turns:
         skipping = {name: Skipping() for name in self._sessions}
         self.measured = Measured(layout, wanted, int(matches.sum()), len(matches), len(groups), skipping)
 
-    def run(self, *, pytorch_runs: int, runs: int) -> None:
-        """Run each as often as said."""
+    def run(self, *, baseline_runs: int, runs: int) -> None:
+        """Run each as often as said; the baselines are PyTorch and skipml with skipping off."""
         measured = self.measured
-        for turn in range(max(pytorch_runs, runs)):
-            if turn < pytorch_runs:
+        for turn in range(max(baseline_runs, runs)):
+            if turn < baseline_runs:
                 measured.pytorch.append(self._checked(self._pytorch.run(self._query)).seconds)
+                measured.scoring.append(self._checked(self._scoring.run(self._query)).seconds)
             if turn < runs:
                 for name, session in self._sessions.items():
                     answer = self._checked(session.run(self._query))
                     measured.skipping[name].note(answer.seconds, answer.report)
                 if self._oracle is not None and (self._layout.order != "generated" or not measured.oracle):
                     measured.oracle.append(self._checked(self._pytorch.run(self._oracle)).seconds)
-        measured.baseline = median(measured.pytorch)
+        measured.baseline, measured.unskipped = median(measured.pytorch), median(measured.scoring)
 
     def _checked(self, answer: Answer) -> Answer:
         where = f"{self._query.filter} on {self._query.file.name}"

@@ -19,6 +19,7 @@ from benchmarks.tpc.tables.output import print_filters, print_systems, write_jso
 from benchmarks.tpc.tables.plots import plot_ratios, plot_systems
 from benchmarks.tpc.tables.pruning import Measured, chosen, measure
 from benchmarks.tpc.tables.summary import summary
+from benchmarks.tpc.tables.systems import scorer
 
 
 def run(
@@ -45,6 +46,7 @@ def run(
     found: dict[str, Any] = {
         "suite": suite.name,
         "environment": environment(),
+        "scorer": scorer(),
         "scale": scale,
         "seed": seed,
         "runs": runs,
@@ -143,6 +145,8 @@ def _filter(one: Measured) -> dict[str, Any]:
         "pytorch_seconds": _rounded(one.pytorch),
         "oracle_seconds": _rounded(one.oracle),
         "oracle_ratio": round(one.oracle_ratio, 3),
+        "skipping_off_seconds": _rounded(one.scoring),
+        "skipping_off_ratio": round(one.scoring_ratio, 3),
         "skipml": [
             {
                 "metadata": metadata,
@@ -151,6 +155,7 @@ def _filter(one: Measured) -> dict[str, Any]:
                 "planning_seconds": _rounded(skipping.planning),
                 "verification_seconds": _rounded(skipping.verification),
                 "ratio": round(one.ratio(metadata), 3),
+                "ratio_to_skipping_off": round(one.own_ratio(metadata), 3),
             }
             for metadata, skipping in one.skipping.items()
         ],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,12 @@ def summary(measured: Sequence[Measured]) -> dict[str, Any]:
     for name, (mine, metadata) in by_layout(measured).items():
         found[name] = {"effectiveness": _effectiveness(mine, metadata), **_ratios(mine, metadata)}
     large = [one for one in measured if n_rows(one) >= LARGE]
-    return {"layouts": found, "lowest": _lowest(large or measured), "lowest of all tables": _lowest(measured)}
+    return {
+        "layouts": found,
+        "lowest": _lowest(large or measured, Measured.ratio),
+        "lowest of all tables": _lowest(measured, Measured.ratio),
+        "lowest to skipping off": _lowest(large or measured, Measured.own_ratio),
+    }
 
 
 def by_layout(measured: Sequence[Measured]) -> dict[str, tuple[list[Measured], str]]:
@@ -50,15 +55,18 @@ def _ratios(measured: Sequence[Measured], metadata: str) -> dict[str, Any]:
             "filters": len(some),
             "ratio": geometric_mean([m.ratio(metadata) for m in some]),
             "oracle_ratio": geometric_mean([m.oracle_ratio for m in some]),
+            "skipping_off_ratio": geometric_mean([m.scoring_ratio for m in some]),
         }
         for name, some in groups.items()
         if some
     }
 
 
-def _lowest(measured: Sequence[Measured]) -> dict[str, Any]:
+def _lowest(measured: Sequence[Measured], ratio_of: Callable[[Measured, str], float]) -> dict[str, Any]:
     """The lowest ratio of any filter, on any layout, at any selectivity."""
-    ratio, one, metadata = min(((m.ratio(k), m, k) for m in measured for k in m.skipping), key=lambda found: found[0])
+    ratio, one, metadata = min(
+        ((ratio_of(m, k), m, k) for m in measured for k in m.skipping), key=lambda found: found[0]
+    )
     where = f"{one.layout.table}, {one.layout.order}, {one.layout.row_group_rows:,} rows a group, metadata: {metadata}"
     return {
         "ratio": round(ratio, 3),

@@ -6,7 +6,6 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from inspect import Parameter, Signature
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,10 +13,11 @@ import duckdb
 import numpy as np
 import onnxruntime
 import pyarrow as pa
-import torch
+from numpy.typing import NDArray
 from torch import nn
 
 import skipml
+from benchmarks.torch_function import create_classes, create_score
 from benchmarks.tpc.networks import load
 from benchmarks.tpc.suite import ModelSpec, TableSpec
 from benchmarks.tpc.tables.filters import Filter
@@ -140,38 +140,44 @@ def pytorch_udf(network: nn.Sequential, spec: ModelSpec, inputs: Sequence[str]) 
     """PyTorch in an Arrow function of DuckDB: the score, or the list of all outputs and the class."""
     connection = duckdb.connect()
     types = ["DOUBLE" if text.startswith("epoch(") else "FLOAT" for text in inputs]
-
-    def outputs(columns: Sequence[Any]) -> Any:
-        rows = np.stack([column.to_numpy() for column in columns], axis=1).astype(np.float32, copy=False)
-        with torch.inference_mode():
-            return network(torch.from_numpy(rows)).numpy()
-
-    def score(*columns: Any) -> Any:
-        return pa.array(outputs(columns)[:, 0])
-
-    def scores(*columns: Any) -> Any:
-        found = outputs(columns)
-        starts = pa.array(np.arange(len(found) + 1, dtype=np.int32) * spec.classes)
-        return pa.ListArray.from_arrays(starts, pa.array(found.reshape(-1)))
-
-    def label(*columns: Any) -> Any:
-        return pa.array(outputs(columns).argmax(axis=1).astype(np.int32))
-
-    functions = [(spec.name, score, "FLOAT")]
-    if spec.classes:
-        functions = [(spec.name, scores, "FLOAT[]"), (f"{spec.name}_class", label, "INTEGER")]
-    for name, function, result in functions:
-        parameters = [Parameter(f"x{i}", Parameter.POSITIONAL_ONLY) for i in range(len(types))]
-        function.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
-        connection.create_function(name, function, types, result, type="arrow")  # type: ignore[call-overload]
+    create = create_classes if spec.classes else create_score
+    create(connection, spec.name, network, types)
     return SqlSession(connection)
 
 
-def skipml_session(model: skipml.Model, spec: ModelSpec, root: Path | None = None) -> SqlSession:
-    """skipml, which finds metadata below `root` if one is given."""
-    connection = skipml.connect(metadata_root=root)
+def skipml_session(
+    model: skipml.Model, spec: ModelSpec, *, root: Path | None = None, skipping: bool = True, extension: bool = True
+) -> SqlSession:
+    """skipml, which finds metadata below `root` if one is given, and scores with its extension where it is built."""
+    connection = _connect(extension, root)
     connection.register_model(spec.name, model)
+    connection.skipping = skipping
     return SqlSession(connection)
+
+
+def _connect(extension: bool = True, root: Path | None = None) -> skipml.Connection:
+    return skipml.connect(metadata_root=root, config={"allow_unsigned_extensions": str(extension).lower()})
+
+
+def scorer() -> str:
+    """What scores rows for skipml: `native`, or why it is Python."""
+    with _connect() as connection:
+        description = connection.explain("").scorer
+    return "native" if description.startswith("native") else description
+
+
+def native_outputs(model: skipml.Model, rows: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The outputs [n, m] of rows [n, d] as skipml's extension computes them where it is built, else as Python does."""
+    columns = [f"x{i}" for i in range(rows.shape[1])]
+    with _connect() as connection:
+        connection.register_model("outputs", model)
+        connection.execute("SET threads = 1; SET enable_progress_bar = false")  # rows stay in order
+        inputs = pa.table(dict(zip(columns, rows.T, strict=True)))
+        connection.register("inputs", inputs)
+        found = _arrow(connection.execute(f"SELECT outputs({', '.join(columns)}) AS y FROM inputs"))["y"]
+    flat = found.combine_chunks()
+    values = flat.flatten() if pa.types.is_list(flat.type) else flat
+    return np.asarray(values.to_numpy(zero_copy_only=False), np.float32).reshape(len(rows), model.n_outputs)
 
 
 def inlined_session(model: Path) -> SqlSession:
