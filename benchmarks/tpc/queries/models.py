@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import skipml
 from benchmarks.tpc.queries.views import ROW_GROUP_ROWS
 from benchmarks.tpc.suite import Suite
@@ -11,8 +9,6 @@ from benchmarks.tpc.tables.layouts import Layout
 from benchmarks.tpc.tables.training import trained
 
 _SEED = 0
-ALLOWED: dict[str, Any] = {"allow_unsigned_extensions": "true"}
-"""The configuration of databases in which skipml's extension scores, where it is built."""
 
 
 def register_models(connection: skipml.Connection, suite: Suite, scale: float) -> None:
