@@ -10,13 +10,21 @@ from tests.soundness.battery import BATTERIES
 from tests.soundness.engine_battery import ENGINE_BATTERIES
 from tests.soundness.enriched_battery import ENRICHED_BATTERIES
 from tests.soundness.evidence_battery import EVIDENCE_BATTERIES
+from tests.soundness.map_battery import MAP_BATTERIES
 from tests.soundness.memory_battery import MEMORY_BATTERIES
 from tests.soundness.memory_variants import VARIANTS
 from tests.soundness.variants import Variant
 
 pytestmark = pytest.mark.usefixtures("patient")
 
-_ALL = {**BATTERIES, **ENGINE_BATTERIES, **ENRICHED_BATTERIES, **EVIDENCE_BATTERIES, **MEMORY_BATTERIES}
+_ALL = {
+    **BATTERIES,
+    **ENGINE_BATTERIES,
+    **ENRICHED_BATTERIES,
+    **EVIDENCE_BATTERIES,
+    **MAP_BATTERIES,
+    **MEMORY_BATTERIES,
+}
 
 
 @pytest.mark.parametrize("name", _ALL)
