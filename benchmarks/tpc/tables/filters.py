@@ -58,10 +58,11 @@ def filters_of(spec: ModelSpec, outputs: Sequence[Outputs], known: Bools) -> lis
     """One-sided filters and ranges in the middle at every selectivity, ranges in the tail at the small ones; for a
     classifier one-sided filters on the output of the rarest class, and that class.
 
-    `outputs` are those [n, m] of every row as each scorer computes them: all select the same rows. Raises NoLimitError
-    where ties leave no limit, AssertionError where rounding gives a row another class.
+    `outputs` are those [n, m] of every row as each scorer computes them: all select the same rows, so a class that
+    rounding gives to other rows is not asked for. Raises NoLimitError where ties leave no limit.
     """
-    output = _rarest(spec, outputs, known) if spec.classes else 0
+    labels = [one.argmax(axis=1)[known] for one in outputs] if spec.classes else []
+    output = _rarest(labels, spec.classes) if spec.classes else 0
     limits = Limits.of(*(one[known, output] for one in outputs))
 
     def between(kind: Kind, share: float, selectivity: float) -> Filter:
@@ -71,16 +72,16 @@ def filters_of(spec: ModelSpec, outputs: Sequence[Outputs], known: Bools) -> lis
     is_list = spec.classes > 0
     above = [Filter(spec.name, "above", s, output, limits.limit(s, s), is_list=is_list) for s in SELECTIVITIES]
     if spec.classes:
-        share = float((outputs[0].argmax(axis=1) == output)[known].mean())
-        return [*above, Filter(spec.name, "class", share, output)]
+        members = [label == output for label in labels]
+        agree = all(np.array_equal(members[0], other) for other in members[1:])
+        return [*above, Filter(spec.name, "class", float(members[0].mean()), output)] if agree else above
     middle = [between("middle", 0.5 - s / 2, s) for s in SELECTIVITIES]
     return [*above, *middle, *(between("tail", s, s) for s in SELECTIVITIES if s <= FEW)]
 
 
-def _rarest(spec: ModelSpec, outputs: Sequence[Outputs], known: Bools) -> int:
-    """The class that the fewest rows are given, but some."""
-    label, *others = (one.argmax(axis=1) for one in outputs)
-    agree = all((label == other)[known].all() for other in others)
-    assert agree, f"{spec.name}: PyTorch and skipml give a row different classes"
-    counts = np.bincount(label[known], minlength=spec.classes)
-    return int(np.argmin(np.where(counts > 0, counts, len(label))))
+def _rarest(labels: Sequence[NDArray[np.int64]], classes: int) -> int:
+    """The class that the fewest rows are given, but some; of those that every scorer gives to the same rows, if any."""
+    counts = np.bincount(labels[0], minlength=classes)
+    agree = [all(np.array_equal(labels[0] == i, other == i) for other in labels[1:]) for i in range(classes)]
+    wanted = (counts > 0) & (np.array(agree) if any(agree) else True)
+    return int(np.argmin(np.where(wanted, counts, counts.sum() + 1)))
