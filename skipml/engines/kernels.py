@@ -16,6 +16,8 @@ from skipml.models.native import to_bytes
 from skipml.network import Network
 
 _REASON_BYTES = 512
+_FOOTER, _FOOTER_BYTES = b"C_STRUCT", 534
+"""The kind of extension that DuckDB reads in the last bytes of the file."""
 
 
 class Kernels:
@@ -23,6 +25,8 @@ class Kernels:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         try:
+            if not _is_whole(path):
+                raise NoExtensionError(f"{os.fspath(path)} could not be loaded: its end is missing")
             library = ctypes.CDLL(os.fspath(path))
             self._open, self._close, self._forward = library.skipml_open, library.skipml_close, library.skipml_forward
         except (OSError, AttributeError) as error:
@@ -40,6 +44,13 @@ class Kernels:
         if not handle:
             raise NoExtensionError(f"the extension does not take the network: {reason.value.decode()}")
         return LoadedNetwork(network, handle, self._forward, self._close)
+
+
+def _is_whole(path: str | os.PathLike[str]) -> bool:
+    """Whether a file ends as an extension does: the system's loader would crash on half of one."""
+    with open(path, "rb") as file:
+        file.seek(max(0, os.fstat(file.fileno()).st_size - _FOOTER_BYTES))
+        return _FOOTER in file.read()
 
 
 class LoadedNetwork:
