@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.tpc.suite import ModelSpec
-from benchmarks.tpc.tables.limits import Limits
+from benchmarks.tpc.tables.limits import Limits, NoLimitError
 
 Kind = Literal["above", "middle", "tail", "class"]
 Bools = NDArray[np.bool_]
 Outputs = NDArray[np.float32]
 
 SELECTIVITIES = (0.1, 0.01, 0.001, 0.0001)
+_CENTRES = (0.5, 0.45, 0.55, 0.4, 0.6, 0.35, 0.65, 0.3, 0.7, 0.25, 0.75)
 FEW = 0.001
 """Filters of this selectivity and below are those that skipping is for."""
 
@@ -75,8 +78,16 @@ def filters_of(spec: ModelSpec, outputs: Sequence[Outputs], known: Bools) -> lis
         members = [label == output for label in labels]
         agree = all(np.array_equal(members[0], other) for other in members[1:])
         return [*above, Filter(spec.name, "class", float(members[0].mean()), output)] if agree else above
-    middle = [between("middle", 0.5 - s / 2, s) for s in SELECTIVITIES]
+    middle = [_first_with_limits(partial(between, "middle", selectivity=s), s) for s in SELECTIVITIES]
     return [*above, *middle, *(between("tail", s, s) for s in SELECTIVITIES if s <= FEW)]
+
+
+def _first_with_limits(between: Callable[..., Filter], selectivity: float) -> Filter:
+    """The range nearest to the middle of the scores that has limits: where rows lie dense, rounding leaves none."""
+    for centre in _CENTRES:
+        with contextlib.suppress(NoLimitError):
+            return between(share=centre - selectivity / 2)
+    raise NoLimitError(f"the scores leave no limits for {selectivity:.3%} of the rows in their middle")
 
 
 def _rarest(labels: Sequence[NDArray[np.int64]], classes: int) -> int:
