@@ -133,7 +133,8 @@ def test_scores_are_those_of_python_but_for_rounding(
     values[:60] = rng.choice([0.0, -0.0, np.inf, -np.inf, np.nan, 1e30, 1e-40], (60, 3))
     null = rng.random((4000, 3)) < 0.05
     pq.write_table(pa.table({c: pa.array(values[:, i], mask=null[:, i]) for i, c in enumerate("abc")}), path)
-    with skipml.connect(config=_ALLOWED) as con, skipml.connect() as other:
+    forbidden = {"allow_unsigned_extensions": "false"}
+    with skipml.connect(config=_ALLOWED) as con, skipml.connect(config=forbidden) as other:
         assert "kernels" in other.explain("SELECT 1").scorer
         for case, (dtype, outputs) in enumerate((d, n) for d in (np.float32, np.float64) for n in (1, 3)):
             width = int(rng.integers(1, 40))
