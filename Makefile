@@ -54,7 +54,7 @@ extension-sanitize: setup ## The same with the address and undefined-behaviour s
 test: lint extension ## Lint, then every test with DuckDB 2.0 and those that use DuckDB with 1.5, by every scorer
 	$(PYTEST)
 	PYTHONPATH=.duckdb15 $(PYTEST) --scorer native $(addprefix --ignore=,$(WITHOUT_DUCKDB))
-	$(PYTEST) --scorer native $(SCORED)
+	$(PYTEST) --scorer native $(SCORED) tests/bounds
 	PYTHONPATH=.duckdb15 $(PYTEST) --scorer kernels $(SCORED)
 
 demo: setup ## Skip row groups of TPC-H lineitem for a small network, against a PyTorch UDF

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import skipml
+from skipml.bounds import compiled
 
 
 def environment() -> dict[str, str | int | float]:
@@ -20,6 +21,7 @@ def environment() -> dict[str, str | int | float]:
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
         "system": platform.system(),
+        "bounds": "numpy" if compiled.library() is None else "compiled",
         "load_average": round(os.getloadavg()[0], 1),
     }
 

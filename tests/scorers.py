@@ -1,4 +1,4 @@
-"""Which scorer the connections of a test run have: the extension, Python with its kernels, or Python alone."""
+"""What scores and bounds in a test run: the extension, Python with its kernels, or Python alone."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 import duckdb
 import pytest
 
+from skipml.bounds import compiled
 from skipml.engines import scorers
-from skipml.engines.extension import NoExtensionError, find_extension, load_extension
+from skipml.engines.extension import load_extension
 from skipml.engines.kernels import Kernels
+from skipml.library import NoExtensionError, find_extension
 
 OPTION = "--scorer"
 _ALLOWED = {"allow_unsigned_extensions": "true"}
@@ -18,13 +20,14 @@ _ALLOWED = {"allow_unsigned_extensions": "true"}
 def add_option(parser: pytest.Parser) -> None:
     """Give pytest the option."""
     choices = ("python", "kernels", "native")
-    parser.addoption(OPTION, choices=choices, default="python", help="what scores rows in DuckDB")
+    parser.addoption(OPTION, choices=choices, default="python", help="what scores rows and bounds scores")
 
 
 def use(scorer: str, patch: pytest.MonkeyPatch) -> None:
     """Let every connection that is opened from here on score as told; fails where that does not run."""
     if scorer == "python":
         patch.setattr(scorers, "Kernels", no_kernels)
+        patch.setattr(compiled, "library", lambda: None)
         return
     try:
         path = find_extension()

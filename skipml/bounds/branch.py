@@ -20,7 +20,7 @@ from skipml.bounds.blocks import Blocks
 from skipml.bounds.budget import Budget, Meter
 from skipml.bounds.crown import LinearBounds
 from skipml.bounds.falsify import Opposite, Test, reaches, try_points
-from skipml.bounds.leaves import Leaves, nearness, widest
+from skipml.bounds.leaves import Leaves, halved, nearness
 from skipml.bounds.linear_over_polygons import at_centre, seconds_per_form, tighten
 from skipml.bounds.memory import Known
 from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Outcome, Reason
@@ -212,34 +212,22 @@ class _Search:
             np.flatnonzero((splits > 0) & (self._splits + splits > self._budget.boxes_per_block)), Reason.BUDGET
         )
         leaves = leaves.take(self._unfinished(leaves))
-        for _ in range(times):
-            leaves = self._halved(leaves)
+        self._open -= np.bincount(leaves.block, minlength=len(self._open))
+        leaves = halved(leaves, times, self._verifier.network.dtype)
+        self._open += np.bincount(leaves.block, minlength=len(self._open))
         np.add.at(self._splits, leaves.block, 1)
         self._bound(self._shrink(leaves), Method.BRANCH)
-
-    def _halved(self, leaves: Leaves) -> Leaves:
-        """The halves of leaves; a single point stays. Sound as `_split` is."""
-        point = (leaves.lower == leaves.upper).all(axis=1)
-        rest, leaves = leaves.take(point), leaves.take(~point)
-        row, side = np.arange(len(leaves)), widest(leaves)
-        lower, upper = leaves.lower[row, side], leaves.upper[row, side]
-        middle = self._cast((lower + upper) * 0.5)
-        middle = np.where(middle < upper, middle, self._next(upper, -np.inf))
-        left, right = leaves.upper.copy(), leaves.lower.copy()
-        left[row, side], right[row, side] = middle, self._next(middle, np.inf)
-        np.add.at(self._open, leaves.block, 1)
-        return Leaves.joined([rest, replace(leaves, upper=left), replace(leaves, lower=right)])
 
     def _shrink(self, leaves: Leaves) -> Leaves:
         """Leaves cut down by the polygons of their blocks; empty ones are closed and left out.
 
-        Sound because no row lies in what is cut off, and casting is monotone.
+        Sound as Polygons.shrink is.
         """
         if self._polygons is None:
             return leaves
         lower, upper, empty = self._polygons.shrink(leaves.lower, leaves.upper, leaves.block)
         self._retire(leaves.block[empty])
-        return replace(leaves, lower=self._cast(lower), upper=self._cast(upper)).take(~empty)
+        return replace(leaves, lower=lower, upper=upper).take(~empty)
 
     def _bound(self, leaves: Leaves, method: Method) -> None:
         """Bound leaves by CROWN and close what is decided; the others are worked on. Their bounds so far are those of
@@ -398,8 +386,3 @@ class _Search:
     def _cast(self, x: Floats) -> Floats:
         with np.errstate(over="ignore"):
             return x.astype(self._verifier.network.dtype).astype(np.float64)
-
-    def _next(self, x: Floats, towards: float) -> Floats:
-        dtype = self._verifier.network.dtype
-        with np.errstate(over="ignore"):  # beyond the largest number comes infinity
-            return np.asarray(np.nextafter(x.astype(dtype), dtype.type(towards)), np.float64)

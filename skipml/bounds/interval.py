@@ -51,7 +51,7 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Linear:
+class LinearStep:
     """One linear op in float64: a matrix [n_in, n_out] or a diagonal [n], and the error of executing it once.
 
     `relative` is the error relative to the magnitudes that are summed, `rounding` the one relative to the result.
@@ -74,34 +74,40 @@ class IntervalPass:
 
     def __init__(self, network: Network, functionals: Floats, arithmetic: Arithmetic) -> None:
         self._arithmetic = arithmetic
-        steps: list[_Linear | float] = [self._prepare(op, network) for op in network.ops]
+        self.is_float32 = network.dtype == np.float32
+        self.limit = arithmetic.limit
+        steps: list[LinearStep | float] = [self._prepare(op, network) for op in network.ops]
         # the functionals are compared without being computed: only the verifier rounds
         steps.append(_linear(functionals.T, np.zeros(len(functionals)), arithmetic.relative(0), 0.0))
-        self._steps = steps
+        self.steps = steps
 
     def trace(self, lower: Floats, upper: Floats) -> Trace:
         """Bounds of every layer for boxes `lower`, `upper` [M, d], already cast to the network's dtype.
 
         Sound because each step bounds the image of the box before it, and errors follow the recursion of rounding.py.
         """
-        finite: NDArray[np.bool_] = np.all(np.maximum(-lower, upper) <= self._arithmetic.limit, axis=1)
+        finite: NDArray[np.bool_] = np.all(np.maximum(-lower, upper) <= self.limit, axis=1)
         if not finite.all():
             lower, upper = np.where(finite[:, None], lower, 0.0), np.where(finite[:, None], upper, 0.0)
         span = Span((lower + upper) * 0.5, (upper - lower) * 0.5, np.zeros_like(lower))
         before: list[Span] = []
-        for step in self._steps:
-            if isinstance(step, _Linear):
+        for step in self.steps:
+            if isinstance(step, LinearStep):
                 magnitude = np.abs(span.centre)
                 magnitude += span.radius
                 magnitude += span.error
-                finite &= magnitude.max(axis=1) * step.growth + step.offset <= self._arithmetic.limit
+                finite &= magnitude.max(axis=1) * step.growth + step.offset <= self.limit
                 span = _through_linear(step, span, magnitude)
             else:
                 before.append(span)
                 span = self._through_activation(step, span)
         return Trace(tuple(before), span, finite)
 
-    def _prepare(self, op: Op, network: Network) -> _Linear | float:
+    def activation_errors(self, slope: float) -> tuple[float, float]:
+        """What the product with an activation's slope loses, relative to its value, and by underflow."""
+        return self._arithmetic.relative(1) * slope, self._arithmetic.underflow(1)
+
+    def _prepare(self, op: Op, network: Network) -> LinearStep | float:
         a = self._arithmetic
         match op:
             case Affine(weight, bias):
@@ -125,23 +131,23 @@ class IntervalPass:
         error = span.error * (upper > -span.error) if slope == 0 else span.error
         lower = span.centre - span.radius
         if slope:
-            rounding = self._arithmetic.relative(1) * slope
-            error = error + rounding * (np.maximum(-lower, 0) + error) + self._arithmetic.underflow(1)
+            rounding, underflow = self.activation_errors(slope)
+            error = error + rounding * (np.maximum(-lower, 0) + error) + underflow
         np.maximum(lower, slope * lower if slope else 0.0, out=lower)
         np.maximum(upper, slope * upper if slope else 0.0, out=upper)
         return Span((lower + upper) * 0.5, (upper - lower) * 0.5, error)
 
 
-def _linear(weight: Array, bias: Array, relative: float, underflow: float) -> _Linear:
+def _linear(weight: Array, bias: Array, relative: float, underflow: float) -> LinearStep:
     wide, offsets = np.ascontiguousarray(weight, np.float64), bias.astype(np.float64)
     absolute = np.abs(wide)
     constant = relative * np.abs(offsets) + underflow
     growth = float((absolute.sum(axis=0) if wide.ndim == 2 else absolute).max()) * (1 + 2 * relative + 2.0**-20)
     offset = float(np.abs(offsets).max()) * (1 + 2 * relative + 2.0**-20)
-    return _Linear(wide, absolute, offsets, relative, 0.0, constant, growth, offset)
+    return LinearStep(wide, absolute, offsets, relative, 0.0, constant, growth, offset)
 
 
-def _through_linear(step: _Linear, span: Span, magnitude: Floats) -> Span:
+def _through_linear(step: LinearStep, span: Span, magnitude: Floats) -> Span:
     """`magnitude` [M, n_in] bounds the computed inputs.
 
     Sound because a linear map takes the centre to the centre and the radius through absolute weights; for the error see

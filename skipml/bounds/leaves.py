@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skipml.bounds import compiled
 from skipml.bounds.falsify import Test
 from skipml.bounds.memory import OF_LEAVES, Known
 
@@ -15,7 +16,8 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-_BISECTIONS = 5
+_GAPS = (np.arange(1, 33) / 32)[:, None, None]
+"""Shares of a gap that are tried."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,7 +80,41 @@ class Leaves:
         return len(self.block)
 
 
-def widest(leaves: Leaves) -> Indices:
+def halved(leaves: Leaves, times: int, dtype: np.dtype[np.floating]) -> Leaves:
+    """The halves of leaves, and the halves of these, so many times; a single point stays.
+
+    Sound because the parts together hold every number of the float type that the leaf holds.
+    """
+    if (found := compiled.library()) is None:
+        for _ in range(times):
+            leaves = _halves(leaves, dtype)
+        return leaves
+    n, d = leaves.lower.shape
+    lower, upper = np.empty((2, n << times, d))
+    parent = np.empty(n << times, np.int64)
+    boxes = [np.ascontiguousarray(array) for array in (leaves.slope, leaves.lower, leaves.upper)]
+    slope, low, high = (array.ctypes.data for array in boxes)
+    parts = lower.ctypes.data, upper.ctypes.data, parent.ctypes.data
+    count = found.skipml_halve(dtype == np.float32, d, times, slope, n, low, high, *parts)
+    return replace(leaves.take(parent[:count]), lower=lower[:count], upper=upper[:count])
+
+
+def _halves(leaves: Leaves, dtype: np.dtype[np.floating]) -> Leaves:
+    point = (leaves.lower == leaves.upper).all(axis=1)
+    rest, leaves = leaves.take(point), leaves.take(~point)
+    row, side = np.arange(len(leaves)), _widest(leaves)
+    lower, upper = leaves.lower[row, side], leaves.upper[row, side]
+    with np.errstate(over="ignore"):  # beyond the largest number comes infinity
+        middle = ((lower + upper) * 0.5).astype(dtype)
+        below = np.nextafter(upper.astype(dtype), dtype.type(-np.inf))
+        middle = np.where(middle < upper, middle, below)
+        above = np.nextafter(middle, dtype.type(np.inf))
+    left, right = leaves.upper.copy(), leaves.lower.copy()
+    left[row, side], right[row, side] = middle, above
+    return Leaves.joined([rest, replace(leaves, upper=left), replace(leaves, lower=right)])
+
+
+def _widest(leaves: Leaves) -> Indices:
     """The side of each leaf that moves its linear bound most [L]; a side that moves nothing counts a little, so that
     sides get split in turn.
     """
@@ -93,13 +129,11 @@ def nearness(test: Test, leaves: Leaves, lowest: Floats, highest: Floats) -> Flo
     """How much of the gap between the values seen [L, m] and the bounds may stay for the test to pass never [L], from 0
     to 1.
     """
-    enough, too_much = np.zeros(len(leaves)), np.ones(len(leaves))
     with np.errstate(over="ignore", invalid="ignore"):  # infinite bounds, of which nothing is proved
         middle = (leaves.low + leaves.high) * 0.5
         lowest, highest = (np.where(np.isfinite(seen), seen, middle) for seen in (lowest, highest))
-        for _ in range(_BISECTIONS):
-            share = (enough + too_much) * 0.5
-            gap = share[:, None]
-            proved = test.never(lowest + gap * (leaves.low - lowest), highest + gap * (leaves.high - highest))
-            enough, too_much = np.where(proved, share, enough), np.where(proved, too_much, share)
-    return enough
+        low = lowest + _GAPS * (leaves.low - lowest)
+        high = highest + _GAPS * (leaves.high - highest)
+    m = low.shape[2]
+    proved = test.never(low.reshape(-1, m), high.reshape(-1, m)).reshape(len(_GAPS), -1)
+    return np.asarray(proved.sum(axis=0) / len(_GAPS))

@@ -12,10 +12,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from skipml.bounds import compiled
+from skipml.bounds.compiled import Planes
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -86,12 +90,13 @@ class Cuts:
     block: Indices
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Polygons:
     """The P polygons of N blocks, made ready for inputs cast to a float type: as in `Polygon`, `inputs` [P, 2],
     `origin`, `width` [N, P, 2] and `planes` [5, N, P, K].
     """
 
+    dtype: np.dtype[np.floating]
     inputs: Indices
     origin: Floats
     width: Floats
@@ -111,6 +116,7 @@ class Polygons:
             planes[:, :, p, : pair.planes.shape[2]] = pair.planes
         shape = (n, len(pairs), 2)
         return cls(
+            dtype,
             np.array([pair.inputs for pair in pairs], np.int64).reshape(len(pairs), 2),
             np.stack([pair.origin for pair in pairs], axis=1) if pairs else np.zeros(shape),
             np.stack([pair.width for pair in pairs], axis=1) if pairs else np.zeros(shape),
@@ -175,12 +181,34 @@ class Polygons:
         return x
 
     def shrink(self, lower: Floats, upper: Floats, block: Indices) -> tuple[Floats, Floats, Bools]:
-        """Boxes [L, d] cut down to what the polygons of their blocks leave -> lower, upper, and which are empty [L].
+        """Boxes [L, d] cut down to what the polygons of their blocks leave, rounded to the float type -> lower, upper,
+        and which are empty [L].
 
-        Sound because normal . u <= offset and the smallest value of one product bound the other product.
+        Sound because normal . u <= offset and the smallest value of one product bound the other product, no row lies in
+        what is cut off, and casting is monotone.
         """
-        lower, upper = lower.copy(), upper.copy()
+        lower, upper, block = lower.copy(), upper.copy(), np.ascontiguousarray(block)
         empty = np.zeros(len(block), np.bool_)
+        if (found := compiled.library()) is None:
+            self._cut((lower, upper), block, empty)
+            with np.errstate(over="ignore"):
+                lower, upper = (side.astype(self.dtype).astype(np.float64) for side in (lower, upper))
+            return lower, upper, empty
+        arrays = block.ctypes.data, len(block), lower.ctypes.data, upper.ctypes.data, empty.ctypes.data
+        if not found.skipml_shrink(self._pointers, self.dtype == np.float32, lower.shape[1], *arrays):
+            raise MemoryError("no memory to cut boxes down")
+        return lower, upper, empty
+
+    @cached_property
+    def _pointers(self) -> Planes:
+        """For the compiled library, which reads the arrays where they are."""
+        arrays = (self.inputs, self.origin, self.width, self.planes)
+        assert all(array.flags.c_contiguous for array in arrays)
+        return Planes(*self.planes.shape[1:], *(array.ctypes.data for array in arrays))
+
+    def _cut(self, box: tuple[Floats, Floats], block: Indices, empty: Bools) -> None:
+        """Cut boxes down in place and mark those that are empty."""
+        lower, upper = box
         low, high = self._unit(lower, block), self._unit(upper, block)
         low, high = (low[0] - SLACK, low[1] - SLACK), (high[0] + SLACK, high[1] + SLACK)
         planes = self.planes.take(block, axis=1)
@@ -191,7 +219,6 @@ class Polygons:
             empty[cutting] |= _sweep(planes, *place)
             self._narrow((lower, upper), place, cutting, block[cutting])
         empty |= (lower > upper).any(axis=1)
-        return lower, upper, empty
 
     def _unit(self, x: Floats, block: Indices) -> tuple[Floats, Floats]:
         """The places [L, P] of points [L, d] in the squares of their blocks."""

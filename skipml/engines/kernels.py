@@ -11,26 +11,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skipml.engines.extension import NoExtensionError
+from skipml.library import NoExtensionError, open_library
 from skipml.models.native import to_bytes
 from skipml.network import Network
 
 _REASON_BYTES = 512
-_FOOTER, _FOOTER_BYTES = b"C_STRUCT", 534
-"""The kind of extension that DuckDB reads in the last bytes of the file."""
 
 
 class Kernels:
     """The library in the extension's file; raises NoExtensionError where it cannot be loaded."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        try:
-            if not _is_whole(path):
-                raise NoExtensionError(f"{os.fspath(path)} could not be loaded: its end is missing")
-            library = ctypes.CDLL(os.fspath(path))
-            self._open, self._close, self._forward = library.skipml_open, library.skipml_close, library.skipml_forward
-        except (OSError, AttributeError) as error:
-            raise NoExtensionError(f"{os.fspath(path)} could not be loaded: {error}") from error
+        library = open_library(path)
+        self._open, self._close, self._forward = library.skipml_open, library.skipml_close, library.skipml_forward
         self._open.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p]
         self._open.restype = ctypes.c_void_p
         self._close.argtypes, self._close.restype = [ctypes.c_void_p], None
@@ -44,13 +37,6 @@ class Kernels:
         if not handle:
             raise NoExtensionError(f"the extension does not take the network: {reason.value.decode()}")
         return LoadedNetwork(network, handle, self._forward, self._close)
-
-
-def _is_whole(path: str | os.PathLike[str]) -> bool:
-    """Whether a file ends as an extension does: the system's loader would crash on half of one."""
-    with open(path, "rb") as file:
-        file.seek(max(0, os.fstat(file.fileno()).st_size - _FOOTER_BYTES))
-        return _FOOTER in file.read()
 
 
 class LoadedNetwork:

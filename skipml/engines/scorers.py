@@ -15,10 +15,11 @@ from typing import Any
 import duckdb
 
 from skipml.engines.arrow_functions import Forward, arrow_function
-from skipml.engines.extension import NoExtensionError, find_extension, load_extension
+from skipml.engines.extension import load_extension
 from skipml.engines.functions import ModelFunction
 from skipml.engines.kernels import Kernels
 from skipml.errors import ModelError
+from skipml.library import NoExtensionError, find_extension
 from skipml.models.native import to_bytes
 from skipml.scores import PYTHON_COST, Model, ScoringCost
 

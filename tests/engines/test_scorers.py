@@ -16,8 +16,9 @@ import pytest
 import skipml
 from skipml.bounds.budget import Budget
 from skipml.engines import planner, scorers
-from skipml.engines.extension import NoExtensionError, find_extension, load_extension
+from skipml.engines.extension import load_extension
 from skipml.engines.kernels import Kernels
+from skipml.library import NoExtensionError, find_extension
 from skipml.network import Affine, LeakyRelu, Network
 from skipml.scores import PYTHON_COST
 from tests.engines.conftest import Lake

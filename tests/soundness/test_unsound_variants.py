@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from ctypes import CDLL
 from pathlib import Path
 
 import pytest
 
+from skipml.bounds import compiled
+from tests.compiled import build
 from tests.soundness.battery import BATTERIES
+from tests.soundness.compiled_battery import passes
+from tests.soundness.compiled_variants import COMPILED_VARIANTS, CompiledVariant
 from tests.soundness.engine_battery import ENGINE_BATTERIES
 from tests.soundness.enriched_battery import ENRICHED_BATTERIES
 from tests.soundness.evidence_battery import EVIDENCE_BATTERIES
@@ -24,6 +29,7 @@ _ALL = {
     **EVIDENCE_BATTERIES,
     **MAP_BATTERIES,
     **MEMORY_BATTERIES,
+    "passes": passes,
 }
 
 
@@ -35,9 +41,28 @@ def test_the_code_as_it_is_breaks_no_rule(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.apply.__name__.strip("_"))
 def test_an_unsound_variant_is_caught(variant: Variant, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "library", lambda: None)  # what is broken is Python
         variant.apply(patch)
         findings = _ALL[variant.battery](tmp_path)
     assert findings, f"nothing was found wrong although this was broken: {variant.rule}"
+
+
+@pytest.mark.parametrize("name", ["bounds", "metadata", "passes"])
+def test_the_compiled_bounds_as_they_are_break_no_rule(name: str, tmp_path: Path) -> None:
+    assert _findings(name, tmp_path, build(tmp_path / "compiled")) == []
+
+
+@pytest.mark.parametrize("variant", COMPILED_VARIANTS, ids=lambda variant: variant.rule.replace(" ", "_"))
+def test_an_unsound_variant_of_the_compiled_bounds_is_caught(variant: CompiledVariant, tmp_path: Path) -> None:
+    library = build(tmp_path / "compiled", variant.file, variant.old, variant.new)
+    findings = _findings(variant.battery, tmp_path, library)
+    assert findings, f"nothing was found wrong although this was broken: {variant.rule}"
+
+
+def _findings(battery: str, folder: Path, library: CDLL) -> list[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiled, "library", lambda: library)
+        return _ALL[battery](folder)
 
 
 def test_every_variant_breaks_a_rule_of_its_own() -> None:
