@@ -195,16 +195,15 @@ class Polygons:
                 lower, upper = (side.astype(self.dtype).astype(np.float64) for side in (lower, upper))
             return lower, upper, empty
         arrays = block.ctypes.data, len(block), lower.ctypes.data, upper.ctypes.data, empty.ctypes.data
-        if not found.skipml_shrink(self._pointers, self.dtype == np.float32, lower.shape[1], *arrays):
+        if not found.skipml_shrink(self._for_library[0], self.dtype == np.float32, lower.shape[1], *arrays):
             raise MemoryError("no memory to cut boxes down")
         return lower, upper, empty
 
     @cached_property
-    def _pointers(self) -> Planes:
-        """For the compiled library, which reads the arrays where they are."""
-        arrays = (self.inputs, self.origin, self.width, self.planes)
-        assert all(array.flags.c_contiguous for array in arrays)
-        return Planes(*self.planes.shape[1:], *(array.ctypes.data for array in arrays))
+    def _for_library(self) -> tuple[Planes, list[NDArray[np.generic]]]:
+        """What the compiled library reads, and the arrays that it reads it from."""
+        arrays = [np.ascontiguousarray(array) for array in (self.inputs, self.origin, self.width, self.planes)]
+        return Planes(*self.planes.shape[1:], *(array.ctypes.data for array in arrays)), arrays
 
     def _cut(self, box: tuple[Floats, Floats], block: Indices, empty: Bools) -> None:
         """Cut boxes down in place and mark those that are empty."""
