@@ -202,7 +202,9 @@ class Polygons:
     @cached_property
     def _for_library(self) -> tuple[Planes, list[NDArray[np.generic]]]:
         """What the compiled library reads, and the arrays that it reads it from."""
-        arrays = [np.ascontiguousarray(array) for array in (self.inputs, self.origin, self.width, self.planes)]
+        arrays: list[NDArray[np.generic]] = [
+            np.ascontiguousarray(array) for array in (self.inputs, self.origin, self.width, self.planes)
+        ]
         return Planes(*self.planes.shape[1:], *(array.ctypes.data for array in arrays)), arrays
 
     def _cut(self, box: tuple[Floats, Floats], block: Indices, empty: Bools) -> None:
