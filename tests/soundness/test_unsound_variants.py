@@ -11,12 +11,20 @@ from tests.soundness.engine_battery import ENGINE_BATTERIES
 from tests.soundness.enriched_battery import ENRICHED_BATTERIES
 from tests.soundness.evidence_battery import EVIDENCE_BATTERIES
 from tests.soundness.memory_battery import MEMORY_BATTERIES
-from tests.soundness.memory_variants import VARIANTS
+from tests.soundness.topk_battery import TOPK_BATTERIES
+from tests.soundness.topk_variants import VARIANTS
 from tests.soundness.variants import Variant
 
 pytestmark = pytest.mark.usefixtures("patient")
 
-_ALL = {**BATTERIES, **ENGINE_BATTERIES, **ENRICHED_BATTERIES, **EVIDENCE_BATTERIES, **MEMORY_BATTERIES}
+_ALL = {
+    **BATTERIES,
+    **ENGINE_BATTERIES,
+    **ENRICHED_BATTERIES,
+    **EVIDENCE_BATTERIES,
+    **MEMORY_BATTERIES,
+    **TOPK_BATTERIES,
+}
 
 
 @pytest.mark.parametrize("name", _ALL)
