@@ -7,6 +7,8 @@ PYTEST := $(BIN)/python -m pytest -n 2 --quiet
 # Needs no DuckDB, so that one run is enough.
 WITHOUT_DUCKDB := tests/bounds tests/models tests/test_layers.py tests/test_network.py tests/test_curves.py \
 	tests/metadata/test_hulls.py tests/metadata/test_boxes.py tests/metadata/test_format.py
+# What may depend on the scorer and does not choose one itself.
+SCORED := tests/engines $(addprefix --ignore=tests/engines/test_,scorers.py inputs.py virtual.py routes.py)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup lint format extension extension-test extension-sanitize test demo bench bench-quick clean
@@ -52,8 +54,8 @@ extension-sanitize: setup ## The same with the address and undefined-behaviour s
 test: lint extension ## Lint, then every test with DuckDB 2.0 and those that use DuckDB with 1.5, and both scorers with both
 	$(PYTEST)
 	PYTHONPATH=.duckdb15 $(PYTEST) --scorer native $(addprefix --ignore=,$(WITHOUT_DUCKDB))
-	$(PYTEST) --scorer native tests/engines
-	PYTHONPATH=.duckdb15 $(PYTEST) --scorer python tests/engines
+	$(PYTEST) --scorer native $(SCORED)
+	PYTHONPATH=.duckdb15 $(PYTEST) --scorer python $(SCORED)
 
 demo: setup ## Skip row groups of TPC-H lineitem for a small network, against a PyTorch UDF
 	@$(MAKE) --no-print-directory extension || echo "The extension is not built, so Python scores"

@@ -25,7 +25,7 @@ _ROWS = {
     "grid hull, complete": "",
     "hull 13 B": "hull 13 B",
     "hull 45 B": "",
-    "hull 13 B, 45 boxes": "hull 13 B, 45 boxes",
+    "hull 13 B, 44 boxes": "hull 13 B, 44 boxes",
     "score map 32 B": "score map 32 B",
     "score map 256 B": "score map 256 B",
 }

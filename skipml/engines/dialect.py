@@ -5,6 +5,7 @@ Everything else in `engines` sees `Expr` and the accessors below, never a versio
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -238,3 +239,13 @@ def string_constant(node: Node) -> str | None:
         return str(node["literal"]["text"]) if node["literal"].get("kind") == "STRING" else None
     value = node["value"]
     return str(value["value"]) if value["type"]["id"] == "VARCHAR" and not value["is_null"] else None
+
+
+def string_like(constant: Node, text: str) -> Node:
+    """The tree of a string literal, made from that of another one."""
+    node = copy.deepcopy(constant)
+    if "literal" in node:
+        node["literal"]["text"] = text
+    else:
+        node["value"]["value"] = text
+    return node

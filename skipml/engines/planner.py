@@ -121,7 +121,7 @@ class Planner:
         if not query.references:
             return None, [], ["no Parquet file in the query that could be pruned"], []
         bind_filters(self.parser, query, parameter_literals(parameters), session)
-        pruned = [p for reference in query.references if (p := self._prune(reference)) is not None]
+        pruned = [p for reference in query.references if (p := self._prune(reference, query.threads)) is not None]
         if not pruned:
             return None, [], ["no model filters a Parquet scan directly"], []
         nodes: dict[int, Node] = {}
@@ -169,17 +169,13 @@ class Planner:
             return None
         return float(row[0]) if row and row[0] is not None else None
 
-    def _threads(self) -> int:
-        row = self.parser.private.execute("SELECT current_setting('threads')").fetchone()
-        return max(1, int(row[0])) if row else 1
-
-    def _prune(self, reference: Reference) -> _Pruned | None:
+    def _prune(self, reference: Reference, threads: int) -> _Pruned | None:
         """Decide the row groups of a reference that a model filters; its scans together keep what any of them needs."""
         predicates = [self._predicate(filters) for filters in reference.filters]
         if not predicates or any(predicate is None for predicate, _ in predicates):
             return None
         found = [
-            self._decide(reference, filters, predicate, reader)
+            self._decide(reference, filters, predicate, reader, self._budget(reader, threads))
             for filters, (predicate, reader) in zip(reference.filters, predicates, strict=True)
             if predicate is not None
         ]
@@ -203,12 +199,18 @@ class Planner:
         reader = ConditionReader(ModelCalls(self.registry.functions), filters.columns, self._constant)
         return reader.predicate(filters.conjuncts), reader
 
+    def _budget(self, reader: ConditionReader, threads: int) -> Budget:
+        """What verification may cost, by what scoring does."""
+        cost = sum(seconds_per_row(function, threads) for function in reader.scored.values())
+        return Budget(cost, memory=SHARED)
+
     def _decide(
         self,
         reference: Reference,
         filters: ScanFilter,
         predicate: Predicate,
         reader: ConditionReader,
+        budget: Budget,
     ) -> tuple[Footers, Decisions, tuple[str, ...]]:
         used = sorted({filters.columns[i] for expr in reader.arguments.values() for i in expr.refs()})
         refined = refine(read_footers(reference.files, used), self.metadata_root)
@@ -219,9 +221,6 @@ class Planner:
 
         plain = plain_columns(reader.arguments, filters.columns)
         # A column that DuckDB does not take from the files as they have it is unknown, whatever its hulls say.
-        threads = self._threads() if self.scorer.is_native else 1
-        cost = sum(seconds_per_row(function, threads) for function in reader.scored.values())
-        budget = Budget(cost, memory=SHARED)
         decisions = prune(predicate, with_metadata(refined, plain, regions), budget)
         groups = refined.row_groups
         if groups is not refined and refined.parent is not None:

@@ -49,11 +49,12 @@ class UserSession:
             return None
         return schema_of(self._rows(f"DESCRIBE SELECT * FROM {quote_name(name)}"))
 
-    def logical_plan(self, sql: str) -> Node:
-        """The serialized plan of a query."""
+    def logical_plan(self, sql: str) -> tuple[Node, int]:
+        """The serialized plan of a query, and the threads that DuckDB may use."""
         rows = self._rows(
             "SELECT json_serialize_plan(?, skip_null := true, skip_empty := true), "
-            "current_setting('integer_division'), current_setting('preserve_identifier_case')",
+            "current_setting('integer_division'), current_setting('preserve_identifier_case'), "
+            "current_setting('threads')",
             [sql],
         )
         if rows[0][1] and not PLANS_FOLLOW_SETTINGS:
@@ -64,7 +65,7 @@ class UserSession:
             plan: Node = json.loads(str(rows[0][0]))
         except json.JSONDecodeError as error:
             raise NotAnalysableError("the plan has a constant that JSON cannot hold, such as NaN") from error
-        return plan
+        return plan, int(str(rows[0][3]))
 
     def output_names(self, sql: str) -> list[str]:
         """The names of the columns that a query gives."""

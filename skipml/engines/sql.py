@@ -32,10 +32,11 @@ from skipml.engines.dialect import (
     quote_text,
     set_first_argument,
     string_constant,
+    string_like,
 )
 from skipml.engines.parameters import NotAnalysableError, bound_parameter
 from skipml.engines.pushdown import ScanFilter, scan_filters
-from skipml.engines.tree import base_name, map_nodes, map_tables, meaning, nodes
+from skipml.engines.tree import base_name, map_nodes, map_tables, may_limit, meaning, nodes, takes_unnamed_columns
 from skipml.engines.views import expand_views
 from skipml.identity import identity
 
@@ -105,6 +106,8 @@ class Query:
     """Names of tables, views and CTEs, in lower case: they come before variables of the caller."""
     words: frozenset[str]
     """The column references of one name, in lower case; the name of a table means its whole row."""
+    threads: int = 1
+    """Those that DuckDB may use."""
 
     def names_columns_implicitly(self, reference: Reference) -> bool:
         """Whether a column more in the reference could show in the result."""
@@ -120,8 +123,8 @@ class Session(Protocol):
     def variable(self, name: str) -> Schema | None:
         """The schema of a variable of the caller that DuckDB can scan, or None."""
 
-    def logical_plan(self, sql: str) -> Node:
-        """The serialized plan of a query, bound and not optimized."""
+    def logical_plan(self, sql: str) -> tuple[Node, int]:
+        """The serialized plan of a query, bound and not optimized, and the threads that DuckDB may use."""
 
     def output_names(self, sql: str) -> list[str]:
         """The names of the columns that a query gives."""
@@ -142,20 +145,17 @@ class Parser:
 
     def tree(self, sql: str) -> Node:
         """The syntax tree of one SELECT; raises NotAnalysableError for anything else."""
-        text = self.private.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
-        parsed: Node = json.loads(text[0]) if text else {}
-        if parsed.get("error", True):
-            raise NotAnalysableError(f"not a SELECT: {parsed.get('error_message', 'no answer')}")
-        if len(parsed["statements"]) != 1:
-            raise NotAnalysableError("more than one statement")
-        return parsed
+        row = self.private.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
+        return _one_select(row[0] if row else "{}")
 
     def text(self, tree: Node) -> str:
         """The SQL of a tree; raises NotAnalysableError unless it parses back to the same tree."""
-        sql = self.print(tree)
-        if meaning(self.tree(sql)) != meaning(tree):
+        row = self.private.execute(
+            "SELECT s, json_serialize_sql(s) FROM (SELECT json_deserialize_sql(?) AS s)", [json.dumps(tree)]
+        ).fetchone()
+        if row is None or meaning(_one_select(row[1])) != meaning(tree):
             raise NotAnalysableError("DuckDB does not print this query back as it was written")
-        return sql
+        return str(row[0])
 
     def print(self, tree: Node) -> str:
         """The SQL of a tree as DuckDB prints it."""
@@ -179,7 +179,10 @@ class Parser:
     def table_function(self, reference: Reference, files: Sequence[str]) -> Node:
         """`read_parquet([files], options)` as a tree, without an alias."""
         node = self.table("read_parquet(['x'])")
-        set_first_argument(node["function"], self.select_list(["[" + ", ".join(map(quote_text, files)) + "]"])[0])
+        names = arguments(node["function"])[0]
+        text = arguments(names)[0]
+        set_first_argument(names, string_like(text, files[0]))
+        append_arguments(names, [string_like(text, file) for file in files[1:]])
         append_arguments(node["function"], [copy.deepcopy(option) for option in reference.options])
         return node
 
@@ -234,12 +237,14 @@ class Parser:
         return node
 
 
-def _is_implicit(node: Node) -> bool:
-    return node.get("class") == "STAR" or node.get("ref_type") == "NATURAL" or node.get("type") == "PIVOT"
-
-
-def _may_limit(node: Node) -> bool:
-    return bool(node.get("modifiers") or node.get("sample")) or node.get("class") == "WINDOW"
+def _one_select(serialized: str) -> Node:
+    """The tree that DuckDB has serialized; raises NotAnalysableError unless it is of one SELECT."""
+    parsed: Node = json.loads(serialized)
+    if parsed.get("error", True):
+        raise NotAnalysableError(f"not a SELECT: {parsed.get('error_message', 'no answer')}")
+    if len(parsed["statements"]) != 1:
+        raise NotAnalysableError("more than one statement")
+    return parsed
 
 
 _numbers = itertools.count()
@@ -273,8 +278,8 @@ def find_references(parser: Parser, sql: str, session: Session) -> Query:
     return Query(
         tree=tree,
         references=references,
-        implicit_columns=any(map(_is_implicit, everything)),
-        may_be_limited=any(map(_may_limit, everything)),
+        implicit_columns=any(map(takes_unnamed_columns, everything)),
+        may_be_limited=any(map(may_limit, everything)),
         virtual_columns=tuple(name for name in VIRTUAL_COLUMNS if name in columns),
         taken=frozenset(known) | frozenset(ctes),
         words=frozenset(str(node["column_names"][0]).lower() for node in outside if len(node["column_names"]) == 1),
@@ -308,7 +313,7 @@ def bind_filters(parser: Parser, query: Query, literals: Mapping[str, str], sess
     tree = map_tables(with_references(query, stand_in), stand_in_variable)
     parameters = dict(zip(literals, parser.select_list(list(literals.values())), strict=True))
     tree = map_nodes(tree, lambda node: bound_parameter(node, parameters))
-    plan = session.logical_plan(parser.text(tree))
+    plan, query.threads = session.logical_plan(parser.text(tree))
     if plan.get("error"):
         raise NotAnalysableError(f"DuckDB cannot serialize the plan: {plan.get('error_message')}")
     for table, filters in scan_filters(plan["plans"][0]).items():

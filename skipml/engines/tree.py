@@ -70,3 +70,13 @@ def base_name(node: Node) -> str | None:
         and not node.get("at_clause")
     )
     return str(node["table_name"]) if plain else None
+
+
+def takes_unnamed_columns(node: Node) -> bool:
+    """Whether it is a star, a natural join or a pivot."""
+    return node.get("class") == "STAR" or node.get("ref_type") == "NATURAL" or node.get("type") == "PIVOT"
+
+
+def may_limit(node: Node) -> bool:
+    """Whether it is an ORDER BY, a LIMIT, a sample or a window."""
+    return bool(node.get("modifiers") or node.get("sample")) or node.get("class") == "WINDOW"

@@ -55,6 +55,14 @@ def con() -> Iterator[skipml.Connection]:
         yield connection
 
 
+@pytest.fixture
+def python() -> Iterator[skipml.Connection]:
+    """A connection with the scorer that plans without an engine have."""
+    with skipml.connect(config={"allow_unsigned_extensions": "false"}) as connection:
+        connection.execute("SET threads = 1")
+        yield connection
+
+
 _model_names = (f"net{i}_" for i in count())
 _folder_names = (f"lake{i}" for i in count())
 
@@ -179,14 +187,14 @@ def check_plans(con: skipml.Connection, lake: Lake, network: Network, folder: Pa
 
 @pytest.mark.parametrize("name", ["plans", "enriched plans"])
 def test_decisions_of_plans_hold_for_every_row(
-    name: str, con: skipml.Connection, tmp_path: Path, count_cases: Callable[[int], None]
+    name: str, python: skipml.Connection, tmp_path: Path, count_cases: Callable[[int], None]
 ) -> None:
     counts: Counter[str] = Counter()
 
     @many(name)
     @given(lakes_and_networks())
     def decide(case: tuple[Lake, Network]) -> None:
-        counts.update(check_plans(con, *case, tmp_path / next(_folder_names), name))
+        counts.update(check_plans(python, *case, tmp_path / next(_folder_names), name))
 
     decide()
     count_cases(counts["cases"])

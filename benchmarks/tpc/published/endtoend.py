@@ -34,7 +34,7 @@ from skipml.metadata.refine import refine
 from skipml.regions import from_refined
 
 BASELINE = "PyTorch"
-NAMES = ("min-max", "hull 13 B", "hull 13 B, 45 boxes", "score map 32 B", "score map 256 B")
+NAMES = ("min-max", "hull 13 B", "hull 13 B, 44 boxes", "score map 32 B", "score map 256 B")
 _FUNCTION = "published_model"
 
 

@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 
 CEILING = "any connected region"
 _BUDGETED = ("half", "plan")
-_OF_CLASSES = ("min-max", "hull 13 B", "16 boxes", "hull 13 B, 45 boxes", "score limits")
+_OF_CLASSES = ("min-max", "hull 13 B", "16 boxes", "hull 13 B, 44 boxes", "score limits")
 
 
 @dataclass(frozen=True, slots=True)

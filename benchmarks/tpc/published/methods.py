@@ -62,7 +62,7 @@ METHODS = (
     Method("64 boxes", "boxes", boxes=64),
     Method("160 boxes", "boxes", boxes=160),
     Method("hull 13 B, 16 boxes", "boxes", hull=13, boxes=16),
-    Method("hull 13 B, 45 boxes", "boxes", hull=13, boxes=45, every_budget=True),
+    Method("hull 13 B, 44 boxes", "boxes", hull=13, boxes=44, every_budget=True),
     Method("score limits", "scores", score_bytes=0),
     Method("score map 32 B", "scores", score_bytes=32),
     Method("score map 256 B", "scores", score_bytes=256),

@@ -28,7 +28,7 @@ _SELECTED = (
     "min-max",
     "hull 13 B",
     "hull 45 B",
-    "hull 13 B, 45 boxes",
+    "hull 13 B, 44 boxes",
     "score map 32 B",
     "score map 256 B",
 )

@@ -9,8 +9,6 @@ from benchmarks.tpc.tables.layouts import Layout
 from benchmarks.tpc.tables.training import trained
 
 _SEED = 0
-ALLOWED = {"allow_unsigned_extensions": "true"}
-"""The configuration of databases in which skipml's extension scores, where it is built."""
 
 
 def register_models(connection: skipml.Connection, suite: Suite, scale: float) -> None:

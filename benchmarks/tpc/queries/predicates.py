@@ -10,9 +10,10 @@ from tempfile import TemporaryDirectory
 import duckdb
 
 import skipml
+from benchmarks.scorer import ALLOWED
 from benchmarks.tpc.data import tpc_tables
 from benchmarks.tpc.queries.model_queries import ModelQuery
-from benchmarks.tpc.queries.models import ALLOWED, register_models
+from benchmarks.tpc.queries.models import register_models
 from benchmarks.tpc.queries.turns import Rows, Times, by_turns, rows_of
 from benchmarks.tpc.queries.views import create_views, files, load_tables
 from benchmarks.tpc.suite import Suite

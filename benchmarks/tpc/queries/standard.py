@@ -9,8 +9,9 @@ from typing import Any
 import duckdb
 
 import skipml
+from benchmarks.scorer import ALLOWED
 from benchmarks.tpc.data import tpc_tables
-from benchmarks.tpc.queries.models import ALLOWED, register_models
+from benchmarks.tpc.queries.models import register_models
 from benchmarks.tpc.queries.turns import Times, by_turns, check_same, rows_of
 from benchmarks.tpc.queries.views import create_views
 from benchmarks.tpc.suite import Suite

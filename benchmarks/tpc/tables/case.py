@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from torch import nn
 
 import skipml
+from benchmarks.scorer import scorer_outputs
 from benchmarks.tpc.networks import torch_outputs
 from benchmarks.tpc.suite import ModelSpec, TableSpec
 from benchmarks.tpc.tables.filters import Filter, filters_of
 from benchmarks.tpc.tables.layouts import Layout, input_sql
-from benchmarks.tpc.tables.systems import Query, SqlSession, native_outputs, pytorch_udf, skipml_session
+from benchmarks.tpc.tables.systems import Query, SqlSession, pytorch_udf, skipml_session
 from benchmarks.tpc.tables.training import trained
 
 
@@ -60,7 +61,7 @@ class Case:
         """The filters on it."""
         rows = self.generated.read(self.spec.columns)
         network = self.model.network
-        outputs = torch_outputs(self.network, rows), network.forward(rows), native_outputs(self.model, rows)
+        outputs = torch_outputs(self.network, rows), network.forward(rows), scorer_outputs(self.model, rows)
         return filters_of(self.spec, outputs, _known(rows))
 
     def pytorch(self) -> SqlSession:

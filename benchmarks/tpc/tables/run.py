@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from benchmarks.environment import environment
+from benchmarks.scorer import name_of_scorer
 from benchmarks.tpc.suite import ModelSpec, Suite
 from benchmarks.tpc.tables.case import Case
 from benchmarks.tpc.tables.comparison import INLINED, Timed, compare, systems_of
@@ -19,7 +20,6 @@ from benchmarks.tpc.tables.output import print_filters, print_systems, write_jso
 from benchmarks.tpc.tables.plots import plot_ratios, plot_systems
 from benchmarks.tpc.tables.pruning import Measured, chosen, measure
 from benchmarks.tpc.tables.summary import summary
-from benchmarks.tpc.tables.systems import scorer
 
 
 def run(
@@ -46,7 +46,7 @@ def run(
     found: dict[str, Any] = {
         "suite": suite.name,
         "environment": environment(),
-        "scorer": scorer(),
+        "scorer": name_of_scorer(),
         "scale": scale,
         "seed": seed,
         "runs": runs,

@@ -13,10 +13,10 @@ import duckdb
 import numpy as np
 import onnxruntime
 import pyarrow as pa
-from numpy.typing import NDArray
 from torch import nn
 
 import skipml
+from benchmarks.scorer import connect
 from benchmarks.torch_function import create_classes, create_score
 from benchmarks.tpc.networks import load
 from benchmarks.tpc.suite import ModelSpec, TableSpec
@@ -149,35 +149,10 @@ def skipml_session(
     model: skipml.Model, spec: ModelSpec, *, root: Path | None = None, skipping: bool = True, extension: bool = True
 ) -> SqlSession:
     """skipml, which finds metadata below `root` if one is given, and scores with its extension where it is built."""
-    connection = _connect(extension, root)
+    connection = connect(extension=extension, root=root)
     connection.register_model(spec.name, model)
     connection.skipping = skipping
     return SqlSession(connection)
-
-
-def _connect(extension: bool = True, root: Path | None = None) -> skipml.Connection:
-    return skipml.connect(metadata_root=root, config={"allow_unsigned_extensions": str(extension).lower()})
-
-
-def scorer() -> str:
-    """What scores rows for skipml: `native`, or why it is Python."""
-    with _connect() as connection:
-        description = connection.explain("").scorer
-    return "native" if description.startswith("native") else description
-
-
-def native_outputs(model: skipml.Model, rows: NDArray[np.float64]) -> NDArray[np.float32]:
-    """The outputs [n, m] of rows [n, d] as skipml's extension computes them where it is built, else as Python does."""
-    columns = [f"x{i}" for i in range(rows.shape[1])]
-    with _connect() as connection:
-        connection.register_model("outputs", model)
-        connection.execute("SET threads = 1; SET enable_progress_bar = false")  # rows stay in order
-        inputs = pa.table(dict(zip(columns, rows.T, strict=True)))
-        connection.register("inputs", inputs)
-        found = _arrow(connection.execute(f"SELECT outputs({', '.join(columns)}) AS y FROM inputs"))["y"]
-    flat = found.combine_chunks()
-    values = flat.flatten() if pa.types.is_list(flat.type) else flat
-    return np.asarray(values.to_numpy(zero_copy_only=False), np.float32).reshape(len(rows), model.n_outputs)
 
 
 def inlined_session(model: Path) -> SqlSession:
