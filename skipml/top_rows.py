@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from skipml.bounds.budget import Budget
 from skipml.bounds.memory import SHARED
-from skipml.decisions import SKIP, Decisions, common_schema, own_names, prune
+from skipml.decisions import Decisions, common_schema, own_names, prune
 from skipml.errors import FileChangedError, FooterError, PredicateError, SchemaError
 from skipml.features import model_inputs
 from skipml.footers import Footers, read_footers
@@ -21,7 +21,7 @@ from skipml.metadata.refine import Refined, refine
 from skipml.predicates import Predicate
 from skipml.regions import from_refined
 from skipml.scores import Model, NetworkScore
-from skipml.topk import Found, Scored, TopK, search
+from skipml.topk import Found, Scored, TopK, search_row_groups
 
 Bools = NDArray[np.bool_]
 Indices = NDArray[np.int64]
@@ -101,21 +101,13 @@ def top_k(  # noqa: PLR0913
 
 def _searched(topk: TopK, refined: Refined, reader: _Reader) -> tuple[Found, Decisions]:
     """The search over row groups, with what is known of their scores in the end."""
-    group = np.arange(len(refined.footers))
-    if refined.row_groups is not refined and refined.parent is not None:
-        group = refined.parent
-    candidates = None
+    passing = None
     if reader.where is not None:
-        passing = prune(
-            reader.where,
-            from_refined(refined, reader.where.inputs),
-            Budget(reader.where.seconds_per_row, memory=SHARED),
-        )
-        candidates = np.bincount(group[passing.decision != SKIP], minlength=len(reader.footers)) > 0
+        cost = Budget(reader.where.seconds_per_row, memory=SHARED)
+        passing = prune(reader.where, from_refined(refined, reader.where.inputs), cost)
     regions = from_refined(refined, topk.score.inputs)
     budget = Budget(topk.score.seconds_per_row, memory=SHARED)
-    found = search(topk, regions, group, reader.visit, budget, candidates=candidates)
-    return found, Decisions.of(found.outcome).merged(group)
+    return search_row_groups(topk, refined, regions, reader.visit, budget, where=passing)
 
 
 def _blocks(footers: Footers, found: Found, decisions: Decisions) -> pa.Table:

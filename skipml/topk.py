@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from skipml.bounds.budget import Budget
 from skipml.bounds.evidence import score_map
 from skipml.bounds.outcome import EVALUATE, SKIP, Outcome, Reason
-from skipml.decisions import decide
+from skipml.decisions import Decisions, decide
 from skipml.errors import PredicateError
+from skipml.metadata.refine import Refined
 from skipml.predicates import Score
 from skipml.regions import Regions
 from skipml.score_tests import Operator, Threshold
@@ -43,6 +44,8 @@ _FIRST_WAVE = 2
 _GROWTH = 2
 _LARGEST_WAVE = 1 << 22
 """Rows visited at a time: their scores are in memory together."""
+_REGRET = 0.1
+"""What share of the row groups may be scored twice for nothing where an engine reads what is left."""
 _FIRST, _LAST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 _MAGNITUDE = np.int64(_LAST)
 """All bits of a float64 but its sign."""
@@ -172,11 +175,42 @@ def search(
     """Find the first rows among the `candidates` [G], by default all row groups; `group` [N], ascending, is the row
     group of each block.
 
-    With `leaves_rest` the row groups of the last wave are left open, for an engine that reads them anyway.
+    With `leaves_rest` the row groups of the last wave are left open, and more where visits rule too little out, for an
+    engine that scores again what is needed.
     """
     state = _Search(topk, regions, group, budget, candidates)
     state.run(visit, leaves_rest=leaves_rest)
     return state.found()
+
+
+def search_row_groups(
+    topk: TopK,
+    refined: Refined,
+    regions: Regions,
+    visit: Visit,
+    budget: Budget,
+    *,
+    where: Decisions | None = None,
+    leaves_rest: bool = False,
+) -> tuple[Found, Decisions]:
+    """The search over the row groups of files, whose blocks may be finer, that a condition on the blocks leaves; and
+    per row group SKIP where it is not needed for the answer, with the bounds of the scores.
+    """
+    groups = refined.row_groups
+    group = np.arange(len(regions)) if groups is refined or refined.parent is None else refined.parent
+    passing = where.merged(group) if where is not None and len(group) else where
+    candidates = None if passing is None else passing.decision != SKIP
+    found = search(topk, regions, group, visit, budget, candidates=candidates, leaves_rest=leaves_rest)
+    decisions = Decisions.of(found.outcome)
+    decisions = decisions.merged(group) if len(group) else decisions
+    if passing is not None:
+        arrays = {
+            name: np.where(passing.decision == SKIP, getattr(passing, name), getattr(decisions, name))
+            for name in ("lower", "upper", "method", "reason")
+        }
+        decisions = replace(decisions, **arrays, seconds=decisions.seconds + passing.seconds, error=passing.error)
+    decision = np.where(found.needed, EVALUATE, SKIP).astype(np.int8)
+    return found, replace(decisions, decision=decision)
 
 
 @dataclass(slots=True, eq=False)
@@ -233,22 +267,33 @@ class _Search:
         size = _FIRST_WAVE
         while self._open.any():
             wave = self._next_wave(size)
-            if leaves_rest and len(wave) == np.count_nonzero(self._open):
+            if leaves_rest and (len(wave) == np.count_nonzero(self._open) or self._reads_too_much_twice()):
                 break
             self._take(wave, visit(np.sort(wave)))
             self._rule_out()
             size *= _GROWTH
 
+    def _reads_too_much_twice(self) -> bool:
+        """Whether the engine would score many more row groups a second time than are ruled out."""
+        twice = np.count_nonzero(self._holds())
+        left_out = np.count_nonzero(~self._open & ~self._visited)
+        return bool(twice - left_out > max(_FIRST_WAVE, _REGRET * len(self._open)))
+
+    def _holds(self) -> Bools:
+        """The visited row groups that hold some of the first rows.
+
+        Sound where ties are broken because what is left out holds nothing at the n-th rank or before.
+        """
+        limit = self._best.limit
+        if self._topk.breaks_ties:
+            return self._has_rows & (self._first_rank <= (_LAST if limit is None else limit))
+        holds = np.zeros(len(self._open), np.bool_)
+        holds[self._best.group] = True
+        return holds
+
     def found(self) -> Found:
         """What is known at the end."""
-        best, topk = self._best, self._topk
-        limit = best.limit
-        if topk.breaks_ties:
-            # a row group whose first row is beyond the n-th is left out; all others may hold one of the n
-            holds = self._has_rows & (True if limit is None else self._first_rank <= limit)
-        else:
-            holds = np.zeros(len(self._open), np.bool_)
-            holds[best.group] = True
+        best, topk, limit = self._best, self._topk, self._best.limit
         values = [topk.value(rank) for rank in best.rank.tolist()]
         return Found(
             top_group=best.group,
@@ -257,7 +302,7 @@ class _Search:
             top_is_null=np.array([value is None for value in values], np.bool_),
             visited=self._visited,
             open=self._open,
-            needed=self._open | holds,
+            needed=self._open | self._holds(),
             outcome=self._outcome,
             waves=self._waves,
             rows_scored=self._rows_scored,

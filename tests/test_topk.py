@@ -158,7 +158,7 @@ def test_a_file_rewritten_meanwhile_is_refused(path: Path, monkeypatch: pytest.M
         pq.write_table(pa.table({"id": np.arange(9), "a": np.arange(9)}), path)
         return real(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("skipml.top_rows.search", rewrite)
+    monkeypatch.setattr("skipml.topk.search", rewrite)
     with pytest.raises(skipml.FileChangedError, match="look again"):
         skipml.top_k(path, model(identity()), 3)
 
