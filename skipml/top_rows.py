@@ -21,7 +21,7 @@ from skipml.metadata.refine import Refined, refine
 from skipml.predicates import Predicate
 from skipml.regions import from_refined
 from skipml.scores import Model, NetworkScore
-from skipml.topk import Found, Scored, TopK, search_row_groups
+from skipml.topk import Found, Scored, TopK, Worst, search_row_groups
 
 Bools = NDArray[np.bool_]
 Indices = NDArray[np.int64]
@@ -145,7 +145,7 @@ class _Reader:
             raise SchemaError("rows without columns cannot be counted; name at least one column")
         return cls(footers, score, where, common_schema(footers, columns))
 
-    def visit(self, groups: Indices) -> Scored:
+    def visit(self, groups: Indices, _: Worst | None) -> Scored:
         """The scores of the rows that pass, of some row groups."""
         inputs = [*self.score.inputs, *(self.where.inputs if self.where is not None else ())]
         parts = [

@@ -44,6 +44,8 @@ _FIRST_WAVE = 2
 _GROWTH = 2
 _LARGEST_WAVE = 1 << 22
 """Rows visited at a time: their scores are in memory together."""
+_LESS_HOPE = 0.5
+"""What part of the budget is left for the next wave where the last one has ruled nothing out."""
 _REGRET = 0.1
 """What share of the row groups may be scored twice for nothing where an engine reads what is left."""
 _FIRST, _LAST = np.iinfo(np.int64).min, np.iinfo(np.int64).max
@@ -133,7 +135,17 @@ class Scored:
     row: Indices
 
 
-Visit = Callable[[Indices], Scored]
+@dataclass(frozen=True, slots=True)
+class Worst:
+    """The n-th best score so far: rows behind it need not be told of."""
+
+    value: float | None
+    """None for NULL."""
+    ascending: bool
+    nulls_first: bool
+
+
+Visit = Callable[[Indices, Worst | None], Scored]
 """Scores the rows that come into question of some row groups, given by ascending number."""
 
 
@@ -247,6 +259,7 @@ class _Search:
     def __init__(self, topk: TopK, regions: Regions, group: Indices, budget: Budget, candidates: Bools | None) -> None:
         n_groups = int(group[-1]) + 1 if len(group) else 0
         self._topk, self._regions, self._group, self._budget = topk, regions, group, budget
+        self._hope = budget
         self._n_rows = np.bincount(group, weights=regions.n_rows, minlength=n_groups).astype(np.int64)
         self._open = np.ones(n_groups, np.bool_) if candidates is None else candidates.copy()
         self._visited = np.zeros(n_groups, np.bool_)
@@ -269,9 +282,14 @@ class _Search:
             wave = self._next_wave(size)
             if leaves_rest and (len(wave) == np.count_nonzero(self._open) or self._reads_too_much_twice()):
                 break
-            self._take(wave, visit(np.sort(wave)))
+            self._take(wave, visit(np.sort(wave), self._worst()))
             self._rule_out()
             size *= _GROWTH
+
+    def _worst(self) -> Worst | None:
+        """The n-th best score, None while there are fewer rows."""
+        limit, topk = self._best.limit, self._topk
+        return None if limit is None else Worst(topk.value(limit), topk.ascending, topk.nulls_first)
 
     def _reads_too_much_twice(self) -> bool:
         """Whether the engine would score many more row groups a second time than are ruled out."""
@@ -365,8 +383,10 @@ class _Search:
         limit, chosen = self._best.limit, self._chosen()
         if limit is None or not chosen.any():
             return
-        self._learn(self._topk.rule_out(self._regions, limit, self._budget, chosen), chosen)
+        before = np.count_nonzero(self._open)
+        self._learn(self._topk.rule_out(self._regions, limit, self._hope, chosen), chosen)
         self._open &= np.bincount(self._group[self._outcome.decision != SKIP], minlength=len(self._open)) > 0
+        self._hope = self._budget if np.count_nonzero(self._open) < before else self._hope.part(_LESS_HOPE)
 
     def _chosen(self) -> Bools:
         """The blocks [N] of open row groups that are not ruled out."""

@@ -18,7 +18,7 @@ from skipml import topk
 from skipml.bounds.budget import Budget
 from skipml.network import Affine, LeakyRelu, Network
 from skipml.regions import Regions
-from skipml.topk import Found, Scored, TopK, search
+from skipml.topk import Found, Scored, TopK, Worst, search
 from tests.oracle import identity, linear, model, relu
 
 _CON = duckdb.connect(config={"threads": 1})
@@ -52,7 +52,7 @@ def _blocks(limits: list[tuple[float, float]]) -> Regions:
 def _search(limits: list[tuple[float, float]], asked: TopK, *, leaves_rest: bool = False) -> Found:
     """Each block has its limits and their middle for rows."""
 
-    def visit(groups: np.ndarray) -> Scored:
+    def visit(groups: np.ndarray, _: Worst | None) -> Scored:
         low, high = np.array(limits)[groups].T
         rows = np.stack([low, (low + high) / 2, high], axis=1).reshape(-1, 1)
         values = asked.score.evaluate(rows)[:, 0]

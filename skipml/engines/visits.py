@@ -16,7 +16,7 @@ from skipml.engines.sql import Reference
 from skipml.engines.virtual import VirtualFiles
 from skipml.engines.visit_query import FILE, FILES, ROW, SCORE
 from skipml.footers import Footers
-from skipml.topk import Scored
+from skipml.topk import Scored, Worst
 
 Indices = NDArray[np.int64]
 
@@ -45,12 +45,13 @@ class Visits:
             raise NotAnalysableError("a file cannot be read")
         return cls(sql, reference, footers, files, session)
 
-    def __call__(self, groups: Indices) -> Scored:
-        """The scores of the rows of some row groups that pass the query's conditions."""
+    def __call__(self, groups: Indices, worst: Worst | None) -> Scored:
+        """The scores of the rows of some row groups that pass the query's conditions and are not behind the worst."""
         kept = self._kept(groups)
         listed = routes.listed(self.reference, kept, self.files, nearly_all=1.0)
         paths = ", ".join(quote_text(glob.escape(path)) for _, path in listed)
-        found = self.session.arrays(self.sql.replace(quote_text(FILES), paths))
+        condition = f" WHERE {_not_behind(worst)}" if worst is not None and worst.value is not None else ""
+        found = self.session.arrays(self.sql.replace(quote_text(FILES), paths) + condition)
         score = np.ma.asarray(found[SCORE])
         is_null = np.ma.getmaskarray(score)
         values = np.asarray(score.filled(np.nan), np.float64)
@@ -85,3 +86,9 @@ class Visits:
         if len(number) and int(number.max()) >= len(groups):
             raise NotAnalysableError("DuckDB gives a row that no visited row group has")
         return groups[number], place - (ends - n_rows)[number]
+
+
+def _not_behind(worst: Worst) -> str:
+    """The condition that a score comes before the worst one, or equals it, as DuckDB orders them."""
+    sql = f"{SCORE} {'<=' if worst.ascending else '>='} CAST('{worst.value!r}' AS DOUBLE)"
+    return f"({sql} OR {SCORE} IS NULL)" if worst.nulls_first else sql

@@ -147,4 +147,46 @@ def _wrong(asked: str, found: skipml.TopRows, expected: list[Any], scores: list[
     return []
 
 
-TOPK_BATTERIES: Mapping[str, Battery] = {"top-k": engine_free}
+_ARGUMENTS: Mapping[str, str] = {"same": "a", "ramp": "a", "minus": "a, b"}
+_CONDITIONS = ("", "b > 0", "ramp(a) < 2.5", "minus(a, b) >= 0 AND id % 3 > 0")
+_KEYS = ("", ", id", ", b DESC, id DESC")
+
+
+def in_duckdb(folder: Path) -> list[str]:
+    """ORDER BY a model with LIMIT against the same query over a table; with further keys row by row."""
+    findings: list[str] = []
+    with skipml.connect(config={"threads": 1}) as con:
+        for name, chosen in _MODELS.items():
+            con.register_model(name, chosen)
+        for lake in lakes(folder):
+            load(con, lake)
+            files = f"read_parquet({list(map(str, lake.paths))})"
+            for i, (name, order) in enumerate(itertools.product(_MODELS, orders())):
+                SHARED.forget()
+                condition, keys = _CONDITIONS[i % len(_CONDITIONS)], _KEYS[i // 2 % len(_KEYS)]
+                where = f"WHERE {condition}" if condition else ""
+                call = f"{name}({_ARGUMENTS[name]})"
+                sql = f"SELECT id, {call} AS s FROM {{}} {where} ORDER BY s {order.sql}{keys} {order.limit}"
+                found, expected = con.execute(sql.format(files)).fetchall(), con.execute(sql.format("truth")).fetchall()
+                findings += _differences(f"{lake.name}: {sql}", found, expected, scores_by_id(name, lake), bool(keys))
+            if findings:
+                break
+    return findings
+
+
+def scores_by_id(name: str, lake: Lake) -> list[Any]:
+    return scores_of(_MODELS[name], lake.table)
+
+
+def _differences(asked: str, found: list[Any], expected: list[Any], scores: list[Any], by_row: bool) -> list[str]:
+    ids, values = [row[0] for row in found], [row[1] for row in found]
+    if repr(values) != repr([row[1] for row in expected]):
+        return [f"{asked}: scores {values} instead of {[row[1] for row in expected]}"]
+    if len(set(ids)) < len(ids) or repr([scores[i] for i in ids]) != repr(values):
+        return [f"{asked}: rows {ids} do not have these scores"]
+    if by_row and found != expected and repr(found) != repr(expected):
+        return [f"{asked}: rows {found} instead of {expected}"]
+    return []
+
+
+TOPK_BATTERIES: Mapping[str, Battery] = {"top-k": engine_free, "top-k in DuckDB": in_duckdb}
