@@ -18,7 +18,7 @@ from skipml.bounds.memory import SHARED
 from tests.oracle import identity, linear, model, relu
 from tests.soundness.battery import INF, NAN, Battery
 
-_GROUP = 4
+_RUN, _GROUP = 4, 2
 _MODELS: Mapping[str, skipml.Model] = {
     "same": model(identity()),
     "ramp": model(relu()),
@@ -30,14 +30,15 @@ _GROUPS: Mapping[str, Sequence[Sequence[float | None]]] = {
     "nans": ((1, NAN, 3, 2), (4, 4, 5, 4), (NAN,), (-2, None, NAN, 3), (6, 6, 6, 1), (-5,)),
     "infinities": ((INF, 1, 2, 3), (3, 3, 3, 3), (-INF, 0, 1, -1), (INF,), (-INF,), (4, 2, None, NAN)),
     "zeros": ((0.0, -0.0), (-0.0,), (0.0,), (1, -1), (-0.0, 0.0, -1), (-0.0, 1)),
+    "sparse": tuple((i, None, -i, i / 2) for i in range(10)),
     "nothing": ((None,), (None,), (None,), (None,), (None,), (None,)),
 }
-"""Row groups as the values that repeat in them."""
+"""Runs of rows, of two row groups each, as the values that repeat in them."""
 
 
 @dataclass(frozen=True)
 class Lake:
-    """Two files of three row groups each and the same rows as a table."""
+    """Two files and the same rows as a table."""
 
     name: str
     paths: tuple[Path, Path]
@@ -74,7 +75,7 @@ def orders() -> Iterator[Order]:
 def lakes(folder: Path) -> Iterator[Lake]:
     """Each mixture as it is and enriched in finer blocks, which tells those without NaN from others."""
     for (name, groups), is_enriched in itertools.product(_GROUPS.items(), (False, True)):
-        values = [group[i % len(group)] for group in groups for i in range(_GROUP)]
+        values = [group[i % len(group)] for group in groups for i in range(_RUN)]
         rows = len(values)
         table = pa.table(
             {
@@ -89,7 +90,7 @@ def lakes(folder: Path) -> Iterator[Lake]:
         for path, part in zip(paths, (table[: rows // 2], table[rows // 2 :]), strict=True):
             pq.write_table(part, path, row_group_size=_GROUP)
         if is_enriched:
-            skipml.enrich(list(paths), ["a", "b"], block_rows=2)
+            skipml.enrich(list(paths), ["a", "b"], block_rows=1)
         yield Lake(place.name, paths, table)
 
 
@@ -158,12 +159,14 @@ def in_duckdb(folder: Path) -> list[str]:
     with skipml.connect(config={"threads": 1}) as con:
         for name, chosen in _MODELS.items():
             con.register_model(name, chosen)
-        for lake in lakes(folder):
+        for turn, lake in enumerate(lakes(folder)):
             load(con, lake)
             files = f"read_parquet({list(map(str, lake.paths))})"
             for i, (name, order) in enumerate(itertools.product(_MODELS, orders())):
+                if (i + turn) % 2:
+                    continue
                 SHARED.forget()
-                condition, keys = _CONDITIONS[i % len(_CONDITIONS)], _KEYS[i // 2 % len(_KEYS)]
+                condition, keys = _CONDITIONS[i // 3 % len(_CONDITIONS)], _KEYS[i % len(_KEYS)]
                 where = f"WHERE {condition}" if condition else ""
                 call = f"{name}({_ARGUMENTS[name]})"
                 sql = f"SELECT id, {call} AS s FROM {{}} {where} ORDER BY s {order.sql}{keys} {order.limit}"

@@ -9,6 +9,7 @@ import numpy as np
 
 from skipml import topk
 from skipml.bounds.outcome import EVALUATE, SKIP
+from skipml.engines import ordering, visit_query, visits
 from skipml.score_tests import Threshold
 from skipml.topk import TopK
 from tests.soundness.memory_variants import VARIANTS
@@ -91,3 +92,81 @@ def _everything_else_is_ruled_out(patch: Patch) -> None:
         return found.replace_decision(np.where(found.decision == EVALUATE, SKIP, found.decision))
 
     patch.setattr(TopK, "rule_out", rule_out)
+
+
+# In DuckDB
+
+
+def _wanted(patch: Patch, change: Any) -> None:
+    """Change what is wanted of a scan."""
+    real = ordering._top_orders
+    patch.setattr(
+        ordering,
+        "_top_orders",
+        lambda limit: [(table, replace(order, **change(order))) for table, order in real(limit)],
+    )
+
+
+@variant("top-k in DuckDB", "further keys tell rows of equal score apart")
+def _ties_do_not_matter(patch: Patch) -> None:
+    _wanted(patch, lambda order: {"breaks_ties": False})
+
+
+@variant("top-k in DuckDB", "the query says whether NULL comes first")
+def _default_null_order(patch: Patch) -> None:
+    _wanted(patch, lambda order: {"nulls_first": False})
+
+
+@variant("top-k in DuckDB", "the query says in which direction rows are ordered")
+def _always_descending(patch: Patch) -> None:
+    _wanted(patch, lambda order: {"ascending": False})
+
+
+@variant("top-k in DuckDB", "rows behind an offset follow those that it leaves out")
+def _no_offset(patch: Patch) -> None:
+    _wanted(patch, lambda order: {"offset": 0})
+
+
+@variant("top-k in DuckDB", "only rows that pass the conditions count")
+def _conditions_left_out(patch: Patch) -> None:
+    real = visit_query.scores_query
+
+    def scores_query(parser: Any, query: Any, *given: Any) -> str:
+        text: str = real(parser, query, *given)
+        before, where, _ = text.partition(" WHERE ")
+        return before + ") AS x" if where else text
+
+    patch.setattr("skipml.engines.planner.scores_query", scores_query)
+
+
+@variant("top-k in DuckDB", "a score that equals the threshold may come before it by further keys")
+def _only_better_scores_are_told(patch: Patch) -> None:
+    real = visits._not_behind
+    patch.setattr(visits, "_not_behind", lambda worst: real(worst).replace("=", ""))
+
+
+@variant("top-k in DuckDB", "NULL may come before the threshold")
+def _nulls_are_not_told(patch: Patch) -> None:
+    real = visits._not_behind
+    patch.setattr(visits, "_not_behind", lambda worst: real(replace(worst, nulls_first=False)))
+
+
+@variant("top-k in DuckDB", "a row lies in the row group that its place in the listed file says")
+def _neighbouring_places(patch: Patch) -> None:
+    real = visits.Visits._places
+
+    def places(self: Any, groups: Any, *given: Any) -> Any:
+        group, row = real(self, groups, *given)
+        return np.where(group == groups[0], groups[-1], group), row
+
+    patch.setattr(visits.Visits, "_places", places)
+
+
+@variant("top-k in DuckDB", "row groups that are neither scored nor ruled out are read")
+def _open_row_groups_are_left_out(patch: Patch) -> None:
+    real = topk._Search.found
+    patch.setattr(topk._Search, "found", lambda search: _without_open(real(search)))
+
+
+def _without_open(found: topk.Found) -> topk.Found:
+    return replace(found, needed=found.needed & found.visited) if found.visited.any() else found
