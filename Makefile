@@ -51,20 +51,21 @@ extension-test: extension ## SQL tests of the extension with DuckDB 2.0 and 1.5,
 extension-sanitize: setup ## The same with the address and undefined-behaviour sanitizers
 	@$(MAKE) --no-print-directory -C extension test-sanitized
 
-test: lint extension ## Lint, then every test with DuckDB 2.0 and those that use DuckDB with 1.5, and both scorers with both
+test: lint extension ## Lint, then every test with DuckDB 2.0 and those that use DuckDB with 1.5, by every scorer
 	$(PYTEST)
 	PYTHONPATH=.duckdb15 $(PYTEST) --scorer native $(addprefix --ignore=,$(WITHOUT_DUCKDB))
 	$(PYTEST) --scorer native $(SCORED)
-	PYTHONPATH=.duckdb15 $(PYTEST) --scorer python $(SCORED)
+	PYTHONPATH=.duckdb15 $(PYTEST) --scorer kernels $(SCORED)
 
 demo: setup ## Skip row groups of TPC-H lineitem for a small network, against a PyTorch UDF
 	@$(MAKE) --no-print-directory extension || echo "The extension is not built, so Python scores"
 	$(BIN)/python -m benchmarks.demo
 
-bench: setup ## Every benchmark: micro, TPC-H, TPC-DS, effectiveness, enrichment, killed writers (over an hour)
+bench: extension ## Every benchmark: micro, TPC-H, TPC-DS, scoring, effectiveness, enrichment, killed writers (over an hour)
 	$(BIN)/python -m pytest benchmarks/micro --benchmark-enable --benchmark-only
 	$(BIN)/python -m benchmarks.tpch
 	$(BIN)/python -m benchmarks.tpcds
+	$(BIN)/python -m benchmarks.scoring
 	$(BIN)/python -m benchmarks.effectiveness.run
 	$(BIN)/python -m benchmarks.enrichment
 	$(BIN)/python -m benchmarks.enrichment.hulls

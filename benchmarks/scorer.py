@@ -18,7 +18,7 @@ ALLOWED: dict[str, Any] = {"allow_unsigned_extensions": "true"}
 
 def connect(*, extension: bool = True, root: Path | None = None) -> skipml.Connection:
     """A connection that scores with the extension where it is built and wanted, and finds metadata below `root`."""
-    return skipml.connect(metadata_root=root, config=ALLOWED if extension else {})
+    return skipml.connect(metadata_root=root, config={"allow_unsigned_extensions": str(extension).lower()})
 
 
 def name_of_scorer() -> str:

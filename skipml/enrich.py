@@ -100,7 +100,7 @@ class _Settings:
             "hull bytes": str(self.hull_bytes),
             "boxes": str(self.boxes),
             "models": "; ".join(f"{model.hash} of {', '.join(model.columns)}" for model in self.models),
-            "score bytes": str(self.score_bytes),
+            "score map bytes": str(self.score_bytes),
             "witness bytes": str(self.witness_bytes),
             "block rows": "row groups" if self.block_rows is None else str(self.block_rows),
         }

@@ -28,8 +28,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def chosen_scorer(pytestconfig: pytest.Config) -> Iterator[None]:
     """Connections score as the command line asks."""
     with pytest.MonkeyPatch.context() as patch:
-        if pytestconfig.getoption(scorers.OPTION) == "native":
-            scorers.use_extension(patch)
+        scorers.use(pytestconfig.getoption(scorers.OPTION), patch)
         yield
 
 

@@ -1,4 +1,4 @@
-"""Which scorer the connections of a test run have: Python, or skipml's DuckDB extension where it is built."""
+"""Which scorer the connections of a test run have: the extension, Python with its kernels, or Python alone."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Any
 import duckdb
 import pytest
 
-from skipml.engines.extension import NoExtensionError, load_extension
+from skipml.engines import scorers
+from skipml.engines.extension import NoExtensionError, find_extension, load_extension
+from skipml.engines.kernels import Kernels
 
 OPTION = "--scorer"
 _ALLOWED = {"allow_unsigned_extensions": "true"}
@@ -15,19 +17,35 @@ _ALLOWED = {"allow_unsigned_extensions": "true"}
 
 def add_option(parser: pytest.Parser) -> None:
     """Give pytest the option."""
-    parser.addoption(OPTION, choices=("python", "native"), default="python", help="what scores rows in DuckDB")
+    choices = ("python", "kernels", "native")
+    parser.addoption(OPTION, choices=choices, default="python", help="what scores rows in DuckDB")
 
 
-def use_extension(patch: pytest.MonkeyPatch) -> None:
-    """Let every connection that is opened from here on load the extension; fails where it does not run."""
+def use(scorer: str, patch: pytest.MonkeyPatch) -> None:
+    """Let every connection that is opened from here on score as told; fails where that does not run."""
+    if scorer == "python":
+        patch.setattr(scorers, "Kernels", no_kernels)
+        return
+    try:
+        path = find_extension()
+        Kernels(path)
+        if scorer == "native":
+            with duckdb.connect(config=dict(_ALLOWED)) as connection:
+                load_extension(connection, path)
+            _allow(patch)
+    except NoExtensionError as error:
+        pytest.exit(str(error), returncode=1)
+
+
+def no_kernels(path: object) -> Kernels:
+    """In place of Kernels: there are none."""
+    raise NoExtensionError(f"{path} is not to be used")
+
+
+def _allow(patch: pytest.MonkeyPatch) -> None:
     plain_connect: Any = duckdb.connect
 
     def connect(*args: Any, config: dict[str, Any] | None = None, **kwargs: Any) -> Any:
         return plain_connect(*args, config={**_ALLOWED, **(config or {})}, **kwargs)
 
-    with connect() as connection:
-        try:
-            load_extension(connection)
-        except NoExtensionError as error:
-            pytest.exit(str(error), returncode=1)
     patch.setattr(duckdb, "connect", connect)

@@ -40,7 +40,10 @@ def _idle(table: Path, model: skipml.Model, runs: int, *, extension: bool) -> Id
         limit = connection.execute(f"SELECT quantile_cont({call}, 0.9) FROM '{table}'").fetchone()
         assert limit is not None
         sql = f"SELECT count(*) FROM '{table}' WHERE {call} > {limit[0]}"
-        on, off, planning, verification = [], [], [], []
+        on: list[float] = []
+        off: list[float] = []
+        planning: list[float] = []
+        verification: list[float] = []
         for turn in range(runs * _TURNS):
             for skipping in ((True, False), (False, True))[turn % 2]:
                 (on if skipping else off).append(_seconds(connection, sql, skipping=skipping))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +31,11 @@ def network(hidden: tuple[int, ...], seed: int) -> nn.Sequential:
     return nn.Sequential(*layers[:-1]).eval()
 
 
+def call(arguments: Sequence[str]) -> str:
+    """The SQL of a call of the model."""
+    return f"{FUNCTION}({', '.join(f'{argument}::FLOAT' for argument in arguments)})"
+
+
 @dataclass(frozen=True, slots=True)
 class Query:
     """A query that scores rows; `behind` says what of the table reaches the model."""
@@ -43,11 +48,10 @@ class Query:
 
 def queries(table: Path) -> tuple[Query, ...]:
     """The mean score of all rows, and of those that a cheap filter leaves; both are sums that ask for every score."""
-    call = f"{FUNCTION}({', '.join(f'{name}::FLOAT' for name in COLUMNS)})"
     plain = " + ".join(f"{name}::FLOAT" for name in COLUMNS)
 
     def query(behind: str, where: str) -> Query:
-        return Query(behind, *(f"SELECT count(*), avg({x}) FROM '{table}'{where}" for x in (call, plain)))
+        return Query(behind, *(f"SELECT count(*), avg({x}) FROM '{table}'{where}" for x in (call(COLUMNS), plain)))
 
     return query("all rows", ""), query("1 % of the rows", f" WHERE {_ONE_PERCENT}")
 

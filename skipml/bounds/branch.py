@@ -37,6 +37,8 @@ Indices = NDArray[np.int64]
 _BOXES_PER_PROOF = 16
 """As many blocks are worked on at a time as can get that many boxes each: only whole proofs pay for others."""
 _FEW_LEAVES = 64
+_SAMPLE, _MANY_BLOCKS = 64, 256
+"""Of many blocks a sample is looked at first: if all of it is hopeless, so is nearly all of the table."""
 
 
 def branch_and_bound(verifier: Verifier, blocks: Blocks, test: Test, budget: Budget) -> Outcome:
@@ -101,6 +103,7 @@ class _Search:
         first blocks save pays for the others.
         """
         for_fresh = for_leaves = 0
+        self._sample()
         while wave := self._meter.next_wave(deep=len(self._leaves) > 0):
             if len(self._fresh) and (for_fresh <= for_leaves or not len(self._leaves)):
                 for_fresh += wave
@@ -111,6 +114,17 @@ class _Search:
             else:
                 break
         self._closed += [self._fresh, self._leaves]
+
+    def _sample(self) -> None:
+        """Look at some of many blocks of one box, and leave the others alone if none of these is worth more work."""
+        n_blocks = len(np.unique(self._fresh.block))
+        if len(self._leaves) or n_blocks < max(_MANY_BLOCKS, len(self._fresh)):
+            return
+        blocks = self._fresh.block[:_SAMPLE]
+        self._bound_fresh(min(_SAMPLE, self._meter.next_wave(deep=False)))
+        useless = EVALUATE if self._budget.prove_keep else KEEP
+        if (self._finished[blocks] & (self._decision[blocks] != SKIP) & (self._decision[blocks] <= useless)).all():
+            self._meter.stop()
 
     @cached_property
     def known(self) -> Known:

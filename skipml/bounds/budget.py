@@ -87,6 +87,11 @@ class Meter:
         """Work was done that costs about that many seconds beside the bounds of boxes."""
         self._boxes += seconds / self._seconds_per_box
 
+    def stop(self) -> None:
+        """Nothing more is worth any work, but for studies."""
+        if math.isfinite(self._granted):
+            self._granted = 0.0
+
     def affordable(self, boxes: int) -> int:
         """How many blocks can be given that many boxes each, at least 1."""
         left = self._granted - self._boxes

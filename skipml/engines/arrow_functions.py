@@ -1,40 +1,45 @@
-"""Models as Arrow functions of DuckDB, in Python: slower than the extension, and there on every machine."""
+"""Models as Arrow functions of DuckDB: slower than the extension, and there on every machine."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from inspect import Parameter, Signature
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from skipml.engines.functions import Kind
-from skipml.scores import Model
+from skipml.network import Network
+
+Forward = Callable[[Sequence[NDArray[Any]]], NDArray[np.floating]]
+"""One array [n] per input -> the outputs [n, n_outputs]."""
 
 
-def arrow_function(model: Model, kind: Kind) -> Any:
-    """A function over the model's inputs, one Arrow array each; DuckDB never hands it a NULL."""
-    return _with_arity(_scorer(model) if kind == "score" else _classifier(model), model.network.n_inputs)
+def arrow_function(network: Network, kind: Kind, forward: Forward) -> Any:
+    """A function over the network's inputs, one Arrow array each; DuckDB never hands it a NULL."""
+    return _with_arity(_scorer(network, forward) if kind == "score" else _classifier(forward), network.n_inputs)
 
 
-def _outputs(model: Model, columns: tuple[Any, ...]) -> np.ndarray[Any, np.dtype[np.floating]]:
-    return model.network.forward_columns([column.to_numpy() for column in columns])
+def _outputs(forward: Forward, columns: tuple[Any, ...]) -> NDArray[np.floating]:
+    return forward([column.to_numpy() for column in columns])
 
 
-def _scorer(model: Model) -> Any:
+def _scorer(network: Network, forward: Forward) -> Any:
     def score(*columns: Any) -> Any:
-        outputs = _outputs(model, columns)
-        if model.n_outputs == 1:
+        outputs = _outputs(forward, columns)
+        if network.n_outputs == 1:
             return pa.array(outputs[:, 0])
-        offsets = np.arange(len(outputs) + 1, dtype=np.int32) * model.n_outputs
+        offsets = np.arange(len(outputs) + 1, dtype=np.int32) * network.n_outputs
         return pa.ListArray.from_arrays(pa.array(offsets), pa.array(outputs.reshape(-1)))
 
     return score
 
 
-def _classifier(model: Model) -> Any:
+def _classifier(forward: Forward) -> Any:
     def label(*columns: Any) -> Any:
-        return pa.array(np.argmax(_outputs(model, columns), axis=1).astype(np.int32))
+        return pa.array(np.argmax(_outputs(forward, columns), axis=1).astype(np.int32))
 
     return label
 

@@ -17,9 +17,8 @@ class NoExtensionError(Exception):
     """The extension does not run here; the text says why."""
 
 
-def load_extension(connection: duckdb.DuckDBPyConnection) -> str:
-    """Load the extension into the database of a connection, and give its path; raises NoExtensionError."""
-    path = _find()
+def load_extension(connection: duckdb.DuckDBPyConnection, path: Path) -> None:
+    """Load the extension into the database of a connection; raises NoExtensionError."""
     allowed = connection.execute("SELECT current_setting('allow_unsigned_extensions')").fetchone()
     if not (allowed and allowed[0]):
         raise NoExtensionError(
@@ -29,11 +28,12 @@ def load_extension(connection: duckdb.DuckDBPyConnection) -> str:
         connection.execute(f"LOAD {quote_text(str(path))}")
     except duckdb.Error as error:
         raise NoExtensionError(f"{path} could not be loaded: {error}") from error
-    return str(path)
 
 
-def _find() -> Path:
-    """The file that SKIPML_EXTENSION names; else that of the checkout, or the one inside the package."""
+def find_extension() -> Path:
+    """The file that SKIPML_EXTENSION names; else that of the checkout, or the one inside the package. Raises
+    NoExtensionError.
+    """
     named = os.environ.get(_VARIABLE)
     package = Path(__file__).resolve().parents[1]
     places = [Path(named)] if named else [package.parent / "extension/build" / _FILE, package / "native" / _FILE]

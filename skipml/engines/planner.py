@@ -27,7 +27,7 @@ from skipml.engines.ordering import TopOrder
 from skipml.engines.parameters import NotAnalysableError, parameter_literals
 from skipml.engines.pushdown import ScanFilter
 from skipml.engines.registry import Registry
-from skipml.engines.scorers import Scorer, seconds_per_row
+from skipml.engines.scorers import Scorer
 from skipml.engines.session import UserSession
 from skipml.engines.sql import (
     Parser,
@@ -243,7 +243,7 @@ class Planner:
 
     def _budget(self, reader: ConditionReader, threads: int) -> Budget:
         """What verification may cost, by what scoring does."""
-        cost = sum(seconds_per_row(function, threads) for function in reader.scored.values())
+        cost = sum(self.scorer.seconds_per_row(function, threads) for function in reader.scored.values())
         return Budget(cost, memory=SHARED)
 
     def _decide(

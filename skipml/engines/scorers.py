@@ -6,42 +6,63 @@ one score.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import duckdb
 
-from skipml.engines.arrow_functions import arrow_function
-from skipml.engines.extension import NoExtensionError, load_extension
+from skipml.engines.arrow_functions import Forward, arrow_function
+from skipml.engines.extension import NoExtensionError, find_extension, load_extension
 from skipml.engines.functions import ModelFunction
+from skipml.engines.kernels import Kernels
 from skipml.errors import ModelError
 from skipml.models.native import to_bytes
 from skipml.scores import PYTHON_COST, Model, ScoringCost
 
 NATIVE_COST = ScoringCost(per_row=5e-9, per_mac=0.025e-9)
 """What the extension spends on one core, measured on networks of 40 to 17,000 multiply-accumulates."""
+KERNELS_COST = ScoringCost(per_row=PYTHON_COST.per_row + NATIVE_COST.per_row, per_mac=NATIVE_COST.per_mac)
+"""The same kernels, with rows handed over to Python."""
 _KEY_DIGITS = 16
 
 Cursor = duckdb.DuckDBPyConnection
 
 
 def choose_scorer(connection: duckdb.DuckDBPyConnection) -> Scorer:
-    """The extension where it is there and may be loaded into the database of a connection, else Python."""
+    """The extension where it is there and may be loaded into the database of a connection; else Python, with the
+    extension's kernels where it is there.
+    """
     try:
-        path = load_extension(connection)
+        path = find_extension()
     except NoExtensionError as reason:
-        return Scorer(is_native=False, description=f"Python ({reason})")
-    return Scorer(is_native=True, description=f"native ({path})")
+        return Scorer(f"Python ({reason})")
+    try:
+        load_extension(connection, path)
+    except NoExtensionError as reason:
+        return _in_python(path, str(reason))
+    return Scorer(f"native ({path})", is_native=True)
+
+
+def _in_python(path: Path, reason: str) -> Scorer:
+    try:
+        return Scorer(f"Python with the extension's kernels ({reason})", kernels=Kernels(path))
+    except NoExtensionError:
+        return Scorer(f"Python ({reason})")
 
 
 @dataclass(slots=True)
 class Scorer:
     """Makes models known to one database."""
 
-    is_native: bool
     description: str
     """Which scorer it is, and for Python why, in a line."""
+    is_native: bool = False
+    """Whether DuckDB scores with the extension."""
+    kernels: Kernels | None = None
+    """What Python scores with; numpy where it is None, and for networks that the kernels do not take."""
     _callbacks: list[Any] = field(default_factory=list)
     """The Python functions that DuckDB calls: it lets go of them when the cursor that registered them is closed."""
 
@@ -76,7 +97,7 @@ class Scorer:
         created: list[ModelFunction] = []
         try:
             for function in functions:
-                callback = arrow_function(function.model, function.kind)
+                callback = arrow_function(function.model.network, function.kind, self._forward(function.model))
                 inputs: list[Any] = ["DOUBLE"] * function.model.network.n_inputs
                 plain.create_function(function.name, callback, inputs, function.result, type=arrow)
                 created.append(function)
@@ -84,6 +105,13 @@ class Scorer:
         except duckdb.Error:
             self.unregister(created, (), plain, private)
             raise
+
+    def _forward(self, model: Model) -> Forward:
+        """How Python computes outputs."""
+        if self.kernels is not None:
+            with contextlib.suppress(ModelError, NoExtensionError):
+                return self.kernels.load(model.network).forward_columns
+        return model.network.forward_columns
 
     def unregister(
         self, functions: Sequence[ModelFunction], left: Iterable[ModelFunction], plain: Cursor, private: Cursor
@@ -96,12 +124,11 @@ class Scorer:
             if function.key is None:
                 plain.remove_function(function.name)
 
-
-def seconds_per_row(function: ModelFunction, threads: int) -> float:
-    """What a row of a scan costs where a function scores it: Python scores one chunk at a time, the extension one per
-    thread.
-    """
-    network = function.model.network
-    if function.key is None:
-        return PYTHON_COST.seconds_per_row(network)
-    return NATIVE_COST.seconds_per_row(network) / threads
+    def seconds_per_row(self, function: ModelFunction, threads: int) -> float:
+        """What a row of a scan costs where a function scores it: Python takes one chunk at a time, the extension one
+        per thread.
+        """
+        network = function.model.network
+        if function.key is not None:
+            return NATIVE_COST.seconds_per_row(network) / threads
+        return (PYTHON_COST if self.kernels is None else KERNELS_COST).seconds_per_row(network)

@@ -17,9 +17,10 @@ r"""Enrichment metadata of one Parquet file, and its bytes: version 1, little-en
        4  PAIR: two names, texts; size u32; hulls u8 [N, size]; M u32; merged hulls u8 [M, size]: none, that of the
           file, or those of the row groups and the file
        5  BOXES: names; bits u32; size u32; boxes u8 [N, size]
-       6  SCORES: model text; names; output u32; lower f64 [N]; upper f64 [N]; size u32; cells u8 [N, size]
+       6  no longer written: scores in another form
        7  LABELS: model text; names; labels u32; size u32; bits u8 [N, size]
        8  WITNESSES: names; size u32; rows u8 [N, size]
+       9  SCORES: model text; names; output u32; lower f64 [N]; upper f64 [N]; size u32; cells u8 [N, size]
 
     text      length u32; UTF-8
     names     count u32; texts
@@ -55,7 +56,7 @@ _MAGIC = b"SKIPML\r\n"
 _VERSION = 1
 _HEADER = struct.Struct(f"<8sIQq{HASH_BYTES}s")
 _SECTION = struct.Struct("<IQ")
-_BLOCKS, _SETTINGS, _COLUMN, _PAIR, _BOXES, _SCORES, _LABELS, _WITNESSES = range(1, 9)
+_BLOCKS, _SETTINGS, _COLUMN, _PAIR, _BOXES, _LABELS, _WITNESSES, _SCORES = (1, 2, 3, 4, 5, 7, 8, 9)
 _WIDTHS = (1, 2, 4, 8)
 
 
@@ -239,8 +240,18 @@ def _decode_sections(reader: _Reader) -> Metadata:
     if blocks is None or settings is None:
         raise _damage("a section is missing")
     first_row = _frozen(np.cumsum(blocks[1]) - blocks[1])
-    columns, pairs, boxes, *others = (tuple(found[kind]) for kind in sorted(_KINDS))
-    return Metadata(blocks[0], first_row, blocks[1], columns, pairs, boxes, settings, *others)
+    return Metadata(
+        row_group=blocks[0],
+        first_row=first_row,
+        n_rows=blocks[1],
+        columns=tuple(found[_COLUMN]),
+        pairs=tuple(found[_PAIR]),
+        boxes=tuple(found[_BOXES]),
+        settings=settings,
+        scores=tuple(found[_SCORES]),
+        labels=tuple(found[_LABELS]),
+        witnesses=tuple(found[_WITNESSES]),
+    )
 
 
 def _decode_column(section: _Reader, n: int) -> ColumnMetadata:

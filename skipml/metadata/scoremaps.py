@@ -1,12 +1,10 @@
 """Score maps: what is known of a model's output in one block of rows, from having computed it for each of them.
 
-Of a score: its limits, and which of many equal cells between them may hold one. Of a classifier: which labels the rows
-may have. Both allow for a margin, how far any other evaluation of the same row may be off, and are exact but for it.
+Of a score: its limits, and in which ranges between them one may lie. Of a classifier: which labels the rows may have.
+Both allow for a margin, how far any other evaluation of the same row may be off, and are exact but for it.
 
-    payload    of a score: a bit per cell, `size` bytes; the first cell is the most significant bit of byte 0
-    cell       i of C = 8 * size is the closed interval between edges i and i + 1
-    edge       i stands for lower + i / C * (upper - lower), evaluated in float64 as `_Grid` does it
-    payload    of labels: a bit per label, the first again the most significant of byte 0, then zero bits
+    payload    of a score: a bitmap if its first bit is 0, else a gap list, in `size` bytes; see there
+    payload    of labels: a bit per label, the first the most significant of byte 0, then zero bits
 
     lower, upper     of a score without a payload (size 0) all that is known
     inf, -inf        no row of the block has a score; the bits are 0
@@ -18,77 +16,53 @@ in a decoded interval: `build` compares scores with the edges that `decode` will
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from skipml.metadata import bitmaps, gaps, widest
+from skipml.metadata.runs import Intervals, Runs, divisible, intervals
+
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 Payload = NDArray[np.uint8]
 
-_LARGE = 2.0**1000
-_ALL = 0xFF
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Intervals:
-    """Closed intervals that together contain every score of their blocks, ascending; a block without rows has none."""
-
-    block: Integers
-    """[K], ascending."""
-    lower: Floats
-    """[K]."""
-    upper: Floats
-    """[K]."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Grid:
-    """The cells between limits, all [K]; where a width could overflow, `start` and `width` are halves and `scale` 2."""
-
-    lower: Floats
-    upper: Floats
-    start: Floats
-    width: Floats
-    scale: Floats
-    cells: int
-
-    def repeat(self, counts: Integers) -> _Grid:
-        parts = (self.lower, self.upper, self.start, self.width, self.scale)
-        lower, upper, start, width, scale = (np.repeat(part, counts) for part in parts)
-        return _Grid(lower, upper, start, width, scale, self.cells)
-
-    def edge(self, index: Integers) -> Floats:
-        """Never decreasing in the index, and exact at both ends."""
-        edge: Floats = index / self.cells
-        with np.errstate(all="ignore"):  # infinite limits, and what passes the largest number by a rounding
-            edge *= self.width
-            edge += self.start
-            edge *= self.scale
-        np.clip(edge, self.lower, self.upper, out=edge)
-        np.copyto(edge, self.lower, where=index == 0)
-        np.copyto(edge, self.upper, where=index == self.cells)
-        return edge
+_ALL, _LISTED = 0xFF, 0x80
+_LONG, _ROUGHLY = 24, 0.95
+"""Bytes of a list that always has room, and how far the estimate of a bitmap is trusted."""
+_WORTH = 1.02
+"""How much more a bitmap has to keep free: to decode both forms takes longer."""
+_PART_BYTES = 1 << 16
+"""Payloads decoded at a time, so that what is made of them stays in a cache."""
 
 
 def build(scores: Floats, margin: float, size: int) -> tuple[float, float, Payload]:
-    """The limits and the payload [size] of the scores [n] of a block, each of which may be off by `margin`.
+    """The limits and the payload [size] of the scores [n] of a block, each of which may be off by `margin`, in the form
+    that keeps more of the range between the limits free.
 
     Sound because each score with its margin, rounded outward, is compared with the edges that `decode` answers.
     """
     if not len(scores):
         return np.inf, -np.inf, np.zeros(size, dtype=np.uint8)
     with np.errstate(all="ignore"):  # what overflows is unknown
-        low, high = _around(np.array([scores.min(), scores.max()]), margin)
-    lower, upper = float(low[0]), float(high[1])
+        low, high = _around(np.sort(scores), margin)
+        usable = bool(divisible(low[0], high[-1]))
+    lower, upper = float(low[0]), float(high[-1])
     if not (0 <= margin < np.inf and np.isfinite(lower) and np.isfinite(upper)):
         return -np.inf, np.inf, np.full(size, _ALL, dtype=np.uint8)
-    if not size:
-        return lower, upper, np.empty(0, dtype=np.uint8)
-    edges = _grid(low[:1], high[1:], 8 * size).edge(np.arange(8 * size + 1))
-    return lower, upper, np.packbits(_occupied(*_around(np.sort(scores), margin), edges))
+    if not (size and usable):
+        return lower, upper, np.zeros(size, dtype=np.uint8)
+    listed = widest.build(low, high, size)
+    if listed is not None and not _may_be_better(low, high, size, listed[1]):
+        return lower, upper, listed[0]
+    mapped = bitmaps.build(low, high, size)
+    return lower, upper, mapped[0] if listed is None or mapped[1] > _WORTH * listed[1] else listed[0]
+
+
+def _may_be_better(low: Floats, high: Floats, size: int, free: float) -> bool:
+    """Whether a bitmap may keep free more than a list does: hardly where it has few cells for many scores."""
+    if size >= _LONG and len(low) > 16 * size:
+        return False
+    return bitmaps.estimate(low, high, size) > _ROUGHLY * free
 
 
 def build_labels(outputs: Floats, margin: Floats) -> Payload:
@@ -111,22 +85,32 @@ def build_labels(outputs: Floats, margin: Floats) -> Payload:
 
 
 def decode(lower: Floats, upper: Floats, payloads: Payload) -> Intervals:
-    """The intervals of N blocks of limits `lower`, `upper` [N] and payloads [N, size], runs of cells joined.
+    """The intervals of N blocks of limits `lower`, `upper` [N] and payloads [N, size].
 
-    A payload without a bit where there are rows makes no sense: then the limits alone. Limits that make no sense are
-    unknown.
+    Of a payload that makes no sense where there are rows, as one without a bit, the limits alone. Limits that make no
+    sense are unknown.
     """
     lower, upper = _sensible(lower, upper)
+    n, size = payloads.shape
+    step = max(_PART_BYTES // max(size, 16), 1)
+    parts = [slice(at, at + step) for at in range(0, n, step)]
+    runs = [_runs(lower[part], upper[part], payloads[part]) for part in parts]
+    return intervals(runs, lower, upper)
+
+
+def _runs(lower: Floats, upper: Floats, payloads: Payload) -> Runs:
     bits = payloads if payloads.shape[1] else np.zeros((len(lower), 1), dtype=np.uint8)
-    mapped = bits.any(axis=1) & np.isfinite(lower) & np.isfinite(upper)
+    with np.errstate(all="ignore"):  # infinite limits
+        usable = divisible(lower, upper)
+    listed = usable & (bits[:, 0] >= _LISTED) & (gaps.SMALLEST <= bits.shape[1] <= gaps.LARGEST)
+    if listed.all() and len(listed):
+        return gaps.decode(bits)
+    mapped = usable & (bits[:, 0] < _LISTED) & bits.any(axis=1)
     bits = np.where(mapped[:, None], bits, np.where(lower <= upper, _ALL, 0).astype(np.uint8)[:, None])
-    starts, ends = _run_starts(bits), _run_ends(bits)
-    n_runs = np.bitwise_count(starts).sum(axis=1, dtype=np.int64)
-    block = np.repeat(np.arange(len(lower)), n_runs)
-    cells = 8 * bits.shape[1]
-    before = block * cells
-    grid = _grid(lower, upper, cells).repeat(n_runs)
-    return Intervals(block, grid.edge(_places(starts) - before), grid.edge(_places(ends) - before + 1))
+    bits[:, 0] &= _ALL - _LISTED
+    if not listed.any():
+        return bitmaps.decode(bits)
+    return Runs.interleaved(gaps.decode(payloads[listed]), bitmaps.decode(bits[~listed]), listed)
 
 
 def decode_labels(payloads: Payload, m: int) -> Bools:
@@ -150,55 +134,6 @@ def _around(values: Floats, margin: Floats | float) -> tuple[Floats, Floats]:
     """
     low, high = np.nextafter(values - margin, -np.inf), np.nextafter(values + margin, np.inf)
     exact = np.equal(margin, 0)
+    if not exact.any():
+        return low, high
     return np.where(exact, values, low), np.where(exact, values, high)
-
-
-def _grid(lower: Floats, upper: Floats, cells: int) -> _Grid:
-    scale = np.where(np.maximum(-lower, upper) > _LARGE, 0.5, 1.0)
-    start = lower * scale
-    with np.errstate(invalid="ignore"):  # infinite limits
-        width = upper * scale - start
-    return _Grid(lower, upper, start, width, 1 / scale, cells)
-
-
-def _occupied(low: Floats, high: Floats, edges: Floats) -> Bools:
-    """Which of the cells [C] between the edges [C + 1] are needed to cover the intervals `low` to `high` [n], both
-    ascending, inside of the edges.
-
-    An interval takes the cells from the last edge that is not above it on to the first that is not below it. Sound
-    because a cell is left out only if every interval that starts before its end (all do before the last edge) also
-    starts before and ends by its beginning.
-    """
-    started = np.searchsorted(low, edges, side="left")
-    over = np.minimum(started, np.searchsorted(high, edges, side="right"))
-    started[-1:] = len(low)
-    return np.asarray(started[1:] > over[:-1])
-
-
-def _run_starts(bits: Payload) -> Payload:
-    """The set bits of the payloads [N, size] before which no bit is set."""
-    before: Payload = bits >> np.uint8(1)
-    before[:, 1:] |= bits[:, :-1] << 7
-    starts: Payload = bits & ~before
-    return starts
-
-
-def _run_ends(bits: Payload) -> Payload:
-    """The set bits of the payloads [N, size] after which no bit is set."""
-    after: Payload = bits << np.uint8(1)
-    after[:, :-1] |= bits[:, 1:] >> 7
-    ends: Payload = bits & ~after
-    return ends
-
-
-def _places(bits: Payload) -> Integers:
-    """Where among all bits the set ones are, ascending; many bytes are zero, so only the others are unpacked."""
-    flat = bits.ravel()
-    filled = np.flatnonzero(flat != 0)
-    place = np.flatnonzero(np.unpackbits(flat[filled]).view(np.bool_))
-    within = place & 7
-    place >>= 3
-    found: Integers = filled[place]
-    found <<= 3
-    found += within
-    return found

@@ -92,6 +92,29 @@ def test_the_first_pass_is_a_sample_if_it_would_cost_too_much(clocked: CountingV
     assert (branch_and_bound(clocked, parts, hopeless, Budget(cost_per_row=0.1)).decision == KEEP).sum() > 0
 
 
+def test_where_every_block_of_a_sample_holds_a_passing_point_the_others_are_left_alone(
+    clocked: CountingVerifier,
+) -> None:
+    parts = hard_blocks(1000, 10)
+    centres = Verifier(clocked.network).values((parts.lower + parts.upper) / 2)
+    passed_by_all, rich = Inside(float(centres.min()), float(centres.max())), Budget(cost_per_row=1.0)
+    outcome = branch_and_bound(clocked, parts, passed_by_all, rich)
+    assert clocked.now <= 64
+    assert not (outcome.decision == SKIP).any()
+    assert (outcome.reason != Reason.BUDGET).sum() == 64
+    everything = branch_and_bound(clocked, parts, passed_by_all, Budget.unlimited(8))
+    assert (everything.reason != Reason.BUDGET).all()
+    clocked.now = 0.0
+    keeping = branch_and_bound(clocked, parts, passed_by_all, Budget(cost_per_row=1.0, prove_keep=True))
+    assert clocked.now > 64
+    assert (keeping.decision == KEEP).sum() > (outcome.decision == KEEP).sum()
+    clocked.now = 0.0
+    passed_by_half = float(np.quantile(clocked.interval(parts.lower, parts.upper)[1], 0.5))
+    several = branch_and_bound(clocked, parts, Above(passed_by_half), rich)
+    assert clocked.now > 64
+    assert (several.decision == SKIP).sum() > 10
+
+
 def test_the_blocks_nearest_to_a_proof_come_first(clocked: CountingVerifier) -> None:
     parts = hard_blocks(400, 1000)
     limit = closest_limits(Verifier(clocked.network), parts) * 0.8

@@ -16,11 +16,13 @@ import pytest
 import skipml
 from skipml.bounds.budget import Budget
 from skipml.engines import planner, scorers
-from skipml.engines.extension import NoExtensionError, load_extension
+from skipml.engines.extension import NoExtensionError, find_extension, load_extension
+from skipml.engines.kernels import Kernels
 from skipml.network import Affine, LeakyRelu, Network
 from skipml.scores import PYTHON_COST
 from tests.engines.conftest import Lake
 from tests.oracle import ask, identity, linear, model, rows_of
+from tests.scorers import no_kernels
 
 _ALLOWED: dict[str, Any] = {"allow_unsigned_extensions": "true"}
 
@@ -28,7 +30,7 @@ _ALLOWED: dict[str, Any] = {"allow_unsigned_extensions": "true"}
 def _runs() -> bool:
     with duckdb.connect(config=_ALLOWED) as connection:
         try:
-            load_extension(connection)
+            load_extension(connection, find_extension())
         except NoExtensionError:
             return False
     return True
@@ -52,7 +54,15 @@ def native() -> Iterator[skipml.Connection]:
 
 
 @pytest.fixture
-def python() -> Iterator[skipml.Connection]:
+def python(monkeypatch: pytest.MonkeyPatch) -> Iterator[skipml.Connection]:
+    monkeypatch.setattr(scorers, "Kernels", no_kernels)
+    with skipml.connect(config={"threads": 1, "allow_unsigned_extensions": "false"}) as con:
+        yield _registered(con)
+
+
+@pytest.fixture
+def kernels(python: skipml.Connection, monkeypatch: pytest.MonkeyPatch) -> Iterator[skipml.Connection]:
+    monkeypatch.setattr(scorers, "Kernels", Kernels)
     with skipml.connect(config={"threads": 1, "allow_unsigned_extensions": "false"}) as con:
         yield _registered(con)
 
@@ -68,9 +78,9 @@ _FORMS = ("SELECT {call} FROM t", "SELECT i FROM t WHERE {call} > 0", "SELECT co
 
 @pytest.mark.parametrize("function", ["minus", "minus64", "multi", "multi64", "multi_class", "multi64_class"])
 def test_the_same_arguments_give_the_same_rows_or_errors(
-    native: skipml.Connection, python: skipml.Connection, function: str
+    native: skipml.Connection, python: skipml.Connection, kernels: skipml.Connection, function: str
 ) -> None:
-    for con in (native, python):
+    for con in (native, python, kernels):
         con.execute(
             "CREATE TABLE t AS SELECT i, i::UBIGINT u, i::HUGEINT h, i::FLOAT f, i::DECIMAL(9, 2) AS dec, "
             "DATE '2020-01-01' d, i::VARCHAR s, i > 1 AS bo, TIMESTAMP '2020-01-01' ts, [i] AS l, "
@@ -79,7 +89,7 @@ def test_the_same_arguments_give_the_same_rows_or_errors(
     for arguments in _ARGUMENTS:
         for form in _FORMS:
             sql = form.format(call=f"{function}({arguments})")
-            assert _outcome(native, sql) == _outcome(python, sql), sql
+            assert _outcome(native, sql) == _outcome(python, sql) == _outcome(kernels, sql), sql
 
 
 def _outcome(con: skipml.Connection, sql: str) -> object:
@@ -113,21 +123,29 @@ def test_calls_stand_where_functions_stand(native: skipml.Connection, python: sk
     assert _outcome(native, sql) == _outcome(python, sql)
 
 
-def test_scores_are_those_of_python_but_for_rounding(tmp_path: Path, count_cases: Any) -> None:
+def test_scores_are_those_of_python_but_for_rounding(
+    tmp_path: Path, count_cases: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scorers, "Kernels", Kernels)
     rng = np.random.default_rng(7)
     path = tmp_path / "x.parquet"
     values = rng.normal(size=(4000, 3))
     values[:60] = rng.choice([0.0, -0.0, np.inf, -np.inf, np.nan, 1e30, 1e-40], (60, 3))
     null = rng.random((4000, 3)) < 0.05
     pq.write_table(pa.table({c: pa.array(values[:, i], mask=null[:, i]) for i, c in enumerate("abc")}), path)
-    with skipml.connect(config=_ALLOWED) as con:
+    forbidden = {"allow_unsigned_extensions": "false"}
+    with skipml.connect(config=_ALLOWED) as con, skipml.connect(config=forbidden) as other:
+        assert "kernels" in other.explain("SELECT 1").scorer
         for case, (dtype, outputs) in enumerate((d, n) for d in (np.float32, np.float64) for n in (1, 3)):
             width = int(rng.integers(1, 40))
             first = Affine(rng.normal(size=(width, 3)).astype(dtype), rng.normal(size=width).astype(dtype))
             last = Affine(rng.normal(size=(outputs, width)).astype(dtype), rng.normal(size=outputs).astype(dtype))
             network = Network(3, outputs, np.dtype(dtype), (first, LeakyRelu(0.1), last))
-            con.register_model(f"m{case}", model(network))
-            found = [row[0] for row in con.execute(f"SELECT m{case}(a, b, c) FROM '{path}'").fetchall()]
+            sql = f"SELECT m{case}(a, b, c) FROM '{path}'"
+            for connection in (con, other):
+                connection.register_model(f"m{case}", model(network))
+            found = [row[0] for row in con.execute(sql).fetchall()]
+            assert repr(found) == repr([row[0] for row in other.execute(sql).fetchall()])  # the same kernels
             assert [score is None for score in found] == null.any(axis=1).tolist()
             some = ~null.any(axis=1)
             with np.errstate(over="ignore"):
@@ -138,13 +156,19 @@ def test_scores_are_those_of_python_but_for_rounding(tmp_path: Path, count_cases
     count_cases(4 * 4000)
 
 
-def test_the_report_says_which_scorer_runs(native: skipml.Connection, python: skipml.Connection, lake: Lake) -> None:
+def test_the_report_says_which_scorer_runs(
+    native: skipml.Connection, python: skipml.Connection, kernels: skipml.Connection, lake: Lake
+) -> None:
     sql = lake.sql("SELECT id FROM {one} WHERE minus(a, b) > 370")
-    for con, name in ((native, "native ("), (python, "Python (unsigned extensions are not allowed")):
+    for con, name in (
+        (native, "native ("),
+        (python, "Python (unsigned extensions are not allowed"),
+        (kernels, "Python with the extension's kernels (unsigned extensions are not allowed"),
+    ):
         for report in (con.explain(sql), con.explain("SELECT 1")):
             assert report.to_dict()["scorer"].startswith(name)
             assert f"scorer: {name}" in str(report)
-    assert native.explain(sql).counters["skipped"] == python.explain(sql).counters["skipped"] == 7
+    assert [con.explain(sql).counters["skipped"] for con in (native, python, kernels)] == [7, 7, 7]
     assert native.explain(sql).scans[0].predicate == python.explain(sql).scans[0].predicate
 
 
@@ -169,14 +193,16 @@ def test_without_the_extension_python_scores(
 
 
 def test_a_network_too_large_for_the_extension_is_scored_by_python(
-    native: skipml.Connection, lake: Lake, monkeypatch: pytest.MonkeyPatch
+    native: skipml.Connection, kernels: skipml.Connection, lake: Lake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_: object) -> bytes:
         raise skipml.ModelError("too large")
 
     monkeypatch.setattr(scorers, "to_bytes", refuse)
-    native.register_model("large", model(linear([[1], [2]], [0, 0])))
-    assert rows_of(native, "SELECT large(3), large_class(3)") == [([3.0, 6.0], 1)]
+    monkeypatch.setattr("skipml.engines.kernels.to_bytes", refuse)
+    for con in (native, kernels):
+        con.register_model("large", model(linear([[1], [2]], [0, 0])))
+        assert rows_of(con, "SELECT large(3), large_class(3)") == [([3.0, 6.0], 1)]
     answers = ask(native, lake.sql("SELECT id FROM {one} WHERE large(a)[1] > 370 AND minus(a, b) > 0"))
     assert answers.skipping == answers.plain
     assert answers.skipped == 7
@@ -290,7 +316,11 @@ def test_threads_score_and_register_at_once(native: skipml.Connection) -> None:
 
 
 def test_the_budget_is_that_of_the_scorer(
-    native: skipml.Connection, python: skipml.Connection, lake: Lake, monkeypatch: pytest.MonkeyPatch
+    native: skipml.Connection,
+    python: skipml.Connection,
+    kernels: skipml.Connection,
+    lake: Lake,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     costs: list[float] = []
 
@@ -300,7 +330,7 @@ def test_the_budget_is_that_of_the_scorer(
 
     monkeypatch.setattr(planner, "Budget", note)
     sql = lake.sql("SELECT id FROM {one} WHERE minus(a, b) > 370 AND minus(a, b) < 500 AND multi_class(a, b) = 1")
-    for con, threads in ((python, 1), (python, 2), (native, 1), (native, 2)):
+    for con, threads in ((python, 1), (python, 2), (native, 1), (native, 2), (kernels, 2)):
         con.execute(f"SET threads = {threads}")
         con.explain(sql)
     assert costs[0] == costs[1]
@@ -309,3 +339,35 @@ def test_the_budget_is_that_of_the_scorer(
     macs = 2 + 6
     assert costs[0] == pytest.approx(2 * PYTHON_COST.per_row + macs * PYTHON_COST.per_mac)
     assert costs[2] == pytest.approx(2 * scorers.NATIVE_COST.per_row + macs * scorers.NATIVE_COST.per_mac)
+    assert costs[4] == pytest.approx(2 * scorers.KERNELS_COST.per_row + macs * scorers.KERNELS_COST.per_mac)
+
+
+def test_damaged_and_foreign_libraries_have_no_kernels(tmp_path: Path) -> None:
+    path = tmp_path / "skipml.duckdb_extension"
+    path.write_bytes(find_extension().read_bytes()[:4096])
+    with pytest.raises(NoExtensionError, match="could not be loaded"):
+        Kernels(path)
+    with pytest.raises(NoExtensionError, match="could not be loaded"):
+        Kernels(duckdb.__file__)
+
+
+def test_threads_share_the_kernels_and_other_threads_run_meanwhile() -> None:
+    rng = np.random.default_rng(0)
+    wide = Affine(rng.normal(size=(64, 2)).astype(np.float32), rng.normal(size=64).astype(np.float32))
+    last = Affine(rng.normal(size=(1, 64)).astype(np.float32), np.zeros(1, np.float32))
+    loaded = Kernels(find_extension()).load(Network(2, 1, np.dtype(np.float32), (wide, LeakyRelu(0.0), last)))
+    columns = [rng.normal(size=20_000) for _ in range(2)]
+    expected = loaded.forward_columns(columns)
+    found: list[bool] = []
+
+    def work(start: int) -> None:
+        for size in (1, 7, 1000, 20_000 - start):
+            part = [column[start : start + size] for column in columns]
+            found.append(np.array_equal(loaded.forward_columns(part), expected[start : start + size]))
+
+    threads = [threading.Thread(target=work, args=(start,)) for start in (0, 1, 13, 500)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 16

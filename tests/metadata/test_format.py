@@ -136,7 +136,7 @@ def test_the_bytes_are_those_of_the_documentation() -> None:
     body += section(4, text("a") + text("b") + bytes([3, 0, 0, 0, *range(6), 2, 0, 0, 0, *range(9, 15)]))
     body += section(5, b"\1\0\0\0" + text("a") + bytes([8, 0, 0, 0, 1, 0, 0, 0, 0, 3]))
     names = b"\2\0\0\0" + text("b") + text("a")
-    body += section(6, text("m") + names + b"\1\0\0\0" + limits + bytes([2, 0, 0, 0, 1, 2, 4, 5]))
+    body += section(9, text("m") + names + b"\1\0\0\0" + limits + bytes([2, 0, 0, 0, 1, 2, 4, 5]))
     body += section(7, text("m") + b"\1\0\0\0" + text("b") + bytes([3, 0, 0, 0, 1, 0, 0, 0, 2, 5]))
     body += section(8, b"\1\0\0\0" + text("a") + bytes([3, 0, 0, 0, *range(6)]))
     assert encode(small(), TIE) == signed(body)
@@ -154,6 +154,13 @@ def test_sections_of_other_kinds_are_skipped() -> None:
     data = encode(small(), TIE)
     added = data[:-16] + (77).to_bytes(4, "little") + (5).to_bytes(8, "little") + b"later"
     assert bits_of(decode(signed(added))[0]) == bits_of(small())
+
+
+def test_scores_in_the_former_form_are_skipped() -> None:
+    body = encode(replace(small(), scores=()), TIE)[:-16]
+    former = b"\0\0\0\0" * 4 + bytes(32)
+    added = body + (6).to_bytes(4, "little") + len(former).to_bytes(8, "little") + former
+    assert bits_of(decode(signed(added))[0]) == bits_of(replace(small(), scores=()))
 
 
 def test_decoded_arrays_are_read_only() -> None:

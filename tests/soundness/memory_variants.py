@@ -14,7 +14,7 @@ from skipml.bounds import branch, memory
 from skipml.bounds.leaves import Leaves
 from skipml.bounds.memory import Known
 from tests.soundness import memory_battery
-from tests.soundness.evidence_variants import VARIANTS
+from tests.soundness.map_variants import VARIANTS
 from tests.soundness.variants import Patch, variant
 
 __all__ = ["VARIANTS"]

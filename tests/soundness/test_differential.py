@@ -21,7 +21,9 @@ from hypothesis import strategies as st
 import skipml
 from skipml.bounds.budget import Budget
 from skipml.decisions import KEEP, SKIP
+from skipml.engines import scorers
 from skipml.network import Network
+from tests.scorers import no_kernels
 from tests.soundness.lakes import KINDS, Lake, Rng, lakes
 from tests.soundness.questions import Asker, Limits, lake_networks, wanted
 
@@ -56,8 +58,9 @@ def con() -> Iterator[skipml.Connection]:
 
 
 @pytest.fixture
-def python() -> Iterator[skipml.Connection]:
+def python(monkeypatch: pytest.MonkeyPatch) -> Iterator[skipml.Connection]:
     """A connection with the scorer that plans without an engine have."""
+    monkeypatch.setattr(scorers, "Kernels", no_kernels)
     with skipml.connect(config={"allow_unsigned_extensions": "false"}) as connection:
         connection.execute("SET threads = 1")
         yield connection

@@ -10,6 +10,7 @@ from tests.soundness.battery import BATTERIES
 from tests.soundness.engine_battery import ENGINE_BATTERIES
 from tests.soundness.enriched_battery import ENRICHED_BATTERIES
 from tests.soundness.evidence_battery import EVIDENCE_BATTERIES
+from tests.soundness.map_battery import MAP_BATTERIES
 from tests.soundness.memory_battery import MEMORY_BATTERIES
 from tests.soundness.topk_battery import TOPK_BATTERIES
 from tests.soundness.topk_variants import VARIANTS
@@ -22,6 +23,7 @@ _ALL = {
     **ENGINE_BATTERIES,
     **ENRICHED_BATTERIES,
     **EVIDENCE_BATTERIES,
+    **MAP_BATTERIES,
     **MEMORY_BATTERIES,
     **TOPK_BATTERIES,
 }

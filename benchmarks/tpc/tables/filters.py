@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.tpc.suite import ModelSpec
-from benchmarks.tpc.tables.limits import Limits
+from benchmarks.tpc.tables.limits import Limits, NoLimitError
 
 Kind = Literal["above", "middle", "tail", "class"]
 Bools = NDArray[np.bool_]
 Outputs = NDArray[np.float32]
 
 SELECTIVITIES = (0.1, 0.01, 0.001, 0.0001)
+_CENTRES = (0.5, 0.45, 0.55, 0.4, 0.6, 0.35, 0.65, 0.3, 0.7, 0.25, 0.75)
 FEW = 0.001
 """Filters of this selectivity and below are those that skipping is for."""
 
@@ -58,10 +61,11 @@ def filters_of(spec: ModelSpec, outputs: Sequence[Outputs], known: Bools) -> lis
     """One-sided filters and ranges in the middle at every selectivity, ranges in the tail at the small ones; for a
     classifier one-sided filters on the output of the rarest class, and that class.
 
-    `outputs` are those [n, m] of every row as each scorer computes them: all select the same rows. Raises NoLimitError
-    where ties leave no limit, AssertionError where rounding gives a row another class.
+    `outputs` are those [n, m] of every row as each scorer computes them: all select the same rows, so a class that
+    rounding gives to other rows is not asked for. Raises NoLimitError where ties leave no limit.
     """
-    output = _rarest(spec, outputs, known) if spec.classes else 0
+    labels = [one.argmax(axis=1)[known] for one in outputs] if spec.classes else []
+    output = _rarest(labels, spec.classes) if spec.classes else 0
     limits = Limits.of(*(one[known, output] for one in outputs))
 
     def between(kind: Kind, share: float, selectivity: float) -> Filter:
@@ -71,16 +75,24 @@ def filters_of(spec: ModelSpec, outputs: Sequence[Outputs], known: Bools) -> lis
     is_list = spec.classes > 0
     above = [Filter(spec.name, "above", s, output, limits.limit(s, s), is_list=is_list) for s in SELECTIVITIES]
     if spec.classes:
-        share = float((outputs[0].argmax(axis=1) == output)[known].mean())
-        return [*above, Filter(spec.name, "class", share, output)]
-    middle = [between("middle", 0.5 - s / 2, s) for s in SELECTIVITIES]
+        members = [label == output for label in labels]
+        agree = all(np.array_equal(members[0], other) for other in members[1:])
+        return [*above, Filter(spec.name, "class", float(members[0].mean()), output)] if agree else above
+    middle = [_first_with_limits(partial(between, "middle", selectivity=s), s) for s in SELECTIVITIES]
     return [*above, *middle, *(between("tail", s, s) for s in SELECTIVITIES if s <= FEW)]
 
 
-def _rarest(spec: ModelSpec, outputs: Sequence[Outputs], known: Bools) -> int:
-    """The class that the fewest rows are given, but some."""
-    label, *others = (one.argmax(axis=1) for one in outputs)
-    agree = all((label == other)[known].all() for other in others)
-    assert agree, f"{spec.name}: PyTorch and skipml give a row different classes"
-    counts = np.bincount(label[known], minlength=spec.classes)
-    return int(np.argmin(np.where(counts > 0, counts, len(label))))
+def _first_with_limits(between: Callable[..., Filter], selectivity: float) -> Filter:
+    """The range nearest to the middle of the scores that has limits: where rows lie dense, rounding leaves none."""
+    for centre in _CENTRES:
+        with contextlib.suppress(NoLimitError):
+            return between(share=centre - selectivity / 2)
+    raise NoLimitError(f"the scores leave no limits for {selectivity:.3%} of the rows in their middle")
+
+
+def _rarest(labels: Sequence[NDArray[np.int64]], classes: int) -> int:
+    """The class that the fewest rows are given, but some; of those that every scorer gives to the same rows, if any."""
+    counts = np.bincount(labels[0], minlength=classes)
+    agree = [all(np.array_equal(labels[0] == i, other == i) for other in labels[1:]) for i in range(classes)]
+    wanted = (counts > 0) & (np.array(agree) if any(agree) else True)
+    return int(np.argmin(np.where(wanted, counts, counts.sum() + 1)))
