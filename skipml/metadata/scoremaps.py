@@ -43,8 +43,9 @@ def build(scores: Floats, margin: float, size: int) -> tuple[float, float, Paylo
     """
     if not len(scores):
         return np.inf, -np.inf, np.zeros(size, dtype=np.uint8)
+    values = np.sort(scores) if size else np.array([scores.min(), scores.max()])
     with np.errstate(all="ignore"):  # what overflows is unknown
-        low, high = _around(np.sort(scores), margin)
+        low, high = _around(values, margin)
         usable = bool(divisible(low[0], high[-1]))
     lower, upper = float(low[0]), float(high[-1])
     if not (0 <= margin < np.inf and np.isfinite(lower) and np.isfinite(upper)):
