@@ -21,7 +21,8 @@ from skipml.metadata.refine import Refined, refine
 from skipml.predicates import Predicate
 from skipml.regions import from_refined
 from skipml.scores import Model, NetworkScore
-from skipml.topk import Found, Scored, TopK, Worst, search_row_groups
+from skipml.threshold_search import Found, search_row_groups
+from skipml.topk import Scored, TopK, Worst
 
 Bools = NDArray[np.bool_]
 Indices = NDArray[np.int64]

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import skipml
-from skipml import topk
+from skipml import threshold_search
 from skipml.bounds.budget import Budget
 from skipml.network import Affine, LeakyRelu, Network
 from skipml.regions import Regions
-from skipml.topk import Found, Scored, TopK, Worst, search
+from skipml.threshold_search import Found, search
+from skipml.topk import Scored, TopK, Worst
 from tests.oracle import identity, linear, model, relu
 
 _CON = duckdb.connect(config={"threads": 1})
@@ -152,13 +153,13 @@ def test_what_cannot_be_ordered_is_refused(path: Path) -> None:
 
 
 def test_a_file_rewritten_meanwhile_is_refused(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = topk.search
+    real = threshold_search.search
 
     def rewrite(*args: object, **kwargs: object) -> Found:
         pq.write_table(pa.table({"id": np.arange(9), "a": np.arange(9)}), path)
         return real(*args, **kwargs)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("skipml.topk.search", rewrite)
+    monkeypatch.setattr("skipml.threshold_search.search", rewrite)
     with pytest.raises(skipml.FileChangedError, match="look again"):
         skipml.top_k(path, model(identity()), 3)
 

@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 
 import duckdb
 import numpy as np
@@ -49,7 +49,8 @@ from skipml.partitions import partition_values, value_bounds
 from skipml.predicates import Predicate
 from skipml.regions import Regions, with_metadata
 from skipml.report import Report, ScanReport, VisitReport
-from skipml.topk import TopK, search_row_groups
+from skipml.threshold_search import search_row_groups
+from skipml.topk import TopK
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,12 +220,11 @@ class Planner:
             return None
         try:
             check_stable(order.functions, self.registry, self.parser)
-            sql = ask(order)
             refined, regions = self._known(reference, reference.filters[0].columns, reader)
             budget = self._budget(reader, threads)
             where = prune(predicate, regions, budget) if predicate is not None else None
             topk = TopK(score, order.k, order.ascending, order.offset, order.nulls_first, order.breaks_ties)
-            visits = Visits.of(sql, reference, refined.row_groups.footers, self.files, session)
+            visits = Visits.of(cache(partial(ask, order)), reference, refined.row_groups.footers, self.files, session)
             found, decisions = search_row_groups(topk, refined, regions, visits, budget, where=where, leaves_rest=True)
         except duckdb.InterruptException:
             raise
@@ -232,6 +232,9 @@ class Planner:
             notes.append(f"the first rows are not looked for beforehand: {reason}")
             return None
         text = " AND ".join(conditions)
+        if not found.waves:
+            notes.append("the first rows are not looked for beforehand: the bounds of all row groups are alike")
+            return _pruned(reference, text, refined, decisions) if where is not None else None
         wanted = order.text.format(reader.text(order.key)) + (f" where {text}" if text else "")
         visited = VisitReport(found.visited, found.waves, found.rows_scored, topk.n, found.is_full, found.threshold)
         pruned = _pruned(reference, wanted, refined, decisions)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -32,18 +33,20 @@ class Runner(Protocol):
 class Visits:
     """Scores row groups of a reference, numbered over all its files, by a query made by `scores_query`."""
 
-    sql: str
+    ask: Callable[[], str]
     reference: Reference
     footers: Footers
     files: VirtualFiles
     session: Runner
 
     @classmethod
-    def of(cls, sql: str, reference: Reference, footers: Footers, files: VirtualFiles, session: Runner) -> Visits:
+    def of(
+        cls, ask: Callable[[], str], reference: Reference, footers: Footers, files: VirtualFiles, session: Runner
+    ) -> Visits:
         """Visits to files that can be read; raises NotAnalysableError for others."""
         if any(footers.errors) or None in footers.identities:
             raise NotAnalysableError("a file cannot be read")
-        return cls(sql, reference, footers, files, session)
+        return cls(ask, reference, footers, files, session)
 
     def __call__(self, groups: Indices, worst: Worst | None) -> Scored:
         """The scores of the rows of some row groups that pass the query's conditions and are not behind the worst."""
@@ -51,7 +54,7 @@ class Visits:
         listed = routes.listed(self.reference, kept, self.files, nearly_all=1.0)
         paths = ", ".join(quote_text(glob.escape(path)) for _, path in listed)
         condition = f" WHERE {_not_behind(worst)}" if worst is not None and worst.value is not None else ""
-        found = self.session.arrays(self.sql.replace(quote_text(FILES), paths) + condition)
+        found = self.session.arrays(self.ask().replace(quote_text(FILES), paths) + condition)
         score = np.ma.asarray(found[SCORE])
         is_null = np.ma.getmaskarray(score)
         values = np.asarray(score.filled(np.nan), np.float64)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from skipml import topk
+from skipml import threshold_search
 from skipml.bounds.outcome import EVALUATE, SKIP
 from skipml.engines import ordering, visit_query, visits
 from skipml.score_tests import Threshold
@@ -20,12 +20,16 @@ __all__ = ["VARIANTS"]
 
 @variant("top-k", "the threshold is the n-th best score, not the one before it")
 def _threshold_of_the_row_before(patch: Patch) -> None:
-    patch.setattr(topk._Best, "limit", property(lambda best: int(best.rank[-2:][0]) if len(best.rank) else None))
+    patch.setattr(
+        threshold_search._Best, "limit", property(lambda best: int(best.rank[-2:][0]) if len(best.rank) else None)
+    )
 
 
 @variant("top-k", "there is no threshold until n rows are found")
 def _threshold_of_too_few(patch: Patch) -> None:
-    patch.setattr(topk._Best, "limit", property(lambda best: int(best.rank[-1]) if len(best.rank) else None))
+    patch.setattr(
+        threshold_search._Best, "limit", property(lambda best: int(best.rank[-1]) if len(best.rank) else None)
+    )
 
 
 @variant("top-k", "rows that the offset leaves out are looked for too")
@@ -63,14 +67,14 @@ def _zeros_have_signs(patch: Patch) -> None:
 
 @variant("top-k", "a row group is ruled out only if all its blocks are")
 def _ruled_out_by_one_block(patch: Patch) -> None:
-    real = topk._Search._rule_out
+    real = threshold_search._Search._rule_out
 
     def rule_out(search: Any) -> None:
         real(search)
         some = np.bincount(search._group[search._outcome.decision == SKIP], minlength=len(search._open)) > 0
         search._open &= ~some
 
-    patch.setattr(topk._Search, "_rule_out", rule_out)
+    patch.setattr(threshold_search._Search, "_rule_out", rule_out)
 
 
 @variant("top-k", "bounds for another direction prove nothing")
@@ -164,9 +168,9 @@ def _neighbouring_places(patch: Patch) -> None:
 
 @variant("top-k in DuckDB", "row groups that are neither scored nor ruled out are read")
 def _open_row_groups_are_left_out(patch: Patch) -> None:
-    real = topk._Search.found
-    patch.setattr(topk._Search, "found", lambda search: _without_open(real(search)))
+    real = threshold_search._Search.found
+    patch.setattr(threshold_search._Search, "found", lambda search: _without_open(real(search)))
 
 
-def _without_open(found: topk.Found) -> topk.Found:
+def _without_open(found: threshold_search.Found) -> threshold_search.Found:
     return replace(found, needed=found.needed & found.visited) if found.visited.any() else found
