@@ -31,7 +31,7 @@ _FIRST_WAVE, _LARGEST_FIRST_WAVE = 2, 16
 _GROWTH = 4
 _LARGEST_WAVE = 1 << 22
 """Rows visited at a time: their scores are in memory together."""
-_GAIN_SHARE = 0.1
+_GAIN_SHARE = 0.05
 """How much of the cost already saved verification may spend on top."""
 _LESS_HOPE = 0.5
 """What part of the budget is left for the next wave where the last one has ruled nothing out."""
@@ -39,8 +39,11 @@ _REGRET = 0.1
 """What share of the row groups may be scored twice for nothing where an engine reads what is left."""
 _DEPTH, _FEW = 0.1, 0.1
 """Bounds tell row groups apart if this share of them lies this far behind the best, of the range of all bounds."""
+_CAUTION = 2
+_CHOSEN_COST = 1.3
+"""What an engine takes for chosen row groups against the same rows of whole files."""
 _LEAST_GAIN = 0.25
-"""What share of the rows an engine has to be spared: it reads chosen row groups more slowly than whole files."""
+"""What share of the rows an engine has to be spared for it to pay."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,6 +169,7 @@ class _Search:
         self._best = _Best(topk.n)
         self._outcome = Outcome.evaluate_all(len(regions), 1)
         self._waves = self._rows_scored = 0
+        self._guessed = -np.inf
 
     def run(self, visit: Visit, *, leaves_rest: bool) -> None:
         """Visit waves of row groups and rule others out by turns, until none is open."""
@@ -194,41 +198,46 @@ class _Search:
         """
         if has_scores and self._topk.n < np.count_nonzero(self._open) * (1 - _LEAST_GAIN):
             return True
-        return float(np.mean(self._is_behind()[self._open])) >= _FEW
+        behind = self._is_behind() | (self._promise() < self._guessed)
+        return float(np.mean(behind[self._open])) >= _FEW
 
-    def _is_behind(self) -> Bools:
-        """The row groups whose bound lies far behind the best one [G]."""
+    def _is_behind(self, of_best: bool = False) -> Bools:
+        """The row groups whose bound lies far behind the best one [G], by the range of all bounds or of the best."""
         best, other = self._promise(), np.full(len(self._open), np.inf)
         np.minimum.at(other, self._group, self._bounds()[0])
         bounded = self._open & np.isfinite(best) & np.isfinite(other)
-        if not bounded.any():
+        if not bounded.any() or not np.isfinite(best[self._open].max()):
             return np.zeros(len(self._open), np.bool_)
-        first = best[self._open].max()
-        return np.asarray(best <= first - _DEPTH * (first - other[bounded].min()), np.bool_)
+        first = int(np.argmax(np.where(self._open, best, -np.inf)))
+        last = other[first] if of_best else other[bounded].min()
+        return np.asarray(best <= best[first] - _DEPTH * (best[first] - last), np.bool_)
 
     def _first_wave(self) -> int:
         """How many row groups come into question at first where their best scores are known."""
-        alike = int(np.count_nonzero(self._open & ~self._is_behind()))
+        alike = int(np.count_nonzero(self._open & ~self._is_behind(of_best=True)))
         return int(np.clip(min(self._topk.n, alike), _FIRST_WAVE, _LARGEST_FIRST_WAVE))
 
     def _is_hopeless(self) -> bool:
-        """Whether an engine that reads what is left would be spared too little to go on."""
+        """Whether an engine that reads what is left had better read everything now, by what is expected."""
         if not self._waves:
             return False
         twice = np.count_nonzero(self._holds())
         left_out = np.count_nonzero(~self._open & ~self._visited)
         if twice - left_out > max(_FIRST_WAVE, _REGRET * len(self._open)):
             return True
-        expected = self._expected()
+        expected = self._expected(1)
         if expected is None:
             return False
-        read = (self._open & ~(self._promise() < expected)) | self._holds()
-        return bool(self._n_rows[read].sum() > (1 - _LEAST_GAIN) * self._n_rows.sum())
+        wanted = self._open & ~(self._promise() < expected)
+        visited, read = self._n_rows[wanted].sum(), self._n_rows[wanted | self._holds()].sum()
+        return bool(visited + _CHOSEN_COST * read > (1 - _LEAST_GAIN) * self._n_rows.sum())
 
-    def _expected(self) -> float | None:
-        """The n-th best score if the open row groups were like those visited, as `_promise` has it; None if unknown."""
+    def _expected(self, caution: int) -> float | None:
+        """The n-th best score if the open row groups were like those visited, as `_promise` has it, or with caution
+        the score so many times as far behind; None if unknown.
+        """
         left = int(self._n_rows[self._open].sum())
-        place = -(-self._topk.n * self._rows_scored // max(self._rows_scored + left, 1))
+        place = caution * -(-self._topk.n * self._rows_scored // max(self._rows_scored + left, 1))
         if not 0 < place <= len(self._best.rank):
             return None
         value = self._topk.value(int(self._best.rank[place - 1]))
@@ -284,6 +293,7 @@ class _Search:
         guess = self._guess(seen)
         if guess is not None:
             limit = int(topk.ranks(np.array([guess]), np.zeros(1, np.bool_))[0])
+            self._guessed = -guess if topk.ascending else guess
             found = topk.rule_out(self._regions, limit, self._budget, self._chosen())
             self._learn(found.replace_decision(nothing.decision), self._chosen())
         return False
@@ -311,11 +321,11 @@ class _Search:
         """Open row groups, the most promising first: at most `size` that are expected to be needed, or as many as it
         takes to have n rows.
         """
-        promise, expected = self._promise(), self._expected()
+        promise, expected = self._promise(), self._expected(_CAUTION)
         wanted = np.flatnonzero(self._open)
         wanted = wanted[np.argsort(-promise[wanted], kind="stable")]
         if expected is not None:
-            size = int(np.clip(np.count_nonzero(promise[wanted] >= expected), _FIRST_WAVE, size))
+            size = int(np.clip(np.count_nonzero(promise[wanted] >= expected), size // _GROWTH, size))
         rows = np.cumsum(self._n_rows[wanted])
         missing = self._topk.n - len(self._best.rank)
         enough = int(np.searchsorted(rows, missing)) + 1 if missing > 0 else 0
