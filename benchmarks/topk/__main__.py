@@ -66,11 +66,11 @@ def main() -> None:
         found = run(SUITE, MODELS, max(1, options.runs), lambda: progress.advance(task))
     print_measured(console, found)
     options.output.mkdir(parents=True, exist_ok=True)
-    setting = {"environment": environment(), "scorer": name_of_scorer()}
-    write_json(options.output / "topk.json", setting, found)
+    machine = environment()
+    write_json(options.output / "topk.json", {"environment": machine, "scorer": name_of_scorer()}, found)
     plot(options.output / "topk.png", found)
     if options.readme:
-        update_readme(ROOT / "README.md", setting["environment"], found)
+        update_readme(ROOT / "README.md", machine, found)
     console.print(f"Every way gave the same rows. Figures: {options.output}/topk.json and topk.png")
 
 

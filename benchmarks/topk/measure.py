@@ -11,6 +11,7 @@ from statistics import median
 from typing import Any
 
 import duckdb
+import pyarrow.parquet as pq
 
 import skipml
 from benchmarks.scorer import connect
@@ -21,7 +22,7 @@ from benchmarks.tpc.tables.metadata import with_hulls, with_score_maps
 from skipml.bounds.memory import SHARED
 
 _ROUNDING = 1e-5
-"""PyTorch sums in another order: scores differ by this share of the largest at most."""
+"""PyTorch sums in another order: scores differ by this share of the largest of the table at most."""
 _SETTINGS = "SET parquet_metadata_cache = true; SET enable_progress_bar = false"
 
 Rows = list[tuple[Any, ...]]
@@ -114,6 +115,8 @@ def measure(
     }
     found = []
     with closing(_pytorch(case)) as pytorch:
+        call = f"{case.spec.name}({', '.join(case.inputs)})"
+        largest = pytorch.execute(f"SELECT max(abs({call})) FROM '{layout.path}'").fetchall()[0][0]
         for question in questions:
             sql = question.sql(case, layout)
             started = time.perf_counter()
@@ -124,23 +127,24 @@ def measure(
                 layout.order,
                 question,
                 len(layout.starts),
-                0,
+                pq.read_metadata(layout.path).num_rows,
                 0,
                 round(seconds, 4),
                 [Skipping(metadata) for metadata in roots],
             )
             for one, root in zip(measured.skipping, roots.values(), strict=True):
-                rows = _ask(case, layout, measured, one, root, runs)
-                assert _alike(rows, theirs), f"PyTorch gave other scores for {sql}"
+                rows = _ask(case, layout, measured, one, root=root, runs=runs)
+                assert _alike(rows, theirs, _ROUNDING * largest), f"PyTorch gave other scores for {sql}"
             found.append(measured)
             tick()
     return found
 
 
-def _ask(case: Case, layout: Layout, measured: Measured, one: Skipping, root: Path | None, runs: int) -> Rows:
+def _ask(case: Case, layout: Layout, measured: Measured, one: Skipping, *, root: Path | None, runs: int) -> Rows:
     """The rows with skipping off; takes the times of `one`."""
     question = measured.question
     sql, strict = question.sql(case, layout), question.sql(case, layout, keys=True)
+    expected: Rows
     with connect(root=root) as con:
         con.register_model(case.spec.name, case.model)
         con.execute(_SETTINGS)
@@ -150,7 +154,8 @@ def _ask(case: Case, layout: Layout, measured: Measured, one: Skipping, root: Pa
         assert con.execute(strict).fetchall() == in_order, f"other rows ({one.metadata}): {strict}"
         _check(con.execute(sql).fetchall(), in_order, f"{one.metadata}: {sql}")
         for turn in range(runs):
-            for con.skipping in (True, False) if turn % 2 else (False, True):
+            for skipping in (True, False) if turn % 2 else (False, True):
+                con.skipping = skipping
                 _check(_timed(con, sql, one), in_order, f"{one.metadata}: {sql}")
         con.skipping = True
         _note(con.explain(sql), one, measured)
@@ -161,7 +166,7 @@ def _ask(case: Case, layout: Layout, measured: Measured, one: Skipping, root: Pa
 def _timed(con: skipml.Connection, sql: str, one: Skipping) -> Rows:
     SHARED.forget()  # what earlier queries found out about the row groups
     started, worked = time.perf_counter(), time.process_time()
-    rows = con.execute(sql).fetchall()
+    rows: Rows = con.execute(sql).fetchall()
     runs = one.on if con.skipping else one.off
     runs.seconds.append(round(time.perf_counter() - started, 5))
     runs.processor.append(round(time.process_time() - worked, 5))
@@ -178,7 +183,6 @@ def _note(report: skipml.Report, one: Skipping, measured: Measured) -> None:
     if scan is None or visits is None:
         one.read, one.rows_scored = measured.row_groups, measured.rows
         return
-    measured.rows = sum(scan.n_rows)
     one.visited, one.read = int(visits.visited.sum()), measured.row_groups - scan.counts["skip"]
     one.rows_scored = visits.rows_scored + measured.rows - scan.rows_skipped
 
@@ -191,12 +195,10 @@ def _check(rows: Rows, expected: Rows, asked: str) -> None:
     assert len(set(rows)) == len(expected), f"a row twice: {asked}"
 
 
-def _alike(rows: Rows, theirs: Rows) -> bool:
+def _alike(rows: Rows, theirs: Rows, rounding: float) -> bool:
     """Whether the scores are those of PyTorch but for rounding."""
-    largest = max(abs(row[-1]) for row in rows)
-    return len(rows) == len(theirs) and all(
-        abs(a[-1] - b[-1]) <= _ROUNDING * largest for a, b in zip(rows, theirs, strict=True)
-    )
+    near = (abs(a[-1] - b[-1]) <= rounding for a, b in zip(rows, theirs, strict=True))
+    return len(rows) == len(theirs) and all(near)
 
 
 def _pytorch(case: Case) -> duckdb.DuckDBPyConnection:

@@ -108,11 +108,8 @@ def _markdown(environment: Mapping[str, Any], measured: Sequence[Measured]) -> s
         f"| lineitem SF1 | {' | '.join(_HEADINGS)} | ratio |",
         "|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
-    for one in measured:
-        if one.model != measured[0].model or one.question.k != _SHOWN_K:
-            continue
-        for skipping in one.skipping:
-            lines.append(f"| {one.layout} | {' | '.join(_cells(one, skipping))} |")
+    shown = [one for one in measured if one.model == measured[0].model and one.question.k == _SHOWN_K]
+    lines += [f"| {one.layout} | {' | '.join(_cells(one, s))} |" for one in shown for s in one.skipping]
     pytorch = median(m.pytorch for m in measured)
     n = len(measured[0].skipping[0].on.seconds)
     lines += [
