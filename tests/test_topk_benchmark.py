@@ -10,8 +10,8 @@ import duckdb
 import pytest
 from rich.console import Console
 
-from benchmarks.topk.__main__ import QUESTIONS, run
-from benchmarks.topk.measure import Measured
+from benchmarks.topk import __main__ as topk
+from benchmarks.topk.measure import Measured, Question
 from benchmarks.topk.output import BEGIN, END, plot, print_measured, update_readme, write_json
 from benchmarks.tpc.suite import ModelSpec, Suite, TableSpec
 from benchmarks.tpc.tables import layouts, metadata, training
@@ -23,6 +23,7 @@ _SUITE = Suite(
     representative="value",
     models=(ModelSpec("value", "lines", ("amount", "price"), "amount * price", (8, 8)),),
 )
+_QUESTIONS = (Question("DESC", 10, ""), Question("ASC", 3, "l_shipmode = 'AIR'"))
 _LINES = """
     SELECT i AS id, (hash(i + 1) % 50)::DECIMAL(7, 2) AS amount, (hash(i + 2) % 90_000 / 100)::DECIMAL(7, 2) AS price,
            CASE hash(i) % 7 WHEN 0 THEN 'AIR' ELSE 'RAIL' END AS l_shipmode FROM range(40_960) AS t(i) ORDER BY i"""
@@ -46,11 +47,12 @@ def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Measured]:
     monkeypatch.setattr("skipml.cluster", cluster)  # its row groups have 4,096 rows at least
     monkeypatch.setattr(training, "DATA", tmp_path)
     monkeypatch.setattr(metadata, "DATA", tmp_path)
-    return run(_SUITE, ("value",), 1, lambda: None)
+    monkeypatch.setattr(topk, "QUESTIONS", _QUESTIONS)
+    return topk.run(_SUITE, ("value",), 1, lambda: None)
 
 
 def test_every_way_is_asked_and_its_figures_are_shown(measured: list[Measured], tmp_path: Path) -> None:
-    assert len(measured) == 2 * len(QUESTIONS)
+    assert len(measured) == 2 * len(_QUESTIONS)
     for one in measured:
         assert (one.rows, one.row_groups) == (40_960, 20)
         assert [s.metadata for s in one.skipping] == ["footers", "hulls", "score maps"]
