@@ -325,7 +325,8 @@ class _Search:
         wanted = np.flatnonzero(self._open)
         wanted = wanted[np.argsort(-promise[wanted], kind="stable")]
         if expected is not None:
-            size = int(np.clip(np.count_nonzero(promise[wanted] >= expected), size // _GROWTH, size))
+            least = max(_FIRST_WAVE, size // _GROWTH)
+            size = int(np.clip(np.count_nonzero(promise[wanted] >= expected), least, size))
         rows = np.cumsum(self._n_rows[wanted])
         missing = self._topk.n - len(self._best.rank)
         enough = int(np.searchsorted(rows, missing)) + 1 if missing > 0 else 0
