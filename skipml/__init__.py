@@ -24,6 +24,7 @@ from skipml.layout import Advice, Clustering, advise, cluster
 from skipml.predicates import Predicate
 from skipml.report import Report
 from skipml.scores import Model
+from skipml.top_rows import TopRows, top_k
 
 __version__ = "0.1.0"
 
@@ -49,6 +50,7 @@ __all__ = [
     "Report",
     "SchemaError",
     "SkipmlError",
+    "TopRows",
     "UnsupportedOperatorError",
     "advise",
     "cluster",
@@ -56,4 +58,5 @@ __all__ = [
     "enrich",
     "plan",
     "recommend",
+    "top_k",
 ]

@@ -30,7 +30,7 @@ from skipml.predicates import Predicate
 from skipml.regions import Regions, from_refined
 from skipml.score_store import ScoreStore
 
-__all__ = ["DECISION_NAMES", "EVALUATE", "KEEP", "SKIP", "Decisions", "Plan", "plan", "prune"]
+__all__ = ["DECISION_NAMES", "EVALUATE", "KEEP", "SKIP", "Decisions", "Plan", "decide", "plan", "prune"]
 
 _BATCH_ROWS = 1 << 17
 _FEWER, _FEW, _ALIKE = 8, (1 / 8, 1.0), (1.0, 1 / 3)
@@ -105,23 +105,27 @@ class Decisions:
 def prune(predicate: Predicate, regions: Regions, budget: Budget) -> Decisions:
     """Decide every block of the regions, within the budget; never raises."""
     try:
-        return replace(Decisions.of(_decide(predicate, regions, budget)), selectivity=selectivity(predicate, regions))
+        return replace(Decisions.of(decide(predicate, regions, budget)), selectivity=selectivity(predicate, regions))
     except Exception as error:
         return Decisions.of(Outcome.evaluate_all(len(regions)), f"{type(error).__name__}: {error}")
 
 
-def _decide(predicate: Predicate, regions: Regions, budget: Budget) -> Outcome:
-    """Decide coarser blocks first, and of these blocks those that they leave open.
+def decide(predicate: Predicate, regions: Regions, budget: Budget, chosen: NDArray[np.bool_] | None = None) -> Outcome:
+    """Decide coarser blocks first, and of these blocks those that they leave open; only those chosen by a mask [N], if
+    there is one: the others are EVALUATE.
 
     Sound because a coarser block holds every row of the blocks it covers.
     """
     if regions.coarser is None or regions.parent is None:
-        return predicate.decide(regions, budget)
+        return predicate.decide(regions, budget, chosen)
     coarse_share, fine_share = _FEW if len(regions) >= _FEWER * len(regions.coarser) else _ALIKE
-    coarse = _decide(predicate, regions.coarser, budget.part(coarse_share))
+    above = None if chosen is None else np.bincount(regions.parent[chosen], minlength=len(regions.coarser)) > 0
+    coarse = decide(predicate, regions.coarser, budget.part(coarse_share), above)
     is_open = (coarse.decision == EVALUATE)[regions.parent]
-    fine = predicate.decide(regions, budget.part(fine_share), is_open)
-    return fine.settled(coarse.take(regions.parent), ~is_open)
+    wanted = is_open if chosen is None else is_open & chosen
+    fine = predicate.decide(regions, budget.part(fine_share), wanted)
+    found = fine.settled(coarse.take(regions.parent), ~is_open)
+    return found if chosen is None else found.only(chosen)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -196,7 +200,7 @@ class Plan:
             raise FooterError(f"{broken}; repair the file or leave it out of the plan")
         if columns is not None and not len(columns):
             raise SchemaError("rows without columns cannot be counted; name at least one column to scan")
-        schema = _schema(self.footers, columns)
+        schema = common_schema(self.footers, columns)
         return pa.RecordBatchReader.from_batches(schema, self._batches(schema, store_scores))
 
     def _batches(self, schema: pa.Schema, store_scores: bool) -> Iterator[pa.RecordBatch]:
@@ -223,7 +227,7 @@ class Plan:
     ) -> Iterator[_Rows]:
         """The rows of a row group with the decision for each."""
         decision = np.repeat(self.decisions[blocks], self.footers.n_rows[blocks])
-        scored = _own_names(file, self.predicate.inputs) if (decision == EVALUATE).any() else []
+        scored = own_names(file, self.predicate.inputs) if (decision == EVALUATE).any() else []
         columns, start = list(dict.fromkeys([*names, *scored])), 0
         for batch in file.iter_batches(row_groups=[group], columns=columns, batch_size=_BATCH_ROWS):
             yield _Rows(pa.Table.from_batches([batch]), decision[start : start + batch.num_rows], start)
@@ -250,14 +254,14 @@ class Plan:
             raise FileChangedError(f"{path} was rewritten since it was planned; plan again")
 
 
-def _own_names(file: pq.ParquetFile, names: Sequence[str]) -> list[str]:
+def own_names(file: pq.ParquetFile, names: Sequence[str]) -> list[str]:
     """The names as the file spells them: DuckDB ignores case."""
     own = file.schema_arrow.names
     spelled = {name.lower(): name for name in own} | {name: name for name in own}
     return [spelled.get(name, spelled.get(name.lower(), name)) for name in names]
 
 
-def _schema(footers: Footers, columns: Sequence[str] | None) -> pa.Schema:
+def common_schema(footers: Footers, columns: Sequence[str] | None) -> pa.Schema:
     """The common schema of the wanted columns in all files."""
     schemas = [pq.read_schema(path) for path in footers.files]
     first = schemas[0].remove_metadata()

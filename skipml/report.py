@@ -44,6 +44,35 @@ _NAN_ADVICE = (
 )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class VisitReport:
+    """Which row groups were scored beforehand to find the first rows of an order: `visited` [row groups]."""
+
+    visited: NDArray[np.bool_]
+    waves: int
+    rows_scored: int
+    n: int
+    is_full: bool
+    """Whether n rows were found there."""
+    threshold: float | None
+    """The n-th best score, None for NULL."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The visits as plain values."""
+        return {
+            "row_groups_visited": int(self.visited.sum()),
+            "waves": self.waves,
+            "rows_scored": self.rows_scored,
+            "threshold": self.threshold if self.is_full else None,
+        }
+
+    def __str__(self) -> str:
+        groups = f"{int(self.visited.sum()):,} row groups ({self.rows_scored:,} rows)"
+        score = "NULL" if self.threshold is None else f"{self.threshold:.6g}"
+        best = f"row {self.n:,} scores {score}" if self.is_full else f"fewer than {self.n:,} rows there"
+        return f"{groups} scored beforehand in {self.waves} waves: {best}"
+
+
 @dataclass(frozen=True, slots=True)
 class ScanReport:
     """What happened to one Parquet scan: its row groups, in file order, and the decision for each."""
@@ -58,6 +87,8 @@ class ScanReport:
     decisions: Decisions
     reasons: tuple[str, ...] = ()
     """Why inputs are unknown, and what to do about it."""
+    visits: VisitReport | None = None
+    """What was scored beforehand, where the first rows by a score are wanted."""
 
     @property
     def counts(self) -> dict[str, int]:
@@ -108,6 +139,7 @@ class ScanReport:
             "selectivity": self.decisions.selectivity,
             "error": self.decisions.error,
             "reasons": list(self.reasons),
+            "visits": self.visits.to_dict() if self.visits is not None else None,
             "blocks": self.to_arrow().to_pylist(),
         }
 
@@ -118,6 +150,8 @@ class ScanReport:
             f"  {self.summary()}",
             f"  verified in {self.decisions.seconds * 1e3:.1f} ms, route: {self.route}",
         ]
+        if self.visits is not None:
+            out.append(f"  {self.visits}")
         if self.decisions.selectivity is not None:
             rows = round(self.decisions.selectivity * sum(self.n_rows))
             out.append(f"  about {rows:,} rows pass, by those that are stored" if rows else "  few rows pass")
@@ -157,7 +191,7 @@ def _run_line(scan: ScanReport, run: slice) -> str:
     d, rows = scan.decisions, sum(scan.n_rows[run])
     limits = f"{_number(d.lower[run], min)} {_number(d.upper[run], max)}"
     groups = f"{first}" if first == last else f"{first}-{last}"
-    return f"{groups:>13} {rows:>11,}  {DECISION_NAMES[d.decision[run.start]]:<8} {limits}  {_why(d, run)}"
+    return f"{groups:>13} {rows:>11,}  {DECISION_NAMES[d.decision[run.start]]:<8} {limits}  {_why(scan, run)}"
 
 
 def _number(bounds: NDArray[np.float64], pick: Any) -> str:
@@ -165,11 +199,19 @@ def _number(bounds: NDArray[np.float64], pick: Any) -> str:
     return f"{'-' if math.isnan(value) else format(value, '.5g'):>11}"
 
 
-def _why(decisions: Decisions, run: slice) -> str:
+def _why(scan: ScanReport, run: slice) -> str:
     """The methods that proved a run, or the reasons why it is not decided, each with its number of row groups."""
-    if decisions.decision[run.start] == EVALUATE:
-        return _counted([_WHY[Reason(r)] for r in decisions.reason[run].tolist()])
-    return f"proved by {_counted([_PROOF[Method(m)] for m in decisions.method[run].tolist()])}"
+    decisions, visits = scan.decisions, scan.visits
+    is_open = decisions.decision[run.start] == EVALUATE
+    words = (
+        [_WHY[Reason(r)] for r in decisions.reason[run].tolist()]
+        if is_open
+        else [_PROOF[Method(m)] for m in decisions.method[run].tolist()]
+    )
+    if visits is not None:
+        scored = "scored: holds some of the first rows" if is_open else "scores"
+        words = [scored if v else word for v, word in zip(visits.visited[run].tolist(), words, strict=True)]
+    return _counted(words) if is_open else f"proved by {_counted(words)}"
 
 
 def _counted(words: list[str]) -> str:

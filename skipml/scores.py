@@ -190,7 +190,8 @@ class Model:
             self._scores[key] = NetworkScore(self.network, names, functionals, self.verifier)
         return self._scores[key]
 
-    def _only_output(self) -> NetworkScore:
+    def only_output(self) -> NetworkScore:
+        """The output of a model that has one, as a score; raises PredicateError for a model of several."""
         if self.n_outputs != 1:
             raise PredicateError(f"the model has {self.n_outputs} outputs: use model.output(i) or model.is_class(k)")
         return self.output(0)
@@ -203,20 +204,20 @@ class Model:
         return outputs
 
     def __gt__(self, limit: float) -> Predicate:
-        return self._only_output() > limit
+        return self.only_output() > limit
 
     def __ge__(self, limit: float) -> Predicate:
-        return self._only_output() >= limit
+        return self.only_output() >= limit
 
     def __lt__(self, limit: float) -> Predicate:
-        return self._only_output() < limit
+        return self.only_output() < limit
 
     def __le__(self, limit: float) -> Predicate:
-        return self._only_output() <= limit
+        return self.only_output() <= limit
 
     def between(self, low: float, high: float) -> Predicate:
         """`low <= score <= high`."""
-        return self._only_output().between(low, high)
+        return self.only_output().between(low, high)
 
 
 def _names(columns: Sequence[str]) -> tuple[str, ...]:

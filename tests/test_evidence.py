@@ -13,7 +13,7 @@ import pytest
 import skipml
 from skipml.bounds.budget import Budget
 from skipml.bounds.outcome import Reason
-from skipml.decisions import _decide
+from skipml.decisions import decide
 from skipml.footers import read_footers
 from skipml.metadata.loading import load
 from skipml.metadata.refine import refine
@@ -149,7 +149,7 @@ def test_a_region_of_the_whole_file_decides_all_of_its_blocks(tmp_path: Path, mo
     pq.write_table(table, path, row_group_size=100)
     test = MINUS > 0.02
     skipml.enrich(path, pairs="all")
-    found = _decide(test, regions(path, ["a", "b"]), Budget.unlimited(256))
+    found = decide(test, regions(path, ["a", "b"]), Budget.unlimited(256))
     assert (found.decision == skipml.SKIP).all()
     assert found.boxes.sum() == 0, "one hull for the file is enough"
 

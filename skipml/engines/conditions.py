@@ -43,6 +43,18 @@ class ConditionReader:
         understood = [p for c in conjuncts if (p := self._read(c)).inputs]
         return all_of(_merged(understood)) if understood else None
 
+    def score(self, value: Expr) -> NetworkScore | None:
+        """The score that an expression is, or None for anything else."""
+        expr, index = _model_call(value)
+        call = self.calls.find(expr) if expr is not None else None
+        if expr is None or call is None or call.function.kind != "score":
+            return None
+        output = _output_index(call.function.model, index)
+        if output is None:
+            return None
+        self.scored[expr] = call.function
+        return call.function.model.output(output, [self._input(arg) for arg in call.inputs])
+
     def _read(self, expr: Expr) -> Predicate:
         if expr.op == "and":
             return all_of(_merged([self._read(arg) for arg in expr.args]))
@@ -75,7 +87,7 @@ class ConditionReader:
         function = call.function
         inputs = [self._input(arg) for arg in call.inputs]
         self.scored[expr] = function
-        self.understood.append(f"{self._text(value)} {operator} {limit:g}")
+        self.understood.append(f"{self.text(value)} {operator} {limit:g}")
         if function.kind == "class":
             return _class_test(operator, function.model, limit, inputs)
         output = _output_index(function.model, index)
@@ -85,7 +97,7 @@ class ConditionReader:
 
     def _input(self, expr: Expr) -> str:
         # A column may have the text of an expression for its name, so the text alone would not do.
-        name = self._names.setdefault(expr, f"{len(self._names)}: {self._text(expr)}")
+        name = self._names.setdefault(expr, f"{len(self._names)}: {self.text(expr)}")
         self.arguments[name] = expr
         self._collect_constants(expr)
         return name
@@ -98,13 +110,14 @@ class ConditionReader:
         for arg in expr.args:
             self._collect_constants(arg)
 
-    def _text(self, expr: Expr) -> str:
+    def text(self, expr: Expr) -> str:
+        """An expression over the scan's columns, for people."""
         if expr.op == "ref":
             return self.scan_columns[expr.index]
         if expr.op == "const":
             return expr.name
         call = self.calls.find(expr)
-        inner = ", ".join(self._text(arg) for arg in (call.inputs if call else expr.args))
+        inner = ", ".join(self.text(arg) for arg in (call.inputs if call else expr.args))
         if expr.op == "cast":
             return f"CAST({inner} AS {expr.name})"
         return f"{call.function.name if call else expr.name or expr.op}({inner})"

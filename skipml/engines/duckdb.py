@@ -121,6 +121,7 @@ class Connection:
         if name.lower() in self._shared.registry.functions:
             raise RegistrationError(f"{name!r} is a model: choose another name or call remove_function first")
         self._plain.create_function(name, *args, **kwargs)
+        self._shared.registry.stable.clear()
         return self
 
     def remove_function(self, name: str) -> Connection:

@@ -7,7 +7,9 @@ import os
 import re
 import time
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cache, partial
 
 import duckdb
 import numpy as np
@@ -21,6 +23,7 @@ from skipml.engines.conditions import ConditionReader
 from skipml.engines.dialect import Node
 from skipml.engines.functions import ModelCalls
 from skipml.engines.inputs import Values, input_regions, plain_columns
+from skipml.engines.ordering import TopOrder
 from skipml.engines.parameters import NotAnalysableError, parameter_literals
 from skipml.engines.pushdown import ScanFilter
 from skipml.engines.registry import Registry
@@ -36,14 +39,18 @@ from skipml.engines.sql import (
     with_references,
 )
 from skipml.engines.virtual import VirtualFiles
+from skipml.engines.visit_query import check_stable, scores_query
+from skipml.engines.visits import Visits
 from skipml.errors import FileChangedError, FooterError
 from skipml.footers import Footers, read_footers
 from skipml.identity import FileIdentity, expand, identity
-from skipml.metadata.refine import refine
+from skipml.metadata.refine import Refined, refine
 from skipml.partitions import partition_values, value_bounds
 from skipml.predicates import Predicate
 from skipml.regions import Regions, with_metadata
-from skipml.report import Report, ScanReport
+from skipml.report import Report, ScanReport, VisitReport
+from skipml.threshold_search import search_row_groups
+from skipml.topk import TopK
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +100,8 @@ class Planner:
             new_sql, scans, notes, states = self._plan(sql, parameters, session)
         except NotAnalysableError as reason:
             new_sql, scans, notes, states = None, [], [str(reason)], []
+        except duckdb.InterruptException:
+            raise
         except Exception as error:
             # A failure to prune must never fail a query; it is reported and counted.
             new_sql, scans, notes, states = (
@@ -120,16 +129,21 @@ class Planner:
         query.references = [r for r in query.references if self._describe(r, session)]
         if not query.references:
             return None, [], ["no Parquet file in the query that could be pruned"], []
-        bind_filters(self.parser, query, parameter_literals(parameters), session)
-        pruned = [p for reference in query.references if (p := self._prune(reference, query.threads)) is not None]
-        if not pruned:
-            return None, [], ["no model filters a Parquet scan directly"], []
+        literals = parameter_literals(parameters)
+        bind_filters(self.parser, query, literals, session)
         nodes: dict[int, Node] = {}
-        scans, notes = [], []
+        scans, notes, pruned = [], list[str](), list[_Pruned]()
+        for reference in query.references:
+            ask = partial(scores_query, self.parser, query, reference, literals)
+            found = self._first_rows(reference, query.threads, ask, session, notes)
+            found = found or self._prune(reference, query.threads)
+            pruned += [found] if found is not None else []
+        if not pruned:
+            return None, [], notes or ["no model filters a Parquet scan directly"], []
         states: list[tuple[str, FileIdentity]] = []
         for item in pruned:
             route = routes.choose(self.parser, query, item.reference, item.kept, self.files)
-            scans.append(_with_route(item.report, route.name))
+            scans.append(replace(item.report, route=route.name))
             if route.note:
                 notes.append(route.note)
             if route.node is not None:
@@ -175,25 +189,56 @@ class Planner:
         if not predicates or any(predicate is None for predicate, _ in predicates):
             return None
         found = [
-            self._decide(reference, filters, predicate, reader, self._budget(reader, threads))
+            self._decide(reference, filters.columns, predicate, reader, self._budget(reader, threads))
             for filters, (predicate, reader) in zip(reference.filters, predicates, strict=True)
             if predicate is not None
         ]
-        footers, decisions, reasons = found[0]
-        for _, other, _ in found[1:]:
+        refined, decisions = found[0]
+        for _, other in found[1:]:
             decisions = decisions.either(other)
-        report = ScanReport(
-            table=reference.alias,
-            predicate=" OR ".join(" AND ".join(reader.understood) for _, reader in predicates),
-            route="",
-            files=footers.files,
-            file_index=tuple(footers.file_index.tolist()),
-            row_group=tuple(footers.row_group.tolist()),
-            n_rows=tuple(footers.n_rows.tolist()),
-            decisions=decisions,
-            reasons=reasons,
-        )
-        return _Pruned(reference, _kept(footers, decisions), report)
+        text = " OR ".join(" AND ".join(reader.understood) for _, reader in predicates)
+        return _pruned(reference, text, refined, decisions)
+
+    def _first_rows(
+        self,
+        reference: Reference,
+        threads: int,
+        ask: Callable[[TopOrder], str],
+        session: UserSession,
+        notes: list[str],
+    ) -> _Pruned | None:
+        """Decide the row groups of a reference of which the first rows by a model's score are wanted; None where that
+        is not so, or does not work out: `notes` says why. `ask` makes the query that scores beforehand.
+        """
+        order = reference.top
+        if order is None or not order.k or len(reference.filters) != 1:
+            return None
+        predicate, reader = self._predicate(reference.filters[0])
+        conditions = list(reader.understood)
+        score = reader.score(order.key)
+        if score is None:
+            return None
+        try:
+            check_stable(order.functions, self.registry, self.parser)
+            refined, regions = self._known(reference, reference.filters[0].columns, reader)
+            budget = self._budget(reader, threads)
+            where = prune(predicate, regions, budget) if predicate is not None else None
+            topk = TopK(score, order.k, order.ascending, order.offset, order.nulls_first, order.breaks_ties)
+            visits = Visits.of(cache(partial(ask, order)), reference, refined.row_groups.footers, self.files, session)
+            found, decisions = search_row_groups(topk, refined, regions, visits, budget, where=where, leaves_rest=True)
+        except duckdb.InterruptException:
+            raise
+        except (NotAnalysableError, duckdb.Error, FooterError, FileChangedError) as reason:
+            notes.append(f"the first rows are not looked for beforehand: {reason}")
+            return None
+        text = " AND ".join(conditions)
+        if not found.waves:
+            notes.append("the first rows are not looked for beforehand: the bounds of all row groups are alike")
+            return _pruned(reference, text, refined, decisions) if where is not None else None
+        wanted = order.text.format(reader.text(order.key)) + (f" where {text}" if text else "")
+        visited = VisitReport(found.visited, found.waves, found.rows_scored, topk.n, found.is_full, found.threshold)
+        pruned = _pruned(reference, wanted, refined, decisions)
+        return replace(pruned, report=replace(pruned.report, visits=visited))
 
     def _predicate(self, filters: ScanFilter) -> tuple[Predicate | None, ConditionReader]:
         reader = ConditionReader(ModelCalls(self.registry.functions), filters.columns, self._constant)
@@ -207,25 +252,28 @@ class Planner:
     def _decide(
         self,
         reference: Reference,
-        filters: ScanFilter,
+        columns: Sequence[str],
         predicate: Predicate,
         reader: ConditionReader,
         budget: Budget,
-    ) -> tuple[Footers, Decisions, tuple[str, ...]]:
-        used = sorted({filters.columns[i] for expr in reader.arguments.values() for i in expr.refs()})
+    ) -> tuple[Refined, Decisions]:
+        refined, regions = self._known(reference, columns, reader)
+        decisions = prune(predicate, regions, budget)
+        if refined.row_groups is not refined and refined.parent is not None:
+            decisions = decisions.merged(refined.parent)
+        return refined, decisions
+
+    def _known(self, reference: Reference, columns: Sequence[str], reader: ConditionReader) -> tuple[Refined, Regions]:
+        """What is known of the blocks of a reference, and of the models' arguments in them."""
+        used = sorted({columns[i] for expr in reader.arguments.values() for i in expr.refs()})
         refined = refine(read_footers(reference.files, used), self.metadata_root)
 
         def regions(footers: Footers) -> Regions:
-            columns = {name: _column_values(reference, footers, name) for name in used}
-            return input_regions(reader.arguments, columns, filters.columns, reader.constants, footers.n_rows)
+            values = {name: _column_values(reference, footers, name) for name in used}
+            return input_regions(reader.arguments, values, columns, reader.constants, footers.n_rows)
 
-        plain = plain_columns(reader.arguments, filters.columns)
         # A column that DuckDB does not take from the files as they have it is unknown, whatever its hulls say.
-        decisions = prune(predicate, with_metadata(refined, plain, regions), budget)
-        groups = refined.row_groups
-        if groups is not refined and refined.parent is not None:
-            decisions = decisions.merged(refined.parent)
-        return groups.footers, decisions, _reasons(groups.footers) + refined.notes
+        return refined, with_metadata(refined, plain_columns(reader.arguments, columns), regions)
 
 
 def _is_ambiguous(pattern: str) -> bool:
@@ -233,9 +281,21 @@ def _is_ambiguous(pattern: str) -> bool:
     return os.path.isdir(pattern) or (glob.has_magic(pattern) and "\\" in pattern)
 
 
-def _with_route(report: ScanReport, route: str) -> ScanReport:
-    values = {name: getattr(report, name) for name in report.__dataclass_fields__}
-    return ScanReport(**{**values, "route": route})
+def _pruned(reference: Reference, text: str, refined: Refined, decisions: Decisions) -> _Pruned:
+    """What is left of a reference by decisions about its row groups."""
+    footers = refined.row_groups.footers
+    report = ScanReport(
+        table=reference.alias,
+        predicate=text,
+        route="",
+        files=footers.files,
+        file_index=tuple(footers.file_index.tolist()),
+        row_group=tuple(footers.row_group.tolist()),
+        n_rows=tuple(footers.n_rows.tolist()),
+        decisions=decisions,
+        reasons=_reasons(footers) + refined.notes,
+    )
+    return _Pruned(reference, _kept(footers, decisions), report)
 
 
 def _kept(footers: Footers, decisions: Decisions) -> routes.Kept:

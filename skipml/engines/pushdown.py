@@ -76,7 +76,7 @@ class Pushdown:
                 self.visit(child, _through(node, wanted))
 
     def _scan(self, node: Node, wanted: Conjuncts) -> None:
-        table = _scanned_table(node)
+        table = scanned_table(node)
         if table is None:
             return
         positions = [column.get("index", 0) for column in node.get("column_indexes", [])]
@@ -142,7 +142,7 @@ def scan_filters(plan: Node) -> dict[str, list[ScanFilter]]:
     pushdown = Pushdown(Counter(_cte_of(node) for node in everywhere if node.get("type") == "LOGICAL_CTE_REF"))
     pushdown.visit(plan, [])
     scans = Counter(
-        table for node in everywhere if node.get("type") == "LOGICAL_GET" and (table := _scanned_table(node))
+        table for node in everywhere if node.get("type") == "LOGICAL_GET" and (table := scanned_table(node))
     )
     return {table: found for table, found in pushdown.scans.items() if len(found) == scans[table]}
 
@@ -151,7 +151,8 @@ def _cte_of(reference: Node) -> int:
     return int(reference.get("cte_index", 0))
 
 
-def _scanned_table(node: Node) -> str | None:
+def scanned_table(node: Node) -> str | None:
+    """The table that an operator scans, None for any other operator."""
     table = node.get("function_data", {}).get("table")
     return str(table) if table is not None and function_name(node) == "seq_scan" else None
 

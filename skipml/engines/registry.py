@@ -29,6 +29,8 @@ class Registry:
     """A view calls a model, so a query may call one without naming it; its tree shows it once views are expanded."""
     macros_call_models: bool = False
     """A macro calls a model, so a tree may not show it either."""
+    stable: dict[str, bool] = field(default_factory=dict)
+    """Whether functions give the same value whenever they are asked, as far as DuckDB was asked about them."""
     reader_is_hidden: bool = False
     """A macro has the name of DuckDB's Parquet reader, so a reference to a file may be anything."""
 

@@ -67,7 +67,8 @@ def choose(parser: Parser, query: Query, reference: Reference, kept: Kept, files
     real = {name.lower() for name, _ in reference.schema}
     extra = [name for name in query.virtual_columns if name not in real]
     if not (extra or reference.option("filename") or reference.option("file_row_number")):
-        return Route("virtual files", parser.read(reference, _virtual_files(reference, kept, files), None, ()))
+        paths = [path for _, path in listed(reference, kept, files)]
+        return Route("virtual files", parser.read(reference, paths, None, ()))
     # A real column of that name hides the virtual one.
     hidden = bool(real & set(_ROW_GROUP_COLUMNS if dialect.ROW_GROUP_COLUMN else _ROW_COLUMNS))
     condition = _condition(kept, allowed=not hidden and not (dialect.ROW_GROUP_COLUMN and query.may_be_limited))
@@ -126,23 +127,25 @@ def _row_condition(groups: NDArray[np.int64], first_rows: NDArray[np.int64]) -> 
     return " AND ".join(parts)
 
 
-def _virtual_files(reference: Reference, kept: Kept, files: VirtualFiles) -> list[str]:
-    """The file list with partly kept files made virtual and empty ones left out, where DuckDB's schema does not
-    depend on them.
+def listed(
+    reference: Reference, kept: Kept, files: VirtualFiles, *, nearly_all: float = _NEARLY_ALL
+) -> list[tuple[int, str]]:
+    """The files to read with their numbers: partly kept ones made virtual, those of which more than a share is kept as
+    they are, and empty ones left out, where DuckDB's schema does not depend on them.
 
     The first file gives the schema; with union_by_name or hive partitions every file has a say.
     """
     all_matter = reference.option("union_by_name") or any(
         "=" in part for path in kept.files for part in path.split("/")[:-1]
     )
-    listed: list[str | None] = []
+    found: list[tuple[int, str | None]] = []
     virtual = []
     for i, (path, state, groups) in enumerate(zip(kept.files, kept.states, kept.row_groups, strict=True)):
         n_groups = len(kept.first_rows[i]) - 1
-        if groups is None or state is None or len(groups) > _NEARLY_ALL * n_groups:
-            listed.append(path)
+        if groups is None or state is None or len(groups) > nearly_all * n_groups:
+            found.append((i, path))
         elif len(groups) or i == 0 or all_matter:
-            listed.append(None)
+            found.append((i, None))
             virtual.append((path, state, groups.tolist()))
     urls = iter(files.add(virtual))
-    return [path if path is not None else next(urls) for path in listed]
+    return [(i, path if path is not None else next(urls)) for i, path in found]

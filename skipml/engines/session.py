@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import duckdb
+import numpy as np
+from numpy.typing import NDArray
 
 from skipml.engines import scope
 from skipml.engines.dialect import KEEPS_CASE, PLANS_FOLLOW_SETTINGS, Node, quote_name
@@ -75,11 +78,16 @@ class UserSession:
         """Whether DuckDB looks for relative paths elsewhere than in the working directory."""
         return bool(self._rows("SELECT current_setting('file_search_path')")[0][0])
 
+    def arrays(self, sql: str) -> dict[str, NDArray[np.generic]]:
+        """The columns of the result of a query, masked where they are NULL."""
+        found: dict[str, NDArray[np.generic]] = self._result(sql, None).fetchnumpy()
+        return found
+
     def _rows(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[object, ...]]:
-        given = list(parameters) or None
-        if self.takes_result:
-            result = scope.call(self.variables, self.plain.execute, sql, given)
-        else:
-            result = scope.call(self.variables, self.plain.sql, sql, params=given)
-        rows: list[tuple[object, ...]] = result.fetchall()
+        rows: list[tuple[object, ...]] = self._result(sql, list(parameters) or None).fetchall()
         return rows
+
+    def _result(self, sql: str, given: list[object] | None) -> Any:
+        if self.takes_result:
+            return scope.call(self.variables, self.plain.execute, sql, given)
+        return scope.call(self.variables, self.plain.sql, sql, params=given)

@@ -34,6 +34,7 @@ from skipml.engines.dialect import (
     string_constant,
     string_like,
 )
+from skipml.engines.ordering import TopOrder, top_orders
 from skipml.engines.parameters import NotAnalysableError, bound_parameter
 from skipml.engines.pushdown import ScanFilter, scan_filters
 from skipml.engines.tree import base_name, map_nodes, map_tables, may_limit, meaning, nodes, takes_unnamed_columns
@@ -62,7 +63,7 @@ _SAFE_OPTIONS = {
 _MAX_SCHEMAS = 256
 _SETTLED_NS = 2_000_000_000
 """Files younger than this may be written again without their modification time showing it."""
-_NUMBER = "__skipml_reference"
+NUMBER = "__skipml_reference"
 """The key of a table reference in a tree that holds its number."""
 
 Schema = tuple[tuple[str, str], ...]
@@ -81,6 +82,7 @@ class Reference:
     files: tuple[str, ...] = ()
     schema: Schema = ()
     filters: tuple[ScanFilter, ...] = ()
+    top: TopOrder | None = None
 
     def option(self, name: str) -> bool:
         """Whether a boolean option was given and is not false."""
@@ -267,13 +269,13 @@ def find_references(parser: Parser, sql: str, session: Session) -> Query:
         found = _reference(node, len(references), known, ctes)
         if found is not None:
             references.append(found)
-            node[_NUMBER] = found.number
+            node[NUMBER] = found.number
         return node
 
     tree = map_tables(tree, number)
     everything = nodes(tree)
     # The options of a Parquet function look like columns: `filename = true`.
-    outside = [node for node in nodes(tree, unless=_NUMBER) if node.get("column_names")]
+    outside = [node for node in nodes(tree, unless=NUMBER) if node.get("column_names")]
     columns = {str(node["column_names"][-1]).lower() for node in outside if node.get("class") == "COLUMN_REF"}
     return Query(
         tree=tree,
@@ -319,14 +321,17 @@ def bind_filters(parser: Parser, query: Query, literals: Mapping[str, str], sess
     for table, filters in scan_filters(plan["plans"][0]).items():
         if table in tables:
             tables[table].filters = tuple(filters)
+    for table, order in top_orders(plan["plans"][0]).items():
+        if table in tables:
+            tables[table].top = order
 
 
 def name_outputs(parser: Parser, query: Query) -> None:
     """Give each nameless output that would be named after changed text the name that DuckDB gives it."""
     for item in _nameless(query):
-        if any(_NUMBER in x for x in nodes(item)):
+        if any(NUMBER in x for x in nodes(item)):
             tree = parser.tree("SELECT 1")
-            plain = map_tables(item, lambda x: {k: v for k, v in x.items() if k != _NUMBER})
+            plain = map_tables(item, lambda x: {k: v for k, v in x.items() if k != NUMBER})
             tree["statements"][0]["node"]["select_list"] = [plain]
             item["alias"] = parser.print(tree).removeprefix("SELECT ")
 
@@ -346,10 +351,10 @@ def with_references(query: Query, replace: Callable[[Reference], Node | None]) -
     by_number = {reference.number: reference for reference in query.references}
 
     def swap(node: Node) -> Node:
-        if _NUMBER not in node:
+        if NUMBER not in node:
             return node
-        other = replace(by_number[node[_NUMBER]])
-        return other if other is not None else {k: v for k, v in node.items() if k != _NUMBER}
+        other = replace(by_number[node[NUMBER]])
+        return other if other is not None else {k: v for k, v in node.items() if k != NUMBER}
 
     return map_tables(query.tree, swap)
 

@@ -107,14 +107,14 @@ def _limits_of_the_first_row_group(patch: Patch) -> None:
 
 @variant("levels", "a decision is passed on to the blocks it is about")
 def _decisions_of_other_blocks(patch: Patch) -> None:
-    real = decisions._decide
+    real = decisions.decide
 
-    def decide(predicate: Any, regions: Any, budget: Any) -> Any:
+    def decide(predicate: Any, regions: Any, *given: Any) -> Any:
         if regions.parent is not None:
             regions = replace(regions, parent=np.roll(regions.parent, 40))
-        return real(predicate, regions, budget)
+        return real(predicate, regions, *given)
 
-    patch.setattr(decisions, "_decide", decide)
+    patch.setattr(decisions, "decide", decide)
 
 
 @variant("blocks in DuckDB", "a row group is skipped only if all of its blocks are")
