@@ -28,7 +28,7 @@ from skipml.engines.parameters import NotAnalysableError, parameter_literals
 from skipml.engines.pushdown import ScanFilter
 from skipml.engines.registry import Registry
 from skipml.engines.scorers import Scorer
-from skipml.engines.session import UserSession
+from skipml.engines.session import FileNameTakenError, UserSession
 from skipml.engines.sql import (
     Parser,
     Reference,
@@ -96,7 +96,11 @@ class Planner:
         """Plan one statement; never raises for what cannot be analysed: the report says why the query runs as it is."""
         started = time.perf_counter()
         try:
-            new_sql, scans, notes, states = self._plan(sql, parameters, session)
+            try:
+                new_sql, scans, notes, states = self._plan(sql, parameters, session)
+            except FileNameTakenError:
+                sure = replace(session, trusts_names=False)
+                new_sql, scans, notes, states = self._plan(sql, parameters, sure)
         except NotAnalysableError as reason:
             new_sql, scans, notes, states = None, [], [str(reason)], []
         except duckdb.InterruptException:
@@ -175,13 +179,6 @@ class Planner:
             return False
         return True
 
-    def _constant(self, sql: str) -> float | None:
-        try:
-            row = self.parser.private.execute(f"SELECT CAST({sql} AS DOUBLE)").fetchone()
-        except duckdb.Error:
-            return None
-        return float(row[0]) if row and row[0] is not None else None
-
     def _prune(self, reference: Reference, threads: int) -> _Pruned | None:
         """Decide the row groups of a reference that a model filters; its scans together keep what any of them needs."""
         predicates = [self._predicate(filters) for filters in reference.filters]
@@ -238,7 +235,7 @@ class Planner:
         return replace(pruned, report=replace(pruned.report, visits=visited))
 
     def _predicate(self, filters: ScanFilter) -> tuple[Predicate | None, ConditionReader]:
-        reader = ConditionReader(ModelCalls(self.registry.functions), filters.columns, self._constant)
+        reader = ConditionReader(ModelCalls(self.registry.functions), filters.columns, self.parser.number)
         return reader.predicate(filters.conjuncts), reader
 
     def _budget(self, reader: ConditionReader, threads: int) -> Budget:
