@@ -51,6 +51,11 @@ def _overwrite_file(_: skipml.Connection, folder: Path) -> None:
     _settled(Path(write(folder / "one.parquet", table)))
 
 
+def _replace_model(con: skipml.Connection, _: Path) -> None:
+    con.remove_function("same")
+    con.register_model("same", model(linear([[-1]], [380])))
+
+
 def _sql(*statements: str) -> Change:
     return lambda con, _: [con.execute(statement) for statement in statements]
 
@@ -91,10 +96,7 @@ CHANGES: dict[str, tuple[str, Change]] = {
     "a division of integers": (_DIVIDED, _sql("SET GLOBAL integer_division = true")),
     "a division of integers in this session": (_DIVIDED, _sql("SET SESSION integer_division = true")),
     "names that are folded": (_FROM_FILE, _sql("SET GLOBAL preserve_identifier_case = false")),
-    "another model": (
-        _FROM_FILE,
-        lambda con, _: (con.remove_function("same"), con.register_model("same", model(linear([[-1]], [380])))),
-    ),
+    "another model": (_FROM_FILE, _replace_model),
     "another search path of files": (
         _FROM_FILE,
         lambda con, folder: con.execute(f"SET file_search_path = '{folder}/far'"),
