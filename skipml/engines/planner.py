@@ -20,6 +20,7 @@ from skipml.bounds.memory import SHARED
 from skipml.decisions import SKIP, Decisions, prune
 from skipml.engines import routes
 from skipml.engines.conditions import ConditionReader
+from skipml.engines.costs import PACES
 from skipml.engines.dialect import Node
 from skipml.engines.functions import ModelCalls
 from skipml.engines.inputs import Values, input_regions, plain_columns
@@ -184,16 +185,19 @@ class Planner:
         predicates = [self._predicate(filters) for filters in reference.filters]
         if not predicates or any(predicate is None for predicate, _ in predicates):
             return None
+        budgets = [self._budget(reader, threads) for _, reader in predicates]
         found = [
-            self._decide(reference, filters.columns, predicate, reader, self._budget(reader, threads))
-            for filters, (predicate, reader) in zip(reference.filters, predicates, strict=True)
+            self._decide(reference, filters.columns, predicate, reader, budget)
+            for filters, (predicate, reader), budget in zip(reference.filters, predicates, budgets, strict=True)
             if predicate is not None
         ]
         refined, decisions = found[0]
         for _, other in found[1:]:
             decisions = decisions.either(other)
         text = " OR ".join(" AND ".join(reader.understood) for _, reader in predicates)
-        return _pruned(reference, text, refined, decisions)
+        for budget, (_, reader) in zip(budgets, predicates, strict=True):
+            _learn(budget, reader)
+        return _pruned(reference, text, refined, decisions, budgets)
 
     def _first_rows(
         self,
@@ -231,7 +235,7 @@ class Planner:
         text = " AND ".join(conditions)
         wanted = order.text.format(reader.text(order.key)) + (f" where {text}" if text else "")
         visited = VisitReport(found.visited, found.waves, found.rows_scored, topk.n, found.is_full, found.threshold)
-        pruned = _pruned(reference, wanted, refined, decisions)
+        pruned = _pruned(reference, wanted, refined, decisions, [budget])
         return replace(pruned, report=replace(pruned.report, visits=visited))
 
     def _predicate(self, filters: ScanFilter) -> tuple[Predicate | None, ConditionReader]:
@@ -239,9 +243,10 @@ class Planner:
         return reader.predicate(filters.conjuncts), reader
 
     def _budget(self, reader: ConditionReader, threads: int) -> Budget:
-        """What verification may cost, by what scoring does."""
-        cost = sum(self.scorer.seconds_per_row(function, threads) for function in reader.scored.values())
-        return Budget(cost, memory=SHARED)
+        """What verification may cost, by what scoring does, both as measured."""
+        private, functions = self.parser.private, reader.scored.values()
+        cost = sum((self.scorer.seconds_per_row(function, threads, private) for function in functions), 0.0)
+        return Budget(cost, memory=SHARED, ledger=PACES.ledger(_models(reader)))
 
     def _decide(
         self,
@@ -275,8 +280,20 @@ def _is_ambiguous(pattern: str) -> bool:
     return os.path.isdir(pattern) or (glob.has_magic(pattern) and "\\" in pattern)
 
 
-def _pruned(reference: Reference, text: str, refined: Refined, decisions: Decisions) -> _Pruned:
-    """What is left of a reference by decisions about its row groups."""
+def _models(reader: ConditionReader) -> str:
+    return " ".join(sorted(function.model.hash for function in reader.scored.values()))
+
+
+def _learn(budget: Budget, reader: ConditionReader) -> None:
+    """Take note of what verification took for one scan."""
+    if budget.ledger is not None:
+        PACES.learn(_models(reader), budget.ledger)
+
+
+def _pruned(
+    reference: Reference, text: str, refined: Refined, decisions: Decisions, budgets: Sequence[Budget]
+) -> _Pruned:
+    """What is left of a reference by decisions about its row groups, within some budgets."""
     footers = refined.row_groups.footers
     report = ScanReport(
         table=reference.alias,
@@ -288,6 +305,8 @@ def _pruned(reference: Reference, text: str, refined: Refined, decisions: Decisi
         n_rows=tuple(footers.n_rows.tolist()),
         decisions=decisions,
         reasons=_reasons(footers) + refined.notes,
+        seconds_per_row=sum(budget.cost_per_row for budget in budgets),
+        budget_seconds=sum(budget.ledger.granted for budget in budgets if budget.ledger is not None),
     )
     return _Pruned(reference, _kept(footers, decisions), report)
 
