@@ -7,6 +7,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import duckdb
@@ -59,22 +60,26 @@ class Paces:
     _runs: dict[str, deque[float]] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def ledger(self, model: str) -> Ledger:
-        """A ledger for the next query on a model, given by its hash: at the median pace of the last ones."""
+    def ledger(self, functions: Iterable[ModelFunction]) -> Ledger:
+        """A ledger for the next query that calls the functions: at the median pace of the last ones."""
         with self._lock:
-            runs = sorted(self._runs.get(model, ()))
+            runs = sorted(self._runs.get(_models(functions), ()))
         # the first run of a process maps memory and loads code: the estimate counts as a run
         middle = sorted([1.0, *runs])[len(runs) // 2]
         return Ledger(min(max(middle, _FASTEST), _SLOWEST))
 
-    def learn(self, model: str, ledger: Ledger) -> None:
+    def learn(self, functions: Iterable[ModelFunction], ledger: Ledger | None) -> None:
         """Take note of what the runs for a query took."""
-        if ledger.estimated < _SHORTEST or ledger.spent <= 0:
+        if ledger is None or ledger.estimated < _SHORTEST or ledger.spent <= 0:
             return
         with self._lock:
             if len(self._runs) >= _MAX_MODELS:
                 self._runs.clear()
-            self._runs.setdefault(model, deque(maxlen=_RUNS)).append(ledger.spent / ledger.estimated)
+            self._runs.setdefault(_models(functions), deque(maxlen=_RUNS)).append(ledger.spent / ledger.estimated)
+
+
+def _models(functions: Iterable[ModelFunction]) -> str:
+    return " ".join(sorted(function.model.hash for function in functions))
 
 
 PACES = Paces()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -23,11 +22,11 @@ from skipml.engines.conditions import ConditionReader
 from skipml.engines.costs import PACES
 from skipml.engines.dialect import Node
 from skipml.engines.functions import ModelCalls
-from skipml.engines.inputs import Values, input_regions, plain_columns
 from skipml.engines.ordering import TopOrder
 from skipml.engines.parameters import NotAnalysableError, parameter_literals
 from skipml.engines.pushdown import ScanFilter
 from skipml.engines.registry import Registry
+from skipml.engines.scan_regions import known_of
 from skipml.engines.scorers import Scorer
 from skipml.engines.session import FileNameTakenError, UserSession
 from skipml.engines.sql import (
@@ -43,12 +42,10 @@ from skipml.engines.virtual import VirtualFiles
 from skipml.engines.visit_query import check_stable, scores_query
 from skipml.engines.visits import Visits
 from skipml.errors import FileChangedError, FooterError
-from skipml.footers import Footers, read_footers
+from skipml.footers import Footers
 from skipml.identity import FileIdentity, expand, identity
-from skipml.metadata.refine import Refined, refine
-from skipml.partitions import partition_values, value_bounds
+from skipml.metadata.refine import Refined
 from skipml.predicates import Predicate
-from skipml.regions import Regions, with_metadata
 from skipml.report import Report, ScanReport, VisitReport
 from skipml.topk import TopK, search_row_groups
 
@@ -196,7 +193,7 @@ class Planner:
             decisions = decisions.either(other)
         text = " OR ".join(" AND ".join(reader.understood) for _, reader in predicates)
         for budget, (_, reader) in zip(budgets, predicates, strict=True):
-            _learn(budget, reader)
+            PACES.learn(reader.scored.values(), budget.ledger)
         return _pruned(reference, text, refined, decisions, budgets)
 
     def _first_rows(
@@ -221,7 +218,7 @@ class Planner:
         try:
             check_stable(order.functions, self.registry, self.parser)
             sql = ask(order)
-            refined, regions = self._known(reference, reference.filters[0].columns, reader)
+            refined, regions = known_of(reference, reference.filters[0].columns, reader, self.metadata_root)
             budget = self._budget(reader, threads)
             where = prune(predicate, regions, budget) if predicate is not None else None
             topk = TopK(score, order.k, order.ascending, order.offset, order.nulls_first, order.breaks_ties)
@@ -246,7 +243,7 @@ class Planner:
         """What verification may cost, by what scoring does, both as measured."""
         private, functions = self.parser.private, reader.scored.values()
         cost = sum((self.scorer.seconds_per_row(function, threads, private) for function in functions), 0.0)
-        return Budget(cost, memory=SHARED, ledger=PACES.ledger(_models(reader)))
+        return Budget(cost, memory=SHARED, ledger=PACES.ledger(functions))
 
     def _decide(
         self,
@@ -256,38 +253,16 @@ class Planner:
         reader: ConditionReader,
         budget: Budget,
     ) -> tuple[Refined, Decisions]:
-        refined, regions = self._known(reference, columns, reader)
+        refined, regions = known_of(reference, columns, reader, self.metadata_root)
         decisions = prune(predicate, regions, budget)
         if refined.row_groups is not refined and refined.parent is not None:
             decisions = decisions.merged(refined.parent)
         return refined, decisions
 
-    def _known(self, reference: Reference, columns: Sequence[str], reader: ConditionReader) -> tuple[Refined, Regions]:
-        """What is known of the blocks of a reference, and of the models' arguments in them."""
-        used = sorted({columns[i] for expr in reader.arguments.values() for i in expr.refs()})
-        refined = refine(read_footers(reference.files, used), self.metadata_root)
-
-        def regions(footers: Footers) -> Regions:
-            values = {name: _column_values(reference, footers, name) for name in used}
-            return input_regions(reader.arguments, values, columns, reader.constants, footers.n_rows)
-
-        # A column that DuckDB does not take from the files as they have it is unknown, whatever its hulls say.
-        return refined, with_metadata(refined, plain_columns(reader.arguments, columns), regions)
-
 
 def _is_ambiguous(pattern: str) -> bool:
     """Whether DuckDB may read a name in another way than `expand`."""
     return os.path.isdir(pattern) or (glob.has_magic(pattern) and "\\" in pattern)
-
-
-def _models(reader: ConditionReader) -> str:
-    return " ".join(sorted(function.model.hash for function in reader.scored.values()))
-
-
-def _learn(budget: Budget, reader: ConditionReader) -> None:
-    """Take note of what verification took for one scan."""
-    if budget.ledger is not None:
-        PACES.learn(_models(reader), budget.ledger)
 
 
 def _pruned(
@@ -322,61 +297,6 @@ def _kept(footers: Footers, decisions: Decisions) -> routes.Kept:
         rows = footers.n_rows[mine]
         first_rows.append(np.concatenate([[0], np.cumsum(rows)]).astype(np.int64))
     return routes.Kept(footers.files, footers.identities, tuple(row_groups), tuple(first_rows))
-
-
-def _column_values(reference: Reference, footers: Footers, name: str) -> Values:
-    """What is known of a scan column: from the footers, or from the paths for a partition column that no file holds."""
-    declared = {column.lower(): sql_type for column, sql_type in reference.schema}.get(name.lower())
-    stats = footers.columns[name]
-    if declared is None:
-        return Values.nothing(len(footers))
-    if any(_is_partition_key(path, name) for path in footers.files):
-        # A partition value hides a column of the same name in the file, unless partitioning is off.
-        only_in_paths = stats.missing.all() and not any(footers.errors)
-        return _partition_values(footers, name, declared) if only_in_paths else Values.nothing(len(footers))
-    # Only union_by_name gives a missing column a meaning: NULL in every row.
-    null = stats.missing if reference.option("union_by_name") else np.zeros(len(footers), dtype=np.bool_)
-    if _type_name(stats.sql_type) != _type_name(declared):
-        return Values.nothing(len(footers))
-    all_null = stats.all_null | null
-    return Values(
-        lower=stats.lower,
-        upper=stats.upper,
-        unknown=~stats.known & ~all_null,
-        all_null=all_null,
-        may_be_null=(stats.null_count != 0) | null,
-        may_be_nan=stats.may_be_nan & ~null,
-    )
-
-
-def _is_partition_key(path: str, name: str) -> bool:
-    """Whether a directory of the path could give the column its value, by the widest reading."""
-    return any(part.partition("=")[0].lower() == name.lower() for part in re.split(r"[/\\]", path)[:-1] if "=" in part)
-
-
-def _partition_keys(path: str) -> dict[str, str | None]:
-    """The partition values in a path by key in lower case."""
-    return {key.lower(): value for key, value in partition_values(path).items()}
-
-
-def _type_name(sql_type: str) -> str:
-    return re.sub(r"\s+", "", sql_type).upper()
-
-
-def _partition_values(footers: Footers, name: str, declared: str) -> Values:
-    """A hive partition column: one value per file, cast by DuckDB as it casts it in the query."""
-    found = [_bounds(path, name, declared) for path in footers.files]
-    of_block = footers.file_index
-    lower = np.array([-np.inf if b is None else b[0] for b in found])[of_block]
-    upper = np.array([np.inf if b is None else b[1] for b in found])[of_block]
-    unknown = np.array([b is None for b in found], dtype=np.bool_)[of_block]
-    null = np.array([b is not None and b[2] for b in found], dtype=np.bool_)[of_block]
-    return Values(lower, upper, unknown, null, null | unknown, unknown)
-
-
-def _bounds(path: str, name: str, declared: str) -> tuple[float, float, bool] | None:
-    values = _partition_keys(path)
-    return value_bounds(values[name.lower()], declared) if name.lower() in values else None
 
 
 def _reasons(footers: Footers) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from skipml.engines.dialect import (
@@ -32,9 +32,10 @@ from skipml.engines.dialect import (
     string_constant,
     string_like,
 )
-from skipml.engines.ordering import TopOrder, top_orders
-from skipml.engines.parameters import NotAnalysableError, bound_parameter
-from skipml.engines.pushdown import ScanFilter, scan_filters
+from skipml.engines.ordering import TopOrder
+from skipml.engines.parameters import bound_parameter
+from skipml.engines.pushdown import ScanFilter
+from skipml.engines.scan_plan import ScanPlan
 from skipml.engines.syntax import Syntax
 from skipml.engines.tree import base_name, map_nodes, map_tables, may_limit, nodes, takes_unnamed_columns
 from skipml.engines.views import expand_views
@@ -60,8 +61,7 @@ _SAFE_OPTIONS = {
     "filename",
     "file_row_number",
 }
-_MAX_SCHEMAS = 256
-_CACHED_PLANS = 256
+_MAX_SCHEMAS = _CACHED_PLANS = 256
 _SETTLED_NS = 2_000_000_000
 """Files younger than this may be written again without their modification time showing it."""
 NUMBER = "__skipml_reference"
@@ -134,23 +134,12 @@ class Session(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ScanPlan:
-    """What a bound plan asks of each table: the filters of its scans, and the first rows in some order."""
+class Found:
+    """What was found in a text, and what the catalog said of the names that were looked up."""
 
-    filters: Mapping[str, tuple[ScanFilter, ...]]
-    orders: Mapping[str, TopOrder]
-
-    @classmethod
-    def of(cls, serialized: str) -> ScanPlan:
-        """That of a plan as DuckDB serializes it; raises NotAnalysableError where that went wrong."""
-        try:
-            plan = json.loads(serialized)
-        except json.JSONDecodeError as error:
-            raise NotAnalysableError("the plan has a constant that JSON cannot hold, such as NaN") from error
-        if plan.get("error"):
-            raise NotAnalysableError(f"DuckDB cannot serialize the plan: {plan.get('error_message')}")
-        root = plan["plans"][0]
-        return cls({table: tuple(found) for table, found in scan_filters(root).items()}, top_orders(root))
+    names: tuple[str, ...]
+    known: Mapping[str, str | None]
+    query: Query
 
 
 @dataclass(slots=True)
@@ -159,6 +148,7 @@ class Parser(Syntax):
 
     views: dict[str, Node | None] = field(default_factory=dict)
     """The queries of views by the text of the view, as `views` has understood them."""
+    queries: Recent[str, Found] = field(default_factory=lambda: Recent(_CACHED_PLANS, lambda _: 1))
     _plans: Recent[str, ScanPlan] = field(default_factory=lambda: Recent(_CACHED_PLANS, lambda _: 1))
     _templates: dict[str, Node] = field(default_factory=dict)
     _standins: dict[tuple[str, Schema], str] = field(default_factory=dict)
@@ -166,11 +156,9 @@ class Parser(Syntax):
 
     def select_list(self, expressions: Sequence[str]) -> list[Node]:
         """The trees of SQL expressions."""
-        return (
-            list(self.tree("SELECT " + ", ".join(expressions))["statements"][0]["node"]["select_list"])
-            if expressions
-            else []
-        )
+        if not expressions:
+            return []
+        return list(self.tree("SELECT " + ", ".join(expressions))["statements"][0]["node"]["select_list"])
 
     def plan(self, serialized: str) -> ScanPlan:
         """What a serialized plan asks of each table, remembered by its text; raises NotAnalysableError."""
@@ -257,10 +245,28 @@ def schema_of(described: Sequence[Sequence[object]]) -> Schema:
 
 
 def find_references(parser: Parser, sql: str, session: Session) -> Query:
-    """Parse a SELECT, put the text of views in their place, and number its Parquet references. Raises
-    NotAnalysableError.
+    """Parse a SELECT, put the text of views in their place, and number its Parquet references, remembered as long as
+    the catalog says the same of the names. Raises NotAnalysableError.
     """
-    tree, known, ctes = expand_views(parser, parser.tree(sql), session.catalog)
+    held = parser.queries.get(sql)
+    if held is None or (session.catalog(held.names) if held.names else {}) != held.known:
+        names: list[str] = []
+
+        def catalog(asked: Sequence[str]) -> Mapping[str, str | None]:
+            names.extend(asked)
+            return session.catalog(asked)
+
+        tree, known, ctes = expand_views(parser, parser.tree(sql), catalog)
+        held = Found(tuple(names), known, _query(tree, known, ctes))
+        if not any(
+            NUMBER in node for item in _nameless(held.query) for node in nodes(item)
+        ):  # these may be given names
+            parser.queries.put(sql, held)
+    return replace(held.query, references=[replace(reference) for reference in held.query.references])
+
+
+def _query(tree: Node, known: Mapping[str, str | None], ctes: set[str]) -> Query:
+    """The query in a tree whose views are expanded."""
     references: list[Reference] = []
 
     def number(node: Node) -> Node:
