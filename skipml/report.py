@@ -89,6 +89,20 @@ class ScanReport:
     """Why inputs are unknown, and what to do about it."""
     visits: VisitReport | None = None
     """What was scored beforehand, where the first rows by a score are wanted."""
+    seconds_per_row: float = 0.0
+    """What scoring a row costs, estimated or measured."""
+    budget_seconds: float = 0.0
+    """What verification was granted."""
+
+    @property
+    def scoring_seconds(self) -> float:
+        """What scoring all rows would take."""
+        return self.seconds_per_row * sum(self.n_rows)
+
+    @property
+    def saved_seconds(self) -> float:
+        """What scoring the rows that are not read would take."""
+        return self.seconds_per_row * self.rows_skipped
 
     @property
     def counts(self) -> dict[str, int]:
@@ -136,6 +150,9 @@ class ScanReport:
             "rows": sum(self.n_rows),
             "rows_skipped": self.rows_skipped,
             "verification_seconds": self.decisions.seconds,
+            "budget_seconds": self.budget_seconds,
+            "scoring_seconds": self.scoring_seconds,
+            "saved_seconds": self.saved_seconds,
             "selectivity": self.decisions.selectivity,
             "error": self.decisions.error,
             "reasons": list(self.reasons),
@@ -150,6 +167,12 @@ class ScanReport:
             f"  {self.summary()}",
             f"  verified in {self.decisions.seconds * 1e3:.1f} ms, route: {self.route}",
         ]
+        if self.seconds_per_row:
+            out.append(
+                f"  scoring every row takes about {self.scoring_seconds * 1e3:.1f} ms, of which "
+                f"{self.saved_seconds * 1e3:.1f} ms are saved; verification was granted "
+                f"{self.budget_seconds * 1e3:.1f} ms"
+            )
         if self.visits is not None:
             out.append(f"  {self.visits}")
         if self.decisions.selectivity is not None:

@@ -114,6 +114,7 @@ class _Search:
             else:
                 break
         self._closed += [self._fresh, self._leaves]
+        self._meter.close()
 
     def _sample(self) -> None:
         """Look at some of many blocks of one box, and leave the others alone if none of these is worth more work."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -20,15 +19,16 @@ from skipml.bounds.memory import SHARED
 from skipml.decisions import SKIP, Decisions, prune
 from skipml.engines import routes
 from skipml.engines.conditions import ConditionReader
+from skipml.engines.costs import PACES
 from skipml.engines.dialect import Node
 from skipml.engines.functions import ModelCalls
-from skipml.engines.inputs import Values, input_regions, plain_columns
 from skipml.engines.ordering import TopOrder
 from skipml.engines.parameters import NotAnalysableError, parameter_literals
 from skipml.engines.pushdown import ScanFilter
 from skipml.engines.registry import Registry
+from skipml.engines.scan_regions import known_of
 from skipml.engines.scorers import Scorer
-from skipml.engines.session import UserSession
+from skipml.engines.session import FileNameTakenError, UserSession
 from skipml.engines.sql import (
     Parser,
     Reference,
@@ -42,12 +42,10 @@ from skipml.engines.virtual import VirtualFiles
 from skipml.engines.visit_query import check_stable, scores_query
 from skipml.engines.visits import Visits
 from skipml.errors import FileChangedError, FooterError
-from skipml.footers import Footers, read_footers
+from skipml.footers import Footers
 from skipml.identity import FileIdentity, expand, identity
-from skipml.metadata.refine import Refined, refine
-from skipml.partitions import partition_values, value_bounds
+from skipml.metadata.refine import Refined
 from skipml.predicates import Predicate
-from skipml.regions import Regions, with_metadata
 from skipml.report import Report, ScanReport, VisitReport
 from skipml.threshold_search import search_row_groups
 from skipml.topk import TopK
@@ -97,7 +95,11 @@ class Planner:
         """Plan one statement; never raises for what cannot be analysed: the report says why the query runs as it is."""
         started = time.perf_counter()
         try:
-            new_sql, scans, notes, states = self._plan(sql, parameters, session)
+            try:
+                new_sql, scans, notes, states = self._plan(sql, parameters, session)
+            except FileNameTakenError:
+                sure = replace(session, trusts_names=False)
+                new_sql, scans, notes, states = self._plan(sql, parameters, sure)
         except NotAnalysableError as reason:
             new_sql, scans, notes, states = None, [], [str(reason)], []
         except duckdb.InterruptException:
@@ -176,28 +178,24 @@ class Planner:
             return False
         return True
 
-    def _constant(self, sql: str) -> float | None:
-        try:
-            row = self.parser.private.execute(f"SELECT CAST({sql} AS DOUBLE)").fetchone()
-        except duckdb.Error:
-            return None
-        return float(row[0]) if row and row[0] is not None else None
-
     def _prune(self, reference: Reference, threads: int) -> _Pruned | None:
         """Decide the row groups of a reference that a model filters; its scans together keep what any of them needs."""
         predicates = [self._predicate(filters) for filters in reference.filters]
         if not predicates or any(predicate is None for predicate, _ in predicates):
             return None
+        budgets = [self._budget(reader, threads) for _, reader in predicates]
         found = [
-            self._decide(reference, filters.columns, predicate, reader, self._budget(reader, threads))
-            for filters, (predicate, reader) in zip(reference.filters, predicates, strict=True)
+            self._decide(reference, filters.columns, predicate, reader, budget)
+            for filters, (predicate, reader), budget in zip(reference.filters, predicates, budgets, strict=True)
             if predicate is not None
         ]
         refined, decisions = found[0]
         for _, other in found[1:]:
             decisions = decisions.either(other)
         text = " OR ".join(" AND ".join(reader.understood) for _, reader in predicates)
-        return _pruned(reference, text, refined, decisions)
+        for budget, (_, reader) in zip(budgets, predicates, strict=True):
+            PACES.learn(reader.scored.values(), budget.ledger)
+        return _pruned(reference, text, refined, decisions, budgets)
 
     def _first_rows(
         self,
@@ -220,7 +218,7 @@ class Planner:
             return None
         try:
             check_stable(order.functions, self.registry, self.parser)
-            refined, regions = self._known(reference, reference.filters[0].columns, reader)
+            refined, regions = known_of(reference, reference.filters[0].columns, reader, self.metadata_root)
             budget = self._budget(reader, threads)
             where = prune(predicate, regions, budget) if predicate is not None else None
             topk = TopK(score, order.k, order.ascending, order.offset, order.nulls_first, order.breaks_ties)
@@ -234,20 +232,21 @@ class Planner:
         text = " AND ".join(conditions)
         if not found.waves:
             notes.append("the first rows are not looked for beforehand: the bounds of all row groups are alike")
-            return _pruned(reference, text, refined, decisions) if where is not None else None
+            return _pruned(reference, text, refined, decisions, [budget]) if where is not None else None
         wanted = order.text.format(reader.text(order.key)) + (f" where {text}" if text else "")
         visited = VisitReport(found.visited, found.waves, found.rows_scored, topk.n, found.is_full, found.threshold)
-        pruned = _pruned(reference, wanted, refined, decisions)
+        pruned = _pruned(reference, wanted, refined, decisions, [budget])
         return replace(pruned, report=replace(pruned.report, visits=visited))
 
     def _predicate(self, filters: ScanFilter) -> tuple[Predicate | None, ConditionReader]:
-        reader = ConditionReader(ModelCalls(self.registry.functions), filters.columns, self._constant)
+        reader = ConditionReader(ModelCalls(self.registry.functions), filters.columns, self.parser.number)
         return reader.predicate(filters.conjuncts), reader
 
     def _budget(self, reader: ConditionReader, threads: int) -> Budget:
-        """What verification may cost, by what scoring does."""
-        cost = sum(self.scorer.seconds_per_row(function, threads) for function in reader.scored.values())
-        return Budget(cost, memory=SHARED)
+        """What verification may cost, by what scoring does, both as measured."""
+        private, functions = self.parser.private, reader.scored.values()
+        cost = sum((self.scorer.seconds_per_row(function, threads, private) for function in functions), 0.0)
+        return Budget(cost, memory=SHARED, ledger=PACES.ledger(functions))
 
     def _decide(
         self,
@@ -257,23 +256,11 @@ class Planner:
         reader: ConditionReader,
         budget: Budget,
     ) -> tuple[Refined, Decisions]:
-        refined, regions = self._known(reference, columns, reader)
+        refined, regions = known_of(reference, columns, reader, self.metadata_root)
         decisions = prune(predicate, regions, budget)
         if refined.row_groups is not refined and refined.parent is not None:
             decisions = decisions.merged(refined.parent)
         return refined, decisions
-
-    def _known(self, reference: Reference, columns: Sequence[str], reader: ConditionReader) -> tuple[Refined, Regions]:
-        """What is known of the blocks of a reference, and of the models' arguments in them."""
-        used = sorted({columns[i] for expr in reader.arguments.values() for i in expr.refs()})
-        refined = refine(read_footers(reference.files, used), self.metadata_root)
-
-        def regions(footers: Footers) -> Regions:
-            values = {name: _column_values(reference, footers, name) for name in used}
-            return input_regions(reader.arguments, values, columns, reader.constants, footers.n_rows)
-
-        # A column that DuckDB does not take from the files as they have it is unknown, whatever its hulls say.
-        return refined, with_metadata(refined, plain_columns(reader.arguments, columns), regions)
 
 
 def _is_ambiguous(pattern: str) -> bool:
@@ -281,8 +268,10 @@ def _is_ambiguous(pattern: str) -> bool:
     return os.path.isdir(pattern) or (glob.has_magic(pattern) and "\\" in pattern)
 
 
-def _pruned(reference: Reference, text: str, refined: Refined, decisions: Decisions) -> _Pruned:
-    """What is left of a reference by decisions about its row groups."""
+def _pruned(
+    reference: Reference, text: str, refined: Refined, decisions: Decisions, budgets: Sequence[Budget]
+) -> _Pruned:
+    """What is left of a reference by decisions about its row groups, within some budgets."""
     footers = refined.row_groups.footers
     report = ScanReport(
         table=reference.alias,
@@ -294,6 +283,8 @@ def _pruned(reference: Reference, text: str, refined: Refined, decisions: Decisi
         n_rows=tuple(footers.n_rows.tolist()),
         decisions=decisions,
         reasons=_reasons(footers) + refined.notes,
+        seconds_per_row=sum(budget.cost_per_row for budget in budgets),
+        budget_seconds=sum(budget.ledger.granted for budget in budgets if budget.ledger is not None),
     )
     return _Pruned(reference, _kept(footers, decisions), report)
 
@@ -309,61 +300,6 @@ def _kept(footers: Footers, decisions: Decisions) -> routes.Kept:
         rows = footers.n_rows[mine]
         first_rows.append(np.concatenate([[0], np.cumsum(rows)]).astype(np.int64))
     return routes.Kept(footers.files, footers.identities, tuple(row_groups), tuple(first_rows))
-
-
-def _column_values(reference: Reference, footers: Footers, name: str) -> Values:
-    """What is known of a scan column: from the footers, or from the paths for a partition column that no file holds."""
-    declared = {column.lower(): sql_type for column, sql_type in reference.schema}.get(name.lower())
-    stats = footers.columns[name]
-    if declared is None:
-        return Values.nothing(len(footers))
-    if any(_is_partition_key(path, name) for path in footers.files):
-        # A partition value hides a column of the same name in the file, unless partitioning is off.
-        only_in_paths = stats.missing.all() and not any(footers.errors)
-        return _partition_values(footers, name, declared) if only_in_paths else Values.nothing(len(footers))
-    # Only union_by_name gives a missing column a meaning: NULL in every row.
-    null = stats.missing if reference.option("union_by_name") else np.zeros(len(footers), dtype=np.bool_)
-    if _type_name(stats.sql_type) != _type_name(declared):
-        return Values.nothing(len(footers))
-    all_null = stats.all_null | null
-    return Values(
-        lower=stats.lower,
-        upper=stats.upper,
-        unknown=~stats.known & ~all_null,
-        all_null=all_null,
-        may_be_null=(stats.null_count != 0) | null,
-        may_be_nan=stats.may_be_nan & ~null,
-    )
-
-
-def _is_partition_key(path: str, name: str) -> bool:
-    """Whether a directory of the path could give the column its value, by the widest reading."""
-    return any(part.partition("=")[0].lower() == name.lower() for part in re.split(r"[/\\]", path)[:-1] if "=" in part)
-
-
-def _partition_keys(path: str) -> dict[str, str | None]:
-    """The partition values in a path by key in lower case."""
-    return {key.lower(): value for key, value in partition_values(path).items()}
-
-
-def _type_name(sql_type: str) -> str:
-    return re.sub(r"\s+", "", sql_type).upper()
-
-
-def _partition_values(footers: Footers, name: str, declared: str) -> Values:
-    """A hive partition column: one value per file, cast by DuckDB as it casts it in the query."""
-    found = [_bounds(path, name, declared) for path in footers.files]
-    of_block = footers.file_index
-    lower = np.array([-np.inf if b is None else b[0] for b in found])[of_block]
-    upper = np.array([np.inf if b is None else b[1] for b in found])[of_block]
-    unknown = np.array([b is None for b in found], dtype=np.bool_)[of_block]
-    null = np.array([b is not None and b[2] for b in found], dtype=np.bool_)[of_block]
-    return Values(lower, upper, unknown, null, null | unknown, unknown)
-
-
-def _bounds(path: str, name: str, declared: str) -> tuple[float, float, bool] | None:
-    values = _partition_keys(path)
-    return value_bounds(values[name.lower()], declared) if name.lower() in values else None
 
 
 def _reasons(footers: Footers) -> tuple[str, ...]:

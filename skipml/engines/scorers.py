@@ -15,6 +15,7 @@ from typing import Any
 import duckdb
 
 from skipml.engines.arrow_functions import Forward, arrow_function
+from skipml.engines.costs import measured_seconds_per_row
 from skipml.engines.extension import load_extension
 from skipml.engines.functions import ModelFunction
 from skipml.engines.kernels import Kernels
@@ -64,6 +65,8 @@ class Scorer:
     """Whether DuckDB scores with the extension."""
     kernels: Kernels | None = None
     """What Python scores with; numpy where it is None, and for networks that the kernels do not take."""
+    _measured: dict[tuple[tuple[str, str], str], float] = field(default_factory=dict)
+    """Seconds per row by function and model."""
     _callbacks: list[Any] = field(default_factory=list)
     """The Python functions that DuckDB calls: it lets go of them when the cursor that registered them is closed."""
 
@@ -125,11 +128,17 @@ class Scorer:
             if function.key is None:
                 plain.remove_function(function.name)
 
-    def seconds_per_row(self, function: ModelFunction, threads: int) -> float:
-        """What a row of a scan costs where a function scores it: Python takes one chunk at a time, the extension one
-        per thread.
+    def seconds_per_row(self, function: ModelFunction, threads: int, private: Cursor) -> float:
+        """What a row of a scan costs where a function scores it, measured on `private` when it is first asked: Python
+        takes one chunk at a time, the extension one per thread.
         """
-        network = function.model.network
+        asked = (function.in_plan, function.model.hash)
+        if asked not in self._measured:
+            estimate = self._cost(function).seconds_per_row(function.model.network)
+            self._measured[asked] = measured_seconds_per_row(function, estimate, private)
+        return self._measured[asked] / (threads if function.key is not None else 1)
+
+    def _cost(self, function: ModelFunction) -> ScoringCost:
         if function.key is not None:
-            return NATIVE_COST.seconds_per_row(network) / threads
-        return (PYTHON_COST if self.kernels is None else KERNELS_COST).seconds_per_row(network)
+            return NATIVE_COST
+        return PYTHON_COST if self.kernels is None else KERNELS_COST

@@ -16,10 +16,8 @@ import re
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
-
-import duckdb
 
 from skipml.engines.dialect import (
     Node,
@@ -34,12 +32,15 @@ from skipml.engines.dialect import (
     string_constant,
     string_like,
 )
-from skipml.engines.ordering import TopOrder, top_orders
-from skipml.engines.parameters import NotAnalysableError, bound_parameter
-from skipml.engines.pushdown import ScanFilter, scan_filters
-from skipml.engines.tree import base_name, map_nodes, map_tables, may_limit, meaning, nodes, takes_unnamed_columns
+from skipml.engines.ordering import TopOrder
+from skipml.engines.parameters import bound_parameter
+from skipml.engines.pushdown import ScanFilter
+from skipml.engines.scan_plan import ScanPlan
+from skipml.engines.syntax import Syntax
+from skipml.engines.tree import base_name, map_nodes, map_tables, may_limit, nodes, takes_unnamed_columns
 from skipml.engines.views import expand_views
 from skipml.identity import identity
+from skipml.recent import Recent
 
 STANDIN_DATABASE = "__skipml"
 """An attached in-memory database that holds the empty stand-in tables."""
@@ -60,7 +61,7 @@ _SAFE_OPTIONS = {
     "filename",
     "file_row_number",
 }
-_MAX_SCHEMAS = 256
+_MAX_SCHEMAS = _CACHED_PLANS = 256
 _SETTLED_NS = 2_000_000_000
 """Files younger than this may be written again without their modification time showing it."""
 NUMBER = "__skipml_reference"
@@ -125,52 +126,47 @@ class Session(Protocol):
     def variable(self, name: str) -> Schema | None:
         """The schema of a variable of the caller that DuckDB can scan, or None."""
 
-    def logical_plan(self, sql: str) -> tuple[Node, int]:
+    def logical_plan(self, sql: str) -> tuple[str, int]:
         """The serialized plan of a query, bound and not optimized, and the threads that DuckDB may use."""
 
     def output_names(self, sql: str) -> list[str]:
         """The names of the columns that a query gives."""
 
 
-@dataclass(slots=True)
-class Parser:
-    """Parses, rewrites and binds queries of one connection; `private` is a cursor of its own, so no result of the
-    user's is disturbed.
-    """
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What was found in a text, and what the catalog said of the names that were looked up."""
 
-    private: duckdb.DuckDBPyConnection
+    names: tuple[str, ...]
+    known: Mapping[str, str | None]
+    query: Query
+
+
+@dataclass(slots=True)
+class Parser(Syntax):
+    """Parses, rewrites and binds queries of one connection."""
+
     views: dict[str, Node | None] = field(default_factory=dict)
     """The queries of views by the text of the view, as `views` has understood them."""
+    queries: Recent[str, Found] = field(default_factory=lambda: Recent(_CACHED_PLANS, lambda _: 1))
+    _plans: Recent[str, ScanPlan] = field(default_factory=lambda: Recent(_CACHED_PLANS, lambda _: 1))
     _templates: dict[str, Node] = field(default_factory=dict)
     _standins: dict[tuple[str, Schema], str] = field(default_factory=dict)
     _schemas: dict[tuple[object, ...], Schema] = field(default_factory=dict)
 
-    def tree(self, sql: str) -> Node:
-        """The syntax tree of one SELECT; raises NotAnalysableError for anything else."""
-        row = self.private.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
-        return _one_select(row[0] if row else "{}")
-
-    def text(self, tree: Node) -> str:
-        """The SQL of a tree; raises NotAnalysableError unless it parses back to the same tree."""
-        row = self.private.execute(
-            "SELECT s, json_serialize_sql(s) FROM (SELECT json_deserialize_sql(?) AS s)", [json.dumps(tree)]
-        ).fetchone()
-        if row is None or meaning(_one_select(row[1])) != meaning(tree):
-            raise NotAnalysableError("DuckDB does not print this query back as it was written")
-        return str(row[0])
-
-    def print(self, tree: Node) -> str:
-        """The SQL of a tree as DuckDB prints it."""
-        row = self.private.execute("SELECT json_deserialize_sql(?)", [json.dumps(tree)]).fetchone()
-        return str(row[0]) if row else ""
-
     def select_list(self, expressions: Sequence[str]) -> list[Node]:
         """The trees of SQL expressions."""
-        return (
-            list(self.tree("SELECT " + ", ".join(expressions))["statements"][0]["node"]["select_list"])
-            if expressions
-            else []
-        )
+        if not expressions:
+            return []
+        return list(self.tree("SELECT " + ", ".join(expressions))["statements"][0]["node"]["select_list"])
+
+    def plan(self, serialized: str) -> ScanPlan:
+        """What a serialized plan asks of each table, remembered by its text; raises NotAnalysableError."""
+        plan = self._plans.get(serialized)
+        if plan is None:
+            plan = ScanPlan.of(serialized)
+            self._plans.put(serialized, plan)
+        return plan
 
     def table(self, sql: str) -> Node:
         """The tree of a table reference, cached by its text."""
@@ -239,16 +235,6 @@ class Parser:
         return node
 
 
-def _one_select(serialized: str) -> Node:
-    """The tree that DuckDB has serialized; raises NotAnalysableError unless it is of one SELECT."""
-    parsed: Node = json.loads(serialized)
-    if parsed.get("error", True):
-        raise NotAnalysableError(f"not a SELECT: {parsed.get('error_message', 'no answer')}")
-    if len(parsed["statements"]) != 1:
-        raise NotAnalysableError("more than one statement")
-    return parsed
-
-
 _numbers = itertools.count()
 """Cursors share the database of the stand-ins, so names are unique in the process."""
 
@@ -259,10 +245,28 @@ def schema_of(described: Sequence[Sequence[object]]) -> Schema:
 
 
 def find_references(parser: Parser, sql: str, session: Session) -> Query:
-    """Parse a SELECT, put the text of views in their place, and number its Parquet references. Raises
-    NotAnalysableError.
+    """Parse a SELECT, put the text of views in their place, and number its Parquet references, remembered as long as
+    the catalog says the same of the names. Raises NotAnalysableError.
     """
-    tree, known, ctes = expand_views(parser, parser.tree(sql), session.catalog)
+    held = parser.queries.get(sql)
+    if held is None or (session.catalog(held.names) if held.names else {}) != held.known:
+        names: list[str] = []
+
+        def catalog(asked: Sequence[str]) -> Mapping[str, str | None]:
+            names.extend(asked)
+            return session.catalog(asked)
+
+        tree, known, ctes = expand_views(parser, parser.tree(sql), catalog)
+        held = Found(tuple(names), known, _query(tree, known, ctes))
+        if not any(
+            NUMBER in node for item in _nameless(held.query) for node in nodes(item)
+        ):  # these may be given names
+            parser.queries.put(sql, held)
+    return replace(held.query, references=[replace(reference) for reference in held.query.references])
+
+
+def _query(tree: Node, known: Mapping[str, str | None], ctes: set[str]) -> Query:
+    """The query in a tree whose views are expanded."""
     references: list[Reference] = []
 
     def number(node: Node) -> Node:
@@ -315,15 +319,11 @@ def bind_filters(parser: Parser, query: Query, literals: Mapping[str, str], sess
     tree = map_tables(with_references(query, stand_in), stand_in_variable)
     parameters = dict(zip(literals, parser.select_list(list(literals.values())), strict=True))
     tree = map_nodes(tree, lambda node: bound_parameter(node, parameters))
-    plan, query.threads = session.logical_plan(parser.text(tree))
-    if plan.get("error"):
-        raise NotAnalysableError(f"DuckDB cannot serialize the plan: {plan.get('error_message')}")
-    for table, filters in scan_filters(plan["plans"][0]).items():
-        if table in tables:
-            tables[table].filters = tuple(filters)
-    for table, order in top_orders(plan["plans"][0]).items():
-        if table in tables:
-            tables[table].top = order
+    serialized, query.threads = session.logical_plan(parser.text(tree))
+    plan = parser.plan(serialized)
+    for table, reference in tables.items():
+        reference.filters = plan.filters.get(table, ())
+        reference.top = plan.orders.get(table)
 
 
 def name_outputs(parser: Parser, query: Query) -> None:

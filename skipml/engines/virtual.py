@@ -11,6 +11,7 @@ import os
 import re
 import struct
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ _MAX_FILES = 100_000
 """Virtual files kept for results that are still being read; the oldest go first."""
 _ROW_COUNT_FIELD, _ROW_GROUPS_FIELD = 3, 4
 _STRUCT = 12
+_SETTLED_NS = 10**9
+"""A file that was written a moment ago may be written again without a later modification time: a new name each time."""
 _ESCAPED = re.compile(r"\[([*?\[])\]")
 
 
@@ -126,12 +129,23 @@ def _list_header(count: int) -> bytes:
     return bytes([count << 4 | _STRUCT]) if count < 15 else bytes([0xF0 | _STRUCT]) + _varint(count)
 
 
+_Content = tuple[str, FileIdentity, tuple[int, ...]]
+"""Path, state and kept row groups: what the bytes of a virtual file depend on."""
+
+
 @dataclass(frozen=True, slots=True)
 class _VirtualFile:
-    path: str
-    state: FileIdentity
+    content: _Content
     split: int
     tail: bytes
+
+    @property
+    def path(self) -> str:
+        return self.content[0]
+
+    @property
+    def state(self) -> FileIdentity:
+        return self.content[1]
 
     @property
     def size(self) -> int:
@@ -188,25 +202,35 @@ class VirtualFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]
         super().__init__()
         self.protocol = f"skipml{next(_numbers)}"
         self._files: OrderedDict[str, _VirtualFile] = OrderedDict()
+        self._names: dict[_Content, str] = {}
         self._plans = itertools.count()
         self._lock = threading.Lock()
 
     def add(self, files: Sequence[tuple[str, FileIdentity, Sequence[int]]]) -> list[str]:
-        """Make virtual files of (path, state, kept row groups) and return their URLs, new ones each time: DuckDB
-        caches by name.
+        """Make virtual files of (path, state, kept row groups) and return their URLs: the same for the same content, as
+        DuckDB caches by name.
         """
-        plan = next(self._plans)
-        urls = []
+        number = next(self._plans)
         with self._lock:
-            for path, state, row_groups in files:
-                found = layout(path, state)
-                # The path as given: DuckDB reads partitions from its directories.
-                name = f"{plan}/{path.lstrip('/')}"
-                self._files[name] = _VirtualFile(path, state, found.start, found.keep(row_groups))
-                urls.append(f"{self.protocol}://{name}")
+            names = [self._add(number, path, state, tuple(row_groups)) for path, state, row_groups in files]
             while len(self._files) > _MAX_FILES:
-                self._files.popitem(last=False)
-        return urls
+                _, file = self._files.popitem(last=False)
+                self._names.pop(file.content, None)
+        return [f"{self.protocol}://{name}" for name in names]
+
+    def _add(self, plan: int, path: str, state: FileIdentity, row_groups: tuple[int, ...]) -> str:
+        """The name of a virtual file, of the one that is there if it has the same content."""
+        content = (path, state, row_groups)
+        held = self._names.get(content)
+        if held is not None:
+            self._files.move_to_end(held)
+            return held
+        found = layout(path, state)
+        name = f"{plan}/{path.lstrip('/')}"  # the path as given: DuckDB reads partitions from its directories
+        self._files[name] = _VirtualFile(content, found.start, found.keep(row_groups))
+        if time.time_ns() - state.mtime_ns > _SETTLED_NS:
+            self._names[content] = name
+        return name
 
     def _name(self, path: str) -> str:
         return str(path).removeprefix(f"{self.protocol}://")

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import skipml
-from skipml.engines import planner
+from skipml.engines import scan_regions
 from tests.oracle import ask, linear, model, rows_of
 
 pytestmark = pytest.mark.usefixtures("patient")
@@ -155,7 +155,7 @@ def test_no_error_while_planning_fails_a_query(
     def broken(*_: object, **__: object) -> None:
         raise error("broken")
 
-    monkeypatch.setattr(planner, "read_footers", broken)
+    monkeypatch.setattr(scan_regions, "read_footers", broken)
     answers = ask(con, f"SELECT id FROM '{ramp(tmp_path / 'x.parquet')}' WHERE minus(a, b) > 390")
     assert answers.skipping == answers.plain
     assert answers.report is not None

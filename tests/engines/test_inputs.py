@@ -84,7 +84,7 @@ def regions_of(con: skipml.Connection, sql: str) -> Regions | None:
         return seen[-1]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("skipml.engines.planner.input_regions", note)
+        patch.setattr("skipml.engines.scan_regions.input_regions", note)
         report = con.explain(sql)
     assert report.counters["errors"] == 0, str(report)
     return seen[0] if seen else None

@@ -330,6 +330,9 @@ def test_the_budget_is_that_of_the_scorer(
         return Budget(cost, **given)
 
     monkeypatch.setattr(planner, "Budget", note)
+    monkeypatch.setattr(scorers, "measured_seconds_per_row", lambda function, estimate, private: estimate)
+    for con in (python, native, kernels):
+        monkeypatch.setattr(con._shared.scorer, "_measured", {})
     sql = lake.sql("SELECT id FROM {one} WHERE minus(a, b) > 370 AND minus(a, b) < 500 AND multi_class(a, b) = 1")
     for con, threads in ((python, 1), (python, 2), (native, 1), (native, 2), (kernels, 2)):
         con.execute(f"SET threads = {threads}")

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml import decisions, features, footers
-from skipml.engines import conditions, inputs, parameters, planner, pushdown, virtual
+from skipml.engines import conditions, inputs, parameters, planner, pushdown, scan_regions, virtual
 from skipml.engines.dialect import expression
 from skipml.identity import identity
 from skipml.parquet import footer, types
@@ -40,7 +40,7 @@ def _columns(patch: Patch, change: Callable[[Any], dict[str, Any]]) -> None:
         found = real(files, columns, **options)
         return replace(found, columns={k: replace(v, **change(v)) for k, v in found.columns.items()})
 
-    for module in (decisions, planner):
+    for module in (decisions, scan_regions):
         patch.setattr(module, "read_footers", read)
 
 
