@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,25 +16,29 @@ from numpy.typing import NDArray
 
 from skipml.bounds.branch import Budget
 from skipml.bounds.memory import SHARED
-from skipml.decisions import SKIP, Decisions, prune
+from skipml.bounds.outcome import Reason
+from skipml.decisions import EVALUATE, SKIP, Decisions, prove_keep, prune
 from skipml.engines import routes
+from skipml.engines.column_values import column_values
 from skipml.engines.conditions import ConditionReader
 from skipml.engines.dialect import Node
 from skipml.engines.functions import ModelCalls
-from skipml.engines.inputs import Values, input_regions, plain_columns
+from skipml.engines.inputs import input_regions, plain_columns
+from skipml.engines.marks import mark_conjuncts, with_cases
 from skipml.engines.ordering import TopOrder
+from skipml.engines.output_names import may_rename, name_outputs
 from skipml.engines.parameters import NotAnalysableError, parameter_literals
 from skipml.engines.pushdown import ScanFilter
 from skipml.engines.registry import Registry
 from skipml.engines.scorers import Scorer
 from skipml.engines.session import UserSession
+from skipml.engines.shortcuts import Answers, shorten
 from skipml.engines.sql import (
     Parser,
+    Query,
     Reference,
     bind_filters,
     find_references,
-    may_rename,
-    name_outputs,
     with_references,
 )
 from skipml.engines.virtual import VirtualFiles
@@ -45,11 +48,15 @@ from skipml.errors import FileChangedError, FooterError
 from skipml.footers import Footers, read_footers
 from skipml.identity import FileIdentity, expand, identity
 from skipml.metadata.refine import Refined, refine
-from skipml.partitions import partition_values, value_bounds
 from skipml.predicates import Predicate
 from skipml.regions import Regions, with_metadata
 from skipml.report import Report, ScanReport, VisitReport
 from skipml.topk import TopK, search_row_groups
+
+_WORTH_KEEP = 0.03
+"""Seconds of scoring, below which no work is done to prove KEEP alone."""
+_KEEP_SHARE = 1 / 3
+"""What part of a budget that work gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,7 @@ class _Pruned:
     reference: Reference
     kept: routes.Kept
     report: ScanReport
+    answers: Answers | None = None
 
 
 @dataclass(slots=True)
@@ -112,6 +120,7 @@ class Planner:
         counters = {
             "row_groups": sum(len(scan.row_group) for scan in scans),
             "skipped": int(sum((scan.decisions.decision == SKIP).sum() for scan in scans)),
+            "rows_unscored": sum(scan.rows_unscored for scan in scans),
             "errors": sum(bool(scan.decisions.error) for scan in scans)
             + sum("pruning failed" in note for note in notes),
         }
@@ -128,6 +137,8 @@ class Planner:
         query.references = [r for r in query.references if self._describe(r, session)]
         if not query.references:
             return None, [], ["no Parquet file in the query that could be pruned"], []
+        aliases = {reference.number: reference.alias for reference in query.references}
+        query.marks = mark_conjuncts(query.tree, aliases, self.registry.is_called)
         literals = parameter_literals(parameters)
         bind_filters(self.parser, query, literals, session)
         nodes: dict[int, Node] = {}
@@ -135,18 +146,24 @@ class Planner:
         for reference in query.references:
             ask = partial(scores_query, self.parser, query, reference, literals)
             found = self._first_rows(reference, query.threads, ask, session, notes)
-            found = found or self._prune(reference, query.threads)
+            found = found or self._prune(reference, query)
             pruned += [found] if found is not None else []
         if not pruned:
             return None, [], notes or ["no model filters a Parquet scan directly"], []
         states: list[tuple[str, FileIdentity]] = []
+        cases: dict[int, Node] = {}
         for item in pruned:
-            route = routes.choose(self.parser, query, item.reference, item.kept, self.files)
-            scans.append(replace(item.report, route=route.name))
+            answers = item.answers
+            exactly = answers is not None and answers.are_complete
+            route = routes.choose(self.parser, query, item.reference, item.kept, self.files, exactly=exactly)
+            short = shorten(self.parser, query, item.reference, route, answers) if answers else None
+            scans.append(replace(item.report, route=route.name, rows_unscored=short.rows_unscored if short else 0))
             if route.note:
                 notes.append(route.note)
-            if route.node is not None:
-                nodes[item.reference.number] = route.node
+            node = short.node if short is not None else route.node
+            cases |= short.cases if short is not None else {}
+            if node is not None:
+                nodes[item.reference.number] = node
                 states += [
                     (path, state)
                     for path, state in zip(item.kept.files, item.kept.states, strict=True)
@@ -155,7 +172,8 @@ class Planner:
         if not nodes:
             return None, scans, notes, []
         name_outputs(self.parser, query)
-        new_sql = self.parser.text(with_references(query, lambda r: nodes.get(r.number)))
+        tree = with_references(query, lambda r: nodes.get(r.number))
+        new_sql = self.parser.text(with_cases(tree, cases) if cases else tree)
         if may_rename(query) and session.output_names(sql) != session.output_names(new_sql):
             raise NotAnalysableError("DuckDB does not print the name of an output as it was written; give it a name")
         return new_sql, scans, notes, states
@@ -182,21 +200,22 @@ class Planner:
             return None
         return float(row[0]) if row and row[0] is not None else None
 
-    def _prune(self, reference: Reference, threads: int) -> _Pruned | None:
+    def _prune(self, reference: Reference, query: Query) -> _Pruned | None:
         """Decide the row groups of a reference that a model filters; its scans together keep what any of them needs."""
         predicates = [self._predicate(filters) for filters in reference.filters]
         if not predicates or any(predicate is None for predicate, _ in predicates):
             return None
+        is_only = len(predicates) == 1
         found = [
-            self._decide(reference, filters.columns, predicate, reader, self._budget(reader, threads))
+            self._decide(reference, filters, predicate, reader, query, is_only=is_only)
             for filters, (predicate, reader) in zip(reference.filters, predicates, strict=True)
             if predicate is not None
         ]
-        refined, decisions = found[0]
-        for _, other in found[1:]:
+        refined, decisions, answers = found[0]
+        for _, other, _ in found[1:]:
             decisions = decisions.either(other)
         text = " OR ".join(" AND ".join(reader.understood) for _, reader in predicates)
-        return _pruned(reference, text, refined, decisions)
+        return replace(_pruned(reference, text, refined, decisions), answers=answers)
 
     def _first_rows(
         self,
@@ -249,16 +268,32 @@ class Planner:
     def _decide(
         self,
         reference: Reference,
-        columns: Sequence[str],
+        filters: ScanFilter,
         predicate: Predicate,
         reader: ConditionReader,
-        budget: Budget,
-    ) -> tuple[Refined, Decisions]:
-        refined, regions = self._known(reference, columns, reader)
+        query: Query,
+        *,
+        is_only: bool,
+    ) -> tuple[Refined, Decisions, Answers | None]:
+        """The decisions about row groups, and what they and those about finer blocks answer of a scan that is the
+        only one of its reference.
+        """
+        refined, regions = self._known(reference, filters.columns, reader)
+        budget = self._budget(reader, query.threads)
         decisions = prune(predicate, regions, budget)
+        answered = {
+            number
+            for number, parts in filters.marks.items()
+            if is_only and reference.number in query.marks[number] and reader.whole.issuperset(parts)
+        }
+        if answered and _keep_is_worth_work(decisions, refined.footers, budget):
+            decisions = prove_keep(predicate, regions, budget.part(_KEEP_SHARE), decisions)
+        can_answer = answered and not any(refined.footers.errors) and None not in refined.footers.identities
+        cost = budget.cost_per_row
+        answers = Answers(refined.footers, decisions.decision, answered, cost) if can_answer else None
         if refined.row_groups is not refined and refined.parent is not None:
             decisions = decisions.merged(refined.parent)
-        return refined, decisions
+        return refined, decisions, answers
 
     def _known(self, reference: Reference, columns: Sequence[str], reader: ConditionReader) -> tuple[Refined, Regions]:
         """What is known of the blocks of a reference, and of the models' arguments in them."""
@@ -266,11 +301,17 @@ class Planner:
         refined = refine(read_footers(reference.files, used), self.metadata_root)
 
         def regions(footers: Footers) -> Regions:
-            values = {name: _column_values(reference, footers, name) for name in used}
+            values = {name: column_values(reference, footers, name) for name in used}
             return input_regions(reader.arguments, values, columns, reader.constants, footers.n_rows)
 
         # A column that DuckDB does not take from the files as they have it is unknown, whatever its hulls say.
         return refined, with_metadata(refined, plain_columns(reader.arguments, columns), regions)
+
+
+def _keep_is_worth_work(decisions: Decisions, blocks: Footers, budget: Budget) -> bool:
+    """Whether scoring what is left costs enough that some of it may be saved."""
+    left = int(blocks.n_rows[(decisions.decision == EVALUATE) & (decisions.reason != Reason.WITNESS)].sum())
+    return not decisions.error and left * budget.cost_per_row > _WORTH_KEEP
 
 
 def _is_ambiguous(pattern: str) -> bool:
@@ -306,61 +347,6 @@ def _kept(footers: Footers, decisions: Decisions) -> routes.Kept:
         rows = footers.n_rows[mine]
         first_rows.append(np.concatenate([[0], np.cumsum(rows)]).astype(np.int64))
     return routes.Kept(footers.files, footers.identities, tuple(row_groups), tuple(first_rows))
-
-
-def _column_values(reference: Reference, footers: Footers, name: str) -> Values:
-    """What is known of a scan column: from the footers, or from the paths for a partition column that no file holds."""
-    declared = {column.lower(): sql_type for column, sql_type in reference.schema}.get(name.lower())
-    stats = footers.columns[name]
-    if declared is None:
-        return Values.nothing(len(footers))
-    if any(_is_partition_key(path, name) for path in footers.files):
-        # A partition value hides a column of the same name in the file, unless partitioning is off.
-        only_in_paths = stats.missing.all() and not any(footers.errors)
-        return _partition_values(footers, name, declared) if only_in_paths else Values.nothing(len(footers))
-    # Only union_by_name gives a missing column a meaning: NULL in every row.
-    null = stats.missing if reference.option("union_by_name") else np.zeros(len(footers), dtype=np.bool_)
-    if _type_name(stats.sql_type) != _type_name(declared):
-        return Values.nothing(len(footers))
-    all_null = stats.all_null | null
-    return Values(
-        lower=stats.lower,
-        upper=stats.upper,
-        unknown=~stats.known & ~all_null,
-        all_null=all_null,
-        may_be_null=(stats.null_count != 0) | null,
-        may_be_nan=stats.may_be_nan & ~null,
-    )
-
-
-def _is_partition_key(path: str, name: str) -> bool:
-    """Whether a directory of the path could give the column its value, by the widest reading."""
-    return any(part.partition("=")[0].lower() == name.lower() for part in re.split(r"[/\\]", path)[:-1] if "=" in part)
-
-
-def _partition_keys(path: str) -> dict[str, str | None]:
-    """The partition values in a path by key in lower case."""
-    return {key.lower(): value for key, value in partition_values(path).items()}
-
-
-def _type_name(sql_type: str) -> str:
-    return re.sub(r"\s+", "", sql_type).upper()
-
-
-def _partition_values(footers: Footers, name: str, declared: str) -> Values:
-    """A hive partition column: one value per file, cast by DuckDB as it casts it in the query."""
-    found = [_bounds(path, name, declared) for path in footers.files]
-    of_block = footers.file_index
-    lower = np.array([-np.inf if b is None else b[0] for b in found])[of_block]
-    upper = np.array([np.inf if b is None else b[1] for b in found])[of_block]
-    unknown = np.array([b is None for b in found], dtype=np.bool_)[of_block]
-    null = np.array([b is not None and b[2] for b in found], dtype=np.bool_)[of_block]
-    return Values(lower, upper, unknown, null, null | unknown, unknown)
-
-
-def _bounds(path: str, name: str, declared: str) -> tuple[float, float, bool] | None:
-    values = _partition_keys(path)
-    return value_bounds(values[name.lower()], declared) if name.lower() in values else None
 
 
 def _reasons(footers: Footers) -> tuple[str, ...]:

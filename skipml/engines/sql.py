@@ -15,7 +15,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -27,17 +27,26 @@ from skipml.engines.dialect import (
     arguments,
     function_name,
     is_false,
-    loses_its_name,
     quote_name,
     quote_text,
     set_first_argument,
     string_constant,
     string_like,
 )
+from skipml.engines.marks import TEMPLATE, marked
 from skipml.engines.ordering import TopOrder, top_orders
 from skipml.engines.parameters import NotAnalysableError, bound_parameter
 from skipml.engines.pushdown import ScanFilter, scan_filters
-from skipml.engines.tree import base_name, map_nodes, map_tables, may_limit, meaning, nodes, takes_unnamed_columns
+from skipml.engines.tree import (
+    NUMBER,
+    base_name,
+    map_nodes,
+    map_tables,
+    may_limit,
+    meaning,
+    nodes,
+    takes_unnamed_columns,
+)
 from skipml.engines.views import expand_views
 from skipml.identity import identity
 
@@ -63,8 +72,6 @@ _SAFE_OPTIONS = {
 _MAX_SCHEMAS = 256
 _SETTLED_NS = 2_000_000_000
 """Files younger than this may be written again without their modification time showing it."""
-NUMBER = "__skipml_reference"
-"""The key of a table reference in a tree that holds its number."""
 
 Schema = tuple[tuple[str, str], ...]
 """Column names and types."""
@@ -110,6 +117,8 @@ class Query:
     """The column references of one name, in lower case; the name of a table means its whole row."""
     threads: int = 1
     """Those that DuckDB may use."""
+    marks: dict[int, set[int]] = field(default_factory=dict)
+    """The references beside each conjunct of WHERE that calls a model."""
 
     def names_columns_implicitly(self, reference: Reference) -> bool:
         """Whether a column more in the reference could show in the result."""
@@ -176,6 +185,12 @@ class Parser:
         """The tree of a table reference, cached by its text."""
         if sql not in self._templates:
             self._templates[sql] = self.tree("SELECT * FROM " + sql)["statements"][0]["node"]["from_table"]
+        return copy.deepcopy(self._templates[sql])
+
+    def expression(self, sql: str) -> Node:
+        """The tree of an expression, cached by its text."""
+        if sql not in self._templates:
+            self._templates[sql] = self.select_list([sql])[0]
         return copy.deepcopy(self._templates[sql])
 
     def table_function(self, reference: Reference, files: Sequence[str]) -> Node:
@@ -314,7 +329,8 @@ def bind_filters(parser: Parser, query: Query, literals: Mapping[str, str], sess
 
     tree = map_tables(with_references(query, stand_in), stand_in_variable)
     parameters = dict(zip(literals, parser.select_list(list(literals.values())), strict=True))
-    tree = map_nodes(tree, lambda node: bound_parameter(node, parameters))
+    template = parser.expression(TEMPLATE)
+    tree = map_nodes(tree, lambda node: bound_parameter(marked(node, template), parameters))
     plan, query.threads = session.logical_plan(parser.text(tree))
     if plan.get("error"):
         raise NotAnalysableError(f"DuckDB cannot serialize the plan: {plan.get('error_message')}")
@@ -324,26 +340,6 @@ def bind_filters(parser: Parser, query: Query, literals: Mapping[str, str], sess
     for table, order in top_orders(plan["plans"][0]).items():
         if table in tables:
             tables[table].top = order
-
-
-def name_outputs(parser: Parser, query: Query) -> None:
-    """Give each nameless output that would be named after changed text the name that DuckDB gives it."""
-    for item in _nameless(query):
-        if any(NUMBER in x for x in nodes(item)):
-            tree = parser.tree("SELECT 1")
-            plain = map_tables(item, lambda x: {k: v for k, v in x.items() if k != NUMBER})
-            tree["statements"][0]["node"]["select_list"] = [plain]
-            item["alias"] = parser.print(tree).removeprefix("SELECT ")
-
-
-def may_rename(query: Query) -> bool:
-    """Whether printing the query may change the name of an output."""
-    return any(loses_its_name(node) for item in _nameless(query) for node in nodes(item))
-
-
-def _nameless(query: Query) -> Iterator[Node]:
-    for node in nodes(query.tree):
-        yield from (item for item in node.get("select_list", []) if not item["alias"] and item["class"] != "STAR")
 
 
 def with_references(query: Query, replace: Callable[[Reference], Node | None]) -> Node:
