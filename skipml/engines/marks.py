@@ -62,7 +62,9 @@ def marked(node: Node, template: Node) -> Node:
     plain = {key: value for key, value in node.items() if key != MARK}
     constant = template["children"][1]
     text = string_like(constant["left"], f"{_TEXT}{node[MARK]}")
-    return {**template, "children": [plain, {**constant, "left": text}]}
+    # DuckDB reads an OR inside an OR as one.
+    parts = plain["children"] if plain.get("type") == "CONJUNCTION_OR" else [plain]
+    return {**template, "children": [*parts, {**constant, "left": text}]}
 
 
 def read_mark(expr: Expr) -> Expr:

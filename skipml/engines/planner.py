@@ -154,8 +154,8 @@ class Planner:
         cases: dict[int, Node] = {}
         for item in pruned:
             answers = item.answers
-            exactly = answers is not None and answers.are_complete
-            route = routes.choose(self.parser, query, item.reference, item.kept, self.files, exactly=exactly)
+            kept = replace(item.kept, exactly=answers is not None and answers.are_complete)
+            route = routes.choose(self.parser, query, item.reference, kept, self.files)
             short = shorten(self.parser, query, item.reference, route, answers) if answers else None
             scans.append(replace(item.report, route=route.name, rows_unscored=short.rows_unscored if short else 0))
             if route.note:

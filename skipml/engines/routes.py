@@ -45,6 +45,8 @@ class Kept:
     row_groups: tuple[NDArray[np.int64] | None, ...]
     first_rows: tuple[NDArray[np.int64], ...]
     """Per file the first row of every row group, and behind the last."""
+    exactly: bool = False
+    """Whether a file is worth to be read without the few row groups that are not kept."""
 
     @property
     def everything(self) -> bool:
@@ -65,19 +67,15 @@ class Route:
     """Whether a condition chooses the row groups, in a subquery without virtual columns."""
 
 
-def choose(
-    parser: Parser, query: Query, reference: Reference, kept: Kept, files: VirtualFiles, *, exactly: bool = False
-) -> Route:
-    """The route for one reference, by which DuckDB reads only what is kept if `exactly` so; raises FooterError or
-    FileChangedError where a virtual file cannot be made.
-    """
+def choose(parser: Parser, query: Query, reference: Reference, kept: Kept, files: VirtualFiles) -> Route:
+    """The route for one reference; raises FooterError or FileChangedError where a virtual file cannot be made."""
     whole = tuple((i, None) for i in range(len(kept.files)))
     if kept.everything:
         return Route("native", None, served=whole)
     real = {name.lower() for name, _ in reference.schema}
     extra = [name for name in query.virtual_columns if name not in real]
     if not (extra or reference.option("filename") or reference.option("file_row_number")):
-        found = listed(reference, kept, files, nearly_all=1.0 if exactly else _NEARLY_ALL)
+        found = listed(reference, kept, files, nearly_all=1.0 if kept.exactly else _NEARLY_ALL)
         served = tuple((i, None if path == kept.files[i] else kept.row_groups[i]) for i, path in found)
         return Route("virtual files", parser.read(reference, [path for _, path in found], None, ()), served=served)
     # A real column of that name hides the virtual one.
