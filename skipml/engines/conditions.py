@@ -12,7 +12,7 @@ import numpy as np
 
 from skipml.engines.dialect import Expr
 from skipml.engines.functions import ModelCalls, ModelFunction
-from skipml.predicates import And, Opaque, Or, Predicate, all_of
+from skipml.predicates import Opaque, Or, Predicate, all_of
 from skipml.score_tests import Between, Operator, Threshold
 from skipml.scores import Model, NetworkScore
 
@@ -37,14 +37,14 @@ class ConditionReader:
     """The conditions of the predicate, as text."""
     scored: dict[Expr, ModelFunction] = field(default_factory=dict)
     """The calls of models in the predicate."""
-    whole: set[Expr] = field(default_factory=set)
-    """The conjuncts of which the predicate says all."""
+    understood_conjuncts: set[Expr] = field(default_factory=set)
+    """Those that the predicate is made of: they are TRUE where it is KEEP."""
 
     def predicate(self, conjuncts: Sequence[Expr]) -> Predicate | None:
         """The conjunction of what is understood, or None where no conjunct calls a model."""
         read = [(c, self._read(c)) for c in conjuncts]
         understood = [p for _, p in read if p.inputs]
-        self.whole = {c for c, p in read if p.inputs and _is_whole(p)}
+        self.understood_conjuncts = {c for c, p in read if p.inputs}
         return all_of(_merged(understood)) if understood else None
 
     def score(self, value: Expr) -> NetworkScore | None:
@@ -125,12 +125,6 @@ class ConditionReader:
         if expr.op == "cast":
             return f"CAST({inner} AS {expr.name})"
         return f"{call.function.name if call else expr.name or expr.op}({inner})"
-
-
-def _is_whole(predicate: Predicate) -> bool:
-    if isinstance(predicate, And | Or):
-        return _is_whole(predicate.left) and _is_whole(predicate.right)
-    return not isinstance(predicate, Opaque)
 
 
 def _constant_sql(expr: Expr) -> str | None:

@@ -56,9 +56,14 @@ class Places:
         return int(self.n_rows[self.decision == decision].sum())
 
     @property
+    def are_alike(self) -> bool:
+        """Whether all rows have one decision."""
+        return len(np.unique(self.decision)) < 2
+
+    @property
     def cost(self) -> float:
         """Seconds that a test takes per row and thread; nothing where it is the same for all rows."""
-        if len(self.start) < 2:
+        if self.are_alike:
             return 0.0
         if len(self.start) <= _MAX_TREE:
             return _TREE_COST
@@ -68,8 +73,8 @@ class Places:
         """SQL that is TRUE for rows of chosen decisions, never NULL, and FALSE for the others. Bits may give EVALUATE
         to rows beside a border; EVALUATE is no proof.
         """
-        if not len(self.start):
-            return "FALSE"
+        if self.are_alike:
+            return "TRUE" if chosen(self.decision).any() else "FALSE"
         row, file = (f"{quote_name(alias)}.{column}" for column in COLUMNS)
         if len(self.start) <= _MAX_TREE:
             return self._tree(0, len(self.start), chosen(self.decision), row, file)

@@ -284,7 +284,7 @@ class Planner:
         answered = {
             number
             for number, parts in filters.marks.items()
-            if is_only and reference.number in query.marks[number] and reader.whole.issuperset(parts)
+            if is_only and reference.number in query.marks[number] and reader.understood_conjuncts.issuperset(parts)
         }
         if answered and _keep_is_worth_work(decisions, refined.footers, budget):
             decisions = prove_keep(predicate, regions, budget.part(_KEEP_SHARE), decisions)

@@ -61,7 +61,7 @@ def shorten(parser: Parser, query: Query, reference: Reference, route: Route, an
     gain = answered * answers.cost_per_row
     if gain < _LEAST_GAIN or gain < _AT_LEAST * cost:
         return None
-    if len(places.decision) > 1 and not _are_known(query, reference, route):
+    if not places.are_alike and not _are_known(query, reference, route):
         return None
     answered_test = places.test(lambda decision: decision != EVALUATE, reference.alias)
     answer = "TRUE"
