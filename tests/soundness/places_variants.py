@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partialmethod
 from typing import Any
 
 import numpy as np
 
 from skipml.bounds.outcome import EVALUATE, KEEP
-from skipml.engines import conditions, marks, planner, shortcuts
+from skipml.engines import conditions, marks, shortcuts
 from skipml.engines.places import Places
 from tests.soundness.topk_variants import VARIANTS
 from tests.soundness.variants import Patch, variant
@@ -81,15 +80,6 @@ def _bits_of_the_first_row(patch: Patch) -> None:
 @variant("places", "a row of NULLs that a join makes has no place")
 def _outer_joins_have_places(patch: Patch) -> None:
     patch.setattr(marks, "_KEEPS_RIGHT", {"INNER", "RIGHT", "LEFT"})
-
-
-@variant("places", "what one scan of a file needs another may need too")
-def _answers_of_the_first_scan(patch: Patch) -> None:
-    patch.setattr(planner.Planner, "_decide", partialmethod(_first_scan, planner.Planner._decide))
-
-
-def _first_scan(self: Any, real: Any, *given: Any, is_only: bool) -> Any:
-    return real(self, *given, is_only=is_only or True)
 
 
 @variant("places", "a condition that is not understood is asked")
