@@ -289,8 +289,10 @@ class Planner:
         if answered and _keep_is_worth_work(decisions, refined.footers, budget):
             decisions = prove_keep(predicate, regions, budget.part(_KEEP_SHARE), decisions)
         can_answer = answered and not any(refined.footers.errors) and None not in refined.footers.identities
-        cost = budget.cost_per_row
-        answers = Answers(refined.footers, decisions.decision, answered, cost) if can_answer else None
+        answers = None
+        if can_answer:
+            repeated = len(reader.understood) / len(reader.scored) - 1
+            answers = Answers(refined.footers, decisions.decision, answered, budget.cost_per_row, repeated)
         if refined.row_groups is not refined and refined.parent is not None:
             decisions = decisions.merged(refined.parent)
         return refined, decisions, answers

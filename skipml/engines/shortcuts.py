@@ -37,6 +37,8 @@ class Answers:
     conjuncts: Collection[int]
     cost_per_row: float
     """Seconds that asking the conjuncts costs."""
+    repeated: float = 0.0
+    """How many times more a CASE asks for a score: DuckDB shares none between comparisons there, BETWEEN is two."""
 
     @property
     def are_complete(self) -> bool:
@@ -58,7 +60,7 @@ def shorten(parser: Parser, query: Query, reference: Reference, route: Route, an
     places = Places.of(answers.blocks, answers.decision, route.served)
     answered = int(places.n_rows.sum()) - places.rows(EVALUATE)
     cost = places.cost / query.threads * int(places.n_rows.sum())
-    gain = answered * answers.cost_per_row
+    gain = (answered - answers.repeated * places.rows(EVALUATE)) * answers.cost_per_row
     if gain < _LEAST_GAIN or gain < _AT_LEAST * cost:
         return None
     if not places.are_alike and not _are_known(query, reference, route):

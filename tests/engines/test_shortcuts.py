@@ -126,6 +126,16 @@ def test_what_would_not_pay_is_left_alone(con: skipml.Connection, lake: Lake, mo
     assert answers.report.counters["rows_unscored"] == 0
 
 
+@pytest.mark.parametrize(("condition", "unscored"), [("same(a) > 230.5", 150), ("same(a) BETWEEN 280.5 AND 375.5", 0)])
+def test_scores_that_a_case_would_ask_for_twice_are_counted(
+    con: skipml.Connection, lake: Lake, condition: str, unscored: int
+) -> None:
+    answers = ask(con, lake.sql(f"SELECT id FROM {{one}} WHERE {condition}"))
+    assert answers.skipping == answers.plain
+    assert answers.report is not None
+    assert answers.report.counters["rows_unscored"] == unscored
+
+
 def test_rows_come_in_the_order_of_the_files(con: skipml.Connection, lake: Lake) -> None:
     found = rows_of(con, lake.sql("SELECT id FROM {list} WHERE same(a) > 230.5 LIMIT 700"))
     assert [row[0] for row in found] == [*range(800, 1200), *range(231, 400)]

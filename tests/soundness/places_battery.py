@@ -88,8 +88,8 @@ class Lake:
 def eager(*, bits: bool = False) -> Iterator[None]:
     """Every shortcut pays, with places told by bits or by the borders of runs."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shortcuts, "_LEAST_GAIN", 0.0)
-        patch.setattr(shortcuts, "_AT_LEAST", 0.0)
+        patch.setattr(shortcuts, "_LEAST_GAIN", -np.inf)
+        patch.setattr(shortcuts, "_AT_LEAST", -np.inf)
         patch.setattr(planner, "_WORTH_KEEP", 0.0)
         if bits:
             patch.setattr(places, "_MAX_TREE", 1)
