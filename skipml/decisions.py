@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -108,6 +109,22 @@ def prune(predicate: Predicate, regions: Regions, budget: Budget) -> Decisions:
         return replace(Decisions.of(decide(predicate, regions, budget)), selectivity=selectivity(predicate, regions))
     except Exception as error:
         return Decisions.of(Outcome.evaluate_all(len(regions)), f"{type(error).__name__}: {error}")
+
+
+def prove_keep(predicate: Predicate, regions: Regions, budget: Budget, found: Decisions) -> Decisions:
+    """Try once more to decide the blocks that `prune` has left open, where KEEP is worth some work; never raises."""
+    budget = replace(budget, prove_keep=True)
+    try:
+        outcome = decide(predicate, regions, budget, found.decision == EVALUATE)
+    except Exception as error:
+        return replace(found, error=f"{type(error).__name__}: {error}")
+    more = Decisions.of(outcome)
+    now = more.decision != EVALUATE
+    arrays: dict[str, Any] = {
+        name: np.where(now, getattr(more, name), getattr(found, name))
+        for name in ("decision", "lower", "upper", "method", "reason")
+    }
+    return replace(found, **arrays, seconds=found.seconds + more.seconds)
 
 
 def decide(predicate: Predicate, regions: Regions, budget: Budget, chosen: NDArray[np.bool_] | None = None) -> Outcome:

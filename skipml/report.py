@@ -87,6 +87,8 @@ class ScanReport:
     decisions: Decisions
     reasons: tuple[str, ...] = ()
     """Why inputs are unknown, and what to do about it."""
+    rows_unscored: int = 0
+    """Rows that are read and not scored, as metadata has answered the model's conditions for them."""
     visits: VisitReport | None = None
     """What was scored beforehand, where the first rows by a score are wanted."""
     seconds_per_row: float = 0.0
@@ -149,6 +151,7 @@ class ScanReport:
             **self.counts,
             "rows": sum(self.n_rows),
             "rows_skipped": self.rows_skipped,
+            "rows_unscored": self.rows_unscored,
             "verification_seconds": self.decisions.seconds,
             "budget_seconds": self.budget_seconds,
             "scoring_seconds": self.scoring_seconds,
@@ -173,6 +176,8 @@ class ScanReport:
                 f"{self.saved_seconds * 1e3:.1f} ms are saved; verification was granted "
                 f"{self.budget_seconds * 1e3:.1f} ms"
             )
+        if self.rows_unscored:
+            out.append(f"  {self.rows_unscored:,} rows are read without scoring")
         if self.visits is not None:
             out.append(f"  {self.visits}")
         if self.decisions.selectivity is not None:

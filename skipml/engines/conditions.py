@@ -37,10 +37,14 @@ class ConditionReader:
     """The conditions of the predicate, as text."""
     scored: dict[Expr, ModelFunction] = field(default_factory=dict)
     """The calls of models in the predicate."""
+    understood_conjuncts: set[Expr] = field(default_factory=set)
+    """Those that the predicate is made of: they are TRUE where it is KEEP."""
 
     def predicate(self, conjuncts: Sequence[Expr]) -> Predicate | None:
         """The conjunction of what is understood, or None where no conjunct calls a model."""
-        understood = [p for c in conjuncts if (p := self._read(c)).inputs]
+        read = [(c, self._read(c)) for c in conjuncts]
+        understood = [p for _, p in read if p.inputs]
+        self.understood_conjuncts = {c for c, p in read if p.inputs}
         return all_of(_merged(understood)) if understood else None
 
     def score(self, value: Expr) -> NetworkScore | None:

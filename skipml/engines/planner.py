@@ -6,7 +6,7 @@ import glob
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, partial
 
@@ -16,26 +16,29 @@ from numpy.typing import NDArray
 
 from skipml.bounds.branch import Budget
 from skipml.bounds.memory import SHARED
-from skipml.decisions import SKIP, Decisions, prune
+from skipml.bounds.outcome import Reason
+from skipml.decisions import EVALUATE, SKIP, Decisions, prove_keep, prune
 from skipml.engines import routes
 from skipml.engines.conditions import ConditionReader
 from skipml.engines.costs import PACES
 from skipml.engines.dialect import Node
 from skipml.engines.functions import ModelCalls
+from skipml.engines.marks import mark_conjuncts, with_cases
 from skipml.engines.ordering import TopOrder
+from skipml.engines.output_names import may_rename, name_outputs
 from skipml.engines.parameters import NotAnalysableError, parameter_literals
 from skipml.engines.pushdown import ScanFilter
 from skipml.engines.registry import Registry
 from skipml.engines.scan_regions import known_of
 from skipml.engines.scorers import Scorer
 from skipml.engines.session import FileNameTakenError, UserSession
+from skipml.engines.shortcuts import Answers, shorten
 from skipml.engines.sql import (
     Parser,
+    Query,
     Reference,
     bind_filters,
     find_references,
-    may_rename,
-    name_outputs,
     with_references,
 )
 from skipml.engines.virtual import VirtualFiles
@@ -49,6 +52,11 @@ from skipml.predicates import Predicate
 from skipml.report import Report, ScanReport, VisitReport
 from skipml.threshold_search import search_row_groups
 from skipml.topk import TopK
+
+_WORTH_KEEP = 0.03
+"""Seconds of scoring, below which no work is done to prove KEEP alone."""
+_KEEP_SHARE = 1 / 3
+"""What part of a budget that work gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +87,7 @@ class _Pruned:
     reference: Reference
     kept: routes.Kept
     report: ScanReport
+    answers: Answers | None = None
 
 
 @dataclass(slots=True)
@@ -115,6 +124,7 @@ class Planner:
         counters = {
             "row_groups": sum(len(scan.row_group) for scan in scans),
             "skipped": int(sum((scan.decisions.decision == SKIP).sum() for scan in scans)),
+            "rows_unscored": sum(scan.rows_unscored for scan in scans),
             "errors": sum(bool(scan.decisions.error) for scan in scans)
             + sum("pruning failed" in note for note in notes),
         }
@@ -131,6 +141,8 @@ class Planner:
         query.references = [r for r in query.references if self._describe(r, session)]
         if not query.references:
             return None, [], ["no Parquet file in the query that could be pruned"], []
+        aliases = {reference.number: reference.alias for reference in query.references}
+        query.marks = mark_conjuncts(query.tree, aliases, self.registry.is_called)
         literals = parameter_literals(parameters)
         bind_filters(self.parser, query, literals, session)
         nodes: dict[int, Node] = {}
@@ -138,18 +150,24 @@ class Planner:
         for reference in query.references:
             ask = partial(scores_query, self.parser, query, reference, literals)
             found = self._first_rows(reference, query.threads, ask, session, notes)
-            found = found or self._prune(reference, query.threads)
+            found = found or self._prune(reference, query)
             pruned += [found] if found is not None else []
         if not pruned:
             return None, [], notes or ["no model filters a Parquet scan directly"], []
         states: list[tuple[str, FileIdentity]] = []
+        cases: dict[int, Node] = {}
         for item in pruned:
-            route = routes.choose(self.parser, query, item.reference, item.kept, self.files)
-            scans.append(replace(item.report, route=route.name))
+            answers = item.answers
+            kept = replace(item.kept, exactly=answers is not None and answers.are_complete)
+            route = routes.choose(self.parser, query, item.reference, kept, self.files)
+            short = shorten(self.parser, query, item.reference, route, answers) if answers else None
+            scans.append(replace(item.report, route=route.name, rows_unscored=short.rows_unscored if short else 0))
             if route.note:
                 notes.append(route.note)
-            if route.node is not None:
-                nodes[item.reference.number] = route.node
+            node = short.node if short is not None else route.node
+            cases |= short.cases if short is not None else {}
+            if node is not None:
+                nodes[item.reference.number] = node
                 states += [
                     (path, state)
                     for path, state in zip(item.kept.files, item.kept.states, strict=True)
@@ -158,7 +176,8 @@ class Planner:
         if not nodes:
             return None, scans, notes, []
         name_outputs(self.parser, query)
-        new_sql = self.parser.text(with_references(query, lambda r: nodes.get(r.number)))
+        tree = with_references(query, lambda r: nodes.get(r.number))
+        new_sql = self.parser.text(with_cases(tree, cases) if cases else tree)
         if may_rename(query) and session.output_names(sql) != session.output_names(new_sql):
             raise NotAnalysableError("DuckDB does not print the name of an output as it was written; give it a name")
         return new_sql, scans, notes, states
@@ -178,24 +197,25 @@ class Planner:
             return False
         return True
 
-    def _prune(self, reference: Reference, threads: int) -> _Pruned | None:
+    def _prune(self, reference: Reference, query: Query) -> _Pruned | None:
         """Decide the row groups of a reference that a model filters; its scans together keep what any of them needs."""
         predicates = [self._predicate(filters) for filters in reference.filters]
         if not predicates or any(predicate is None for predicate, _ in predicates):
             return None
-        budgets = [self._budget(reader, threads) for _, reader in predicates]
+        marks = query.marks if len(predicates) == 1 else {}
+        budgets = [self._budget(reader, query.threads) for _, reader in predicates]
         found = [
-            self._decide(reference, filters.columns, predicate, reader, budget)
+            self._decide(reference, filters, predicate, reader, budget=budget, marks=marks)
             for filters, (predicate, reader), budget in zip(reference.filters, predicates, budgets, strict=True)
             if predicate is not None
         ]
-        refined, decisions = found[0]
-        for _, other in found[1:]:
+        refined, decisions, answers = found[0]
+        for _, other, _ in found[1:]:
             decisions = decisions.either(other)
         text = " OR ".join(" AND ".join(reader.understood) for _, reader in predicates)
         for budget, (_, reader) in zip(budgets, predicates, strict=True):
             PACES.learn(reader.scored.values(), budget.ledger)
-        return _pruned(reference, text, refined, decisions, budgets)
+        return replace(_pruned(reference, text, refined, decisions, budgets), answers=answers)
 
     def _first_rows(
         self,
@@ -251,16 +271,39 @@ class Planner:
     def _decide(
         self,
         reference: Reference,
-        columns: Sequence[str],
+        filters: ScanFilter,
         predicate: Predicate,
         reader: ConditionReader,
+        *,
         budget: Budget,
-    ) -> tuple[Refined, Decisions]:
-        refined, regions = known_of(reference, columns, reader, self.metadata_root)
+        marks: Mapping[int, set[int]],
+    ) -> tuple[Refined, Decisions, Answers | None]:
+        """The decisions about row groups, and what they and those about finer blocks answer of a scan; `marks` are
+        its numbered conjuncts, if it is the only scan of its reference.
+        """
+        refined, regions = known_of(reference, filters.columns, reader, self.metadata_root)
         decisions = prune(predicate, regions, budget)
+        answered = {
+            number
+            for number, parts in filters.marks.items()
+            if reference.number in marks.get(number, ()) and reader.understood_conjuncts.issuperset(parts)
+        }
+        if answered and _keep_is_worth_work(decisions, refined.footers, budget):
+            decisions = prove_keep(predicate, regions, budget.part(_KEEP_SHARE), decisions)
+        can_answer = answered and not any(refined.footers.errors) and None not in refined.footers.identities
+        answers = None
+        if can_answer:
+            repeated = len(reader.understood) / len(reader.scored) - 1
+            answers = Answers(refined.footers, decisions.decision, answered, budget.cost_per_row, repeated)
         if refined.row_groups is not refined and refined.parent is not None:
             decisions = decisions.merged(refined.parent)
-        return refined, decisions
+        return refined, decisions, answers
+
+
+def _keep_is_worth_work(decisions: Decisions, blocks: Footers, budget: Budget) -> bool:
+    """Whether scoring what is left costs enough that some of it may be saved."""
+    left = int(blocks.n_rows[(decisions.decision == EVALUATE) & (decisions.reason != Reason.WITNESS)].sum())
+    return not decisions.error and left * budget.cost_per_row > _WORTH_KEEP
 
 
 def _is_ambiguous(pattern: str) -> bool:

@@ -8,10 +8,11 @@ AS b` prints a filter on `a` that reads `b`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from skipml.engines.dialect import Expr, Node, expression, function_name, join_condition
+from skipml.engines.marks import read_mark, unmarked
 from skipml.engines.tree import nodes
 
 Conjuncts = list[Expr]
@@ -41,6 +42,8 @@ class ScanFilter:
     columns: tuple[str, ...]
     types: tuple[str, ...]
     conjuncts: tuple[Expr, ...]
+    marks: Mapping[int, tuple[Expr, ...]] = field(default_factory=dict)
+    """What conjuncts with a number are made of, by number."""
 
 
 @dataclass(slots=True)
@@ -86,7 +89,9 @@ class Pushdown:
         known = [p if p < len(names) else None for p in positions]
         usable = [c for c in wanted if all(i < len(known) and known[i] is not None for i in c.refs())]
         columns = tuple("" if p is None else names[p] for p in known)
-        found = ScanFilter(columns, tuple("" if p is None else types[p] for p in known), tuple(usable))
+        marks = {int(c.name): tuple(conjuncts(unmarked(c))) for c in usable if c.op == "marked"}
+        plain = tuple(part for c in usable for part in conjuncts(unmarked(c)))
+        found = ScanFilter(columns, tuple("" if p is None else types[p] for p in known), plain, marks)
         self.scans.setdefault(table, []).append(found)
 
     def _join(self, node: Node, wanted: Conjuncts) -> None:
@@ -158,13 +163,13 @@ def scanned_table(node: Node) -> str | None:
 
 
 def conjuncts(expr: Expr) -> Conjuncts:
-    """Split nested ANDs."""
-    return [part for arg in expr.args for part in conjuncts(arg)] if expr.op == "and" else [expr]
+    """Split nested ANDs, but for conjuncts with a number."""
+    return [part for arg in expr.args for part in conjuncts(arg)] if expr.op == "and" else [read_mark(expr)]
 
 
 def rejects_null(expr: Expr) -> bool:
     """Whether the predicate is provably not TRUE on a row whose columns are all NULL."""
-    if expr.op == "and":
+    if expr.op in ("and", "marked"):
         return any(rejects_null(arg) for arg in expr.args)
     if expr.op in ("or", "not"):
         return all(rejects_null(arg) for arg in expr.args) if expr.op == "or" else _null_on_null(expr.args[0])

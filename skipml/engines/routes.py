@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from skipml.engines import dialect
 from skipml.engines.dialect import Node
+from skipml.engines.places import Served
 from skipml.engines.sql import Parser, Query, Reference
 from skipml.engines.virtual import VirtualFiles
 from skipml.identity import FileIdentity
@@ -44,6 +45,8 @@ class Kept:
     row_groups: tuple[NDArray[np.int64] | None, ...]
     first_rows: tuple[NDArray[np.int64], ...]
     """Per file the first row of every row group, and behind the last."""
+    exactly: bool = False
+    """Whether a file is worth to be read without the few row groups that are not kept."""
 
     @property
     def everything(self) -> bool:
@@ -58,31 +61,40 @@ class Route:
     name: str
     node: Node | None
     note: str = ""
+    served: Served = ()
+    """The files that DuckDB is given, as `places` has them; with a condition those that it reads."""
+    is_condition: bool = False
+    """Whether a condition chooses the row groups, in a subquery without virtual columns."""
 
 
 def choose(parser: Parser, query: Query, reference: Reference, kept: Kept, files: VirtualFiles) -> Route:
     """The route for one reference; raises FooterError or FileChangedError where a virtual file cannot be made."""
+    whole = tuple((i, None) for i in range(len(kept.files)))
     if kept.everything:
-        return Route("native", None)
+        return Route("native", None, served=whole)
     real = {name.lower() for name, _ in reference.schema}
     extra = [name for name in query.virtual_columns if name not in real]
     if not (extra or reference.option("filename") or reference.option("file_row_number")):
-        paths = [path for _, path in listed(reference, kept, files)]
-        return Route("virtual files", parser.read(reference, paths, None, ()))
+        found = listed(reference, kept, files, nearly_all=1.0 if kept.exactly else _NEARLY_ALL)
+        served = tuple((i, None if path == kept.files[i] else kept.row_groups[i]) for i, path in found)
+        return Route("virtual files", parser.read(reference, [path for _, path in found], None, ()), served=served)
     # A real column of that name hides the virtual one.
     hidden = bool(real & set(_ROW_GROUP_COLUMNS if dialect.ROW_GROUP_COLUMN else _ROW_COLUMNS))
     condition = _condition(kept, allowed=not hidden and not (dialect.ROW_GROUP_COLUMN and query.may_be_limited))
     if condition is None:
-        return Route("native", None, "the query reads file names or row numbers, and no route keeps them real here")
+        note = "the query reads file names or row numbers, and no route keeps them real here"
+        return Route("native", None, note, whole)
     if extra and query.names_columns_implicitly(reference):
         return Route(
             "native",
             None,
             f"the query reads {', '.join(extra)} beside a star, a whole row or a natural join; "
             "name the columns to let it skip",
+            whole,
         )
     name = "row groups" if dialect.ROW_GROUP_COLUMN else "rows"
-    return Route(name, parser.read(reference, kept.files, condition, extra))
+    read = tuple(enumerate(kept.row_groups))
+    return Route(name, parser.read(reference, kept.files, condition, extra), served=read, is_condition=True)
 
 
 def _condition(kept: Kept, *, allowed: bool) -> str | None:

@@ -15,7 +15,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -25,19 +25,19 @@ from skipml.engines.dialect import (
     arguments,
     function_name,
     is_false,
-    loses_its_name,
     quote_name,
     quote_text,
     set_first_argument,
     string_constant,
     string_like,
 )
+from skipml.engines.marks import TEMPLATE, marked
 from skipml.engines.ordering import TopOrder
 from skipml.engines.parameters import bound_parameter
 from skipml.engines.pushdown import ScanFilter
 from skipml.engines.scan_plan import ScanPlan
 from skipml.engines.syntax import Syntax
-from skipml.engines.tree import base_name, map_nodes, map_tables, may_limit, nodes, takes_unnamed_columns
+from skipml.engines.tree import NUMBER, base_name, map_nodes, map_tables, may_limit, nodes, takes_unnamed_columns
 from skipml.engines.views import expand_views
 from skipml.identity import identity
 from skipml.recent import Recent
@@ -64,8 +64,6 @@ _SAFE_OPTIONS = {
 _MAX_SCHEMAS = _CACHED_PLANS = 256
 _SETTLED_NS = 2_000_000_000
 """Files younger than this may be written again without their modification time showing it."""
-NUMBER = "__skipml_reference"
-"""The key of a table reference in a tree that holds its number."""
 
 Schema = tuple[tuple[str, str], ...]
 """Column names and types."""
@@ -111,6 +109,8 @@ class Query:
     """The column references of one name, in lower case; the name of a table means its whole row."""
     threads: int = 1
     """Those that DuckDB may use."""
+    marks: dict[int, set[int]] = field(default_factory=dict)
+    """The references beside each conjunct of WHERE that calls a model."""
 
     def names_columns_implicitly(self, reference: Reference) -> bool:
         """Whether a column more in the reference could show in the result."""
@@ -172,6 +172,12 @@ class Parser(Syntax):
         """The tree of a table reference, cached by its text."""
         if sql not in self._templates:
             self._templates[sql] = self.tree("SELECT * FROM " + sql)["statements"][0]["node"]["from_table"]
+        return copy.deepcopy(self._templates[sql])
+
+    def expression(self, sql: str) -> Node:
+        """The tree of an expression, cached by its text."""
+        if sql not in self._templates:
+            self._templates[sql] = self.select_list([sql])[0]
         return copy.deepcopy(self._templates[sql])
 
     def table_function(self, reference: Reference, files: Sequence[str]) -> Node:
@@ -258,11 +264,10 @@ def find_references(parser: Parser, sql: str, session: Session) -> Query:
 
         tree, known, ctes = expand_views(parser, parser.tree(sql), catalog)
         held = Found(tuple(names), known, _query(tree, known, ctes))
-        if not any(
-            NUMBER in node for item in _nameless(held.query) for node in nodes(item)
-        ):  # these may be given names
-            parser.queries.put(sql, held)
-    return replace(held.query, references=[replace(reference) for reference in held.query.references])
+        parser.queries.put(sql, held)
+    # What is remembered stays as it is: conjuncts and outputs are going to be marked.
+    tree = map_nodes(held.query.tree, lambda node: node)
+    return replace(held.query, tree=tree, references=[replace(reference) for reference in held.query.references])
 
 
 def _query(tree: Node, known: Mapping[str, str | None], ctes: set[str]) -> Query:
@@ -318,32 +323,13 @@ def bind_filters(parser: Parser, query: Query, literals: Mapping[str, str], sess
 
     tree = map_tables(with_references(query, stand_in), stand_in_variable)
     parameters = dict(zip(literals, parser.select_list(list(literals.values())), strict=True))
-    tree = map_nodes(tree, lambda node: bound_parameter(node, parameters))
+    template = parser.expression(TEMPLATE)
+    tree = map_nodes(tree, lambda node: bound_parameter(marked(node, template), parameters))
     serialized, query.threads = session.logical_plan(parser.text(tree))
     plan = parser.plan(serialized)
     for table, reference in tables.items():
         reference.filters = plan.filters.get(table, ())
         reference.top = plan.orders.get(table)
-
-
-def name_outputs(parser: Parser, query: Query) -> None:
-    """Give each nameless output that would be named after changed text the name that DuckDB gives it."""
-    for item in _nameless(query):
-        if any(NUMBER in x for x in nodes(item)):
-            tree = parser.tree("SELECT 1")
-            plain = map_tables(item, lambda x: {k: v for k, v in x.items() if k != NUMBER})
-            tree["statements"][0]["node"]["select_list"] = [plain]
-            item["alias"] = parser.print(tree).removeprefix("SELECT ")
-
-
-def may_rename(query: Query) -> bool:
-    """Whether printing the query may change the name of an output."""
-    return any(loses_its_name(node) for item in _nameless(query) for node in nodes(item))
-
-
-def _nameless(query: Query) -> Iterator[Node]:
-    for node in nodes(query.tree):
-        yield from (item for item in node.get("select_list", []) if not item["alias"] and item["class"] != "STAR")
 
 
 def with_references(query: Query, replace: Callable[[Reference], Node | None]) -> Node:

@@ -12,8 +12,8 @@ from skipml.engines.dialect import Node, quote_text
 from skipml.engines.ordering import TopOrder
 from skipml.engines.parameters import NotAnalysableError, bound_parameter
 from skipml.engines.registry import Registry
-from skipml.engines.sql import NUMBER, Parser, Query, Reference
-from skipml.engines.tree import map_nodes, map_tables, nodes
+from skipml.engines.sql import Parser, Query, Reference
+from skipml.engines.tree import NUMBER, map_nodes, map_tables, nodes
 
 SCORE, FILE, ROW = "__skipml_score", "__skipml_file", "__skipml_row"
 """The columns of the query that asks for values and places."""

@@ -17,8 +17,9 @@ from tests.soundness.enriched_battery import ENRICHED_BATTERIES
 from tests.soundness.evidence_battery import EVIDENCE_BATTERIES
 from tests.soundness.map_battery import MAP_BATTERIES
 from tests.soundness.memory_battery import MEMORY_BATTERIES
+from tests.soundness.places_battery import PLACES_BATTERIES
+from tests.soundness.places_variants import VARIANTS
 from tests.soundness.topk_battery import TOPK_BATTERIES
-from tests.soundness.topk_variants import VARIANTS
 from tests.soundness.variants import Variant
 
 pytestmark = pytest.mark.usefixtures("patient")
@@ -30,6 +31,7 @@ _ALL = {
     **EVIDENCE_BATTERIES,
     **MAP_BATTERIES,
     **MEMORY_BATTERIES,
+    **PLACES_BATTERIES,
     **TOPK_BATTERIES,
     "passes": passes,
 }
