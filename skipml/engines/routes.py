@@ -32,7 +32,7 @@ _MAX_GAPS = 32
 _ROW_GROUP_COLUMNS = ("file_index", "file_row_group_number")
 _ROW_COLUMNS = ("file_row_number",)
 
-_NEARLY_ALL = 0.95
+_NEARLY_ALL = 0.9
 """A file is read as it is if more than this share of its row groups is kept: reading through Python costs a little."""
 
 
