@@ -164,15 +164,20 @@ class _Handle:
             raise FileChangedError(f"{file.path} was rewritten between plan and scan; run the query again")
 
     def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._file.size}[whence]
-        self._position = base + position
-        return self._position
+        if whence != os.SEEK_SET:
+            position += self._position if whence == os.SEEK_CUR else self._file.size
+        self._position = position
+        return position
 
     def tell(self) -> int:
         return self._position
 
     def read(self, size: int = -1) -> bytes:
         file, start = self._file, self._position
+        if 0 <= size <= file.split - start:  # a column chunk, as nearly every read is
+            data = os.pread(self._descriptor, size, start)
+            self._position = start + len(data)
+            return data
         stop = file.size if size < 0 else min(start + size, file.size)
         data = os.pread(self._descriptor, min(stop, file.split) - start, start) if start < file.split else b""
         if stop > file.split:

@@ -182,7 +182,7 @@ def test_without_the_extension_python_scores(
     path = tmp_path / "skipml.duckdb_extension"
     if content == "package":
         monkeypatch.delenv("SKIPML_EXTENSION", raising=False)
-        monkeypatch.setattr("skipml.engines.extension.__file__", str(tmp_path / "skipml/engines/extension.py"))
+        monkeypatch.setattr("skipml.library.__file__", str(tmp_path / "skipml/library.py"))
     else:
         monkeypatch.setenv("SKIPML_EXTENSION", str(path))
     if isinstance(content, bytes):

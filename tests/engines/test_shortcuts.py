@@ -44,6 +44,7 @@ def counting(scored: Counter, monkeypatch: pytest.MonkeyPatch) -> Iterator[skipm
         return counted
 
     monkeypatch.setattr(scorers.Scorer, "_forward", forward)
+    monkeypatch.setattr(scorers, "measured_seconds_per_row", lambda function, estimate, private: estimate)
     with standing_clock(), skipml.connect(config={"threads": 1, "allow_unsigned_extensions": "false"}) as con:
         con.register_model("minus", model(linear([[1, -1]], [0])))
         con.register_model("same", model(identity()))

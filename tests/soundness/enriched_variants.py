@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from skipml import summaries
 from skipml.bounds import linear_over_polygons, polygons
-from skipml.engines import planner
+from skipml.engines import scan_regions
 from skipml.metadata import loading, refine
 from skipml.metadata.format import decode
 from tests.soundness.engine_variants import VARIANTS
@@ -80,4 +80,4 @@ def _hulls_of_computed_arguments(patch: Patch) -> None:
     def plain_columns(arguments: Mapping[str, Any], scan_columns: Sequence[str]) -> dict[str, list[int]]:
         return {scan_columns[next(iter(e.refs()))]: [i] for i, e in enumerate(arguments.values())}
 
-    patch.setattr(planner, "plain_columns", plain_columns)
+    patch.setattr(scan_regions, "plain_columns", plain_columns)

@@ -12,8 +12,10 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 
 import skipml
+from skipml import threshold_search
 from skipml.bounds.memory import SHARED
 from tests.oracle import identity, linear, model, relu
 from tests.soundness.battery import INF, NAN, Battery
@@ -154,7 +156,19 @@ _KEYS = ("", ", id", ", b DESC, id DESC")
 
 
 def in_duckdb(folder: Path) -> list[str]:
-    """ORDER BY a model with LIMIT against the same query over a table; with further keys row by row."""
+    """ORDER BY a model with LIMIT against the same query over a table; with further keys row by row. Row groups are
+    visited one by one, so that there is a threshold to tell, and in waves as usual.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("_FIRST_WAVE", "_LARGEST_FIRST_WAVE", "_GROWTH"):
+            patch.setattr(threshold_search, name, 1)
+        patch.setattr(threshold_search, "_LEAST_GAIN", 0.0)
+        findings = _in_duckdb(folder / "one by one")
+    return findings or _in_duckdb(folder / "in waves")
+
+
+def _in_duckdb(folder: Path) -> list[str]:
+    folder.mkdir()
     findings: list[str] = []
     with skipml.connect(config={"threads": 1}) as con:
         for name, chosen in _MODELS.items():
