@@ -40,6 +40,7 @@ class CompiledBounds:
 
     def __init__(self, found: ctypes.CDLL, intervals: IntervalPass, stages: Stages) -> None:
         self._library = found
+        self._n_inputs = stages.linear[0].weight.shape[1]
         self._n_functionals = len(stages.linear[-1].bias)
         shape, numbers = _laid_out(intervals, stages)
         self._handle = found.skipml_bounder_open(shape.ctypes.data, numbers.ctypes.data)
@@ -49,14 +50,14 @@ class CompiledBounds:
 
     def interval(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
         """As Verifier.interval."""
-        lower, upper = np.ascontiguousarray(lower), np.ascontiguousarray(upper)
+        lower, upper = self._boxes(lower, upper)
         low, high = np.empty((2, len(lower), self._n_functionals))
         self._call(self._library.skipml_interval, lower, upper, low.ctypes.data, high.ctypes.data)
         return low, high
 
     def crown(self, lower: Floats, upper: Floats) -> LinearBounds:
         """As Verifier.crown."""
-        lower, upper = np.ascontiguousarray(lower), np.ascontiguousarray(upper)
+        lower, upper = self._boxes(lower, upper)
         m, (n, d) = self._n_functionals, lower.shape
         low, high, linear_low, linear_high = np.empty((4, n, m))
         slope_low, slope_high = np.empty((2, n, m, d))
@@ -64,6 +65,12 @@ class CompiledBounds:
         out = Pointers(*(array.ctypes.data for array in results))
         self._call(self._library.skipml_crown, lower, upper, ctypes.byref(out))
         return LinearBounds(low, high, slope_low, slope_high, linear_low, linear_high)
+
+    def _boxes(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+        """The boxes as the library reads them."""
+        if lower.shape != upper.shape or lower.shape[1:] != (self._n_inputs,):
+            raise ValueError(f"boxes of shapes {lower.shape} and {upper.shape} do not fit {self._n_inputs} inputs")
+        return np.ascontiguousarray(lower, np.float64), np.ascontiguousarray(upper, np.float64)
 
     def _call(self, function: Any, lower: Floats, upper: Floats, *out: Any) -> None:
         if not function(self._handle, lower.ctypes.data, upper.ctypes.data, len(lower), *out):

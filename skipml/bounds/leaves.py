@@ -92,7 +92,7 @@ def halved(leaves: Leaves, times: int, dtype: np.dtype[np.floating]) -> Leaves:
     n, d = leaves.lower.shape
     lower, upper = np.empty((2, n << times, d))
     parent = np.empty(n << times, np.int64)
-    boxes = [np.ascontiguousarray(array) for array in (leaves.slope, leaves.lower, leaves.upper)]
+    boxes = [np.ascontiguousarray(array, np.float64) for array in (leaves.slope, leaves.lower, leaves.upper)]
     slope, low, high = (array.ctypes.data for array in boxes)
     parts = lower.ctypes.data, upper.ctypes.data, parent.ctypes.data
     count = found.skipml_halve(dtype == np.float32, d, times, slope, n, low, high, *parts)

@@ -187,7 +187,8 @@ class Polygons:
         Sound because normal . u <= offset and the smallest value of one product bound the other product, no row lies in
         what is cut off, and casting is monotone.
         """
-        lower, upper, block = lower.copy(), upper.copy(), np.ascontiguousarray(block)
+        lower, upper = np.array(lower, np.float64, order="C"), np.array(upper, np.float64, order="C")
+        block = np.ascontiguousarray(block, np.int64)
         empty = np.zeros(len(block), np.bool_)
         if (found := compiled.library()) is None:
             self._cut((lower, upper), block, empty)

@@ -113,6 +113,20 @@ def test_computed_values_lie_within_the_bounds(network: Network, seed: int) -> N
         assert ((low[2:] <= values) & (values <= high[2:])).all()
 
 
+def test_boxes_may_be_of_any_type_and_order_but_fit_the_network() -> None:
+    network = Network(2, 1, np.dtype(np.float32), (Affine(np.array([[1, -2]], np.float32), np.zeros(1, np.float32)),))
+    verifier = Verifier(network)
+    lower = np.array([[0.0, 1.0], [0.5, -1.0], [2.0, 2.0]])
+    expected = verifier.interval(lower, lower + 1)
+    for of in (np.asfortranarray(lower), lower.astype(np.float32), np.repeat(lower, 2, axis=0)[::2]):
+        found = verifier.interval(of, of + 1)
+        assert all(np.array_equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
+        assert np.array_equal(verifier.crown(of, of + 1).lower, verifier.crown(lower, lower + 1).lower)
+    for wrong in (lower[:, :1], np.zeros((3, 3))):
+        with pytest.raises(ValueError, match="do not fit 2 inputs"):
+            verifier.crown(wrong, wrong)
+
+
 def _sides(verifier: Verifier, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
     bounds = verifier.crown(lower, upper)
     return bounds.lower, bounds.upper
