@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml.errors import FooterError
-from skipml.identity import FileIdentity, identity
+from skipml.identity import FileIdentity, identity, is_settled
 from skipml.parquet.footer import FileColumn, Footer, read_files
 from skipml.parquet.types import INTEGER_TYPES
 from skipml.recent import Recent
@@ -25,8 +25,6 @@ from skipml.recent import Recent
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 _CACHED_ROW_GROUPS = 1_000_000
-_SETTLED_NS = 10**9
-"""A file that was written a moment ago may be written again without a later modification time: it is not remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,7 +241,7 @@ def _load(files: Sequence[str], columns: Sequence[str]) -> dict[str, Footer]:
     unread = [file for file in dict.fromkeys(files) if file not in footers]
     for file, footer in zip(unread, read_files(unread, columns) if unread else (), strict=True):
         footers[file] = footer
-        if footer.identity is not None and time.time_ns() - footer.identity.mtime_ns > _SETTLED_NS:
+        if footer.identity is not None and is_settled(footer.identity.mtime_ns, time.time_ns()):
             _cache.change(os.path.abspath(file), partial(_joined, footer=footer))
     return footers
 

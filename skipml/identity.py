@@ -14,6 +14,7 @@ from skipml.errors import FooterError
 
 Path = str | os.PathLike[str]
 
+_SETTLED_NS = 2 * 10**9
 _OFFLINE = {"autoinstall_known_extensions": False, "autoload_known_extensions": False}
 _local = threading.local()
 
@@ -35,6 +36,13 @@ def identity(path: Path | int) -> FileIdentity:
     """The identity of a file, given by path or open descriptor; raises OSError."""
     status = os.stat(path)
     return FileIdentity(status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
+
+
+def is_settled(mtime_ns: int, now_ns: int) -> bool:
+    """Whether what a file held at a time may be remembered by its identity: one written a moment ago may be written
+    again without a later modification time.
+    """
+    return now_ns - mtime_ns > _SETTLED_NS
 
 
 def expand(paths: Path | Sequence[Path]) -> tuple[str, ...]:

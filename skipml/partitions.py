@@ -41,6 +41,11 @@ def partition_values(path: Path) -> dict[str, str | None]:
     return {key: value for key, value in values.items() if folded[key.lower()] == 1}
 
 
+def may_be_partitioned(path: Path) -> bool:
+    """Whether a directory of a path could give a column its value."""
+    return any("=" in directory for directory in re.split(r"[/\\]", os.fspath(path))[:-1])
+
+
 @lru_cache(maxsize=4096)
 def value_bounds(value: str | None, sql_type: str) -> tuple[float, float, bool] | None:
     """Lower and upper limit of the model input that a partition's text stands for, and whether it is NULL.

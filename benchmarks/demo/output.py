@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.demo.measure import Measured, Runs
+from benchmarks.readme import replace_section
 
 BEGIN, END = "<!-- demo: written by python -m benchmarks.demo --readme -->", "<!-- end of demo -->"
 _HEADINGS = ("", "first run", "warm run", "processor", "against PyTorch", "row groups scanned")
@@ -107,12 +108,7 @@ def plot(path: Path, results: Sequence[Measured]) -> None:
 
 def update_readme(path: Path, environment: dict[str, Any], results: Sequence[Measured]) -> None:
     """Replace what stands between the markers of the README by the table of this run."""
-    text = path.read_text()
-    before, found, rest = text.partition(BEGIN)
-    _, closed, after = rest.partition(END)
-    if not found or not closed:
-        raise ValueError(f"{path.name} lacks the lines {BEGIN} and {END}; put them where the table belongs")
-    path.write_text(f"{before}{BEGIN}\n{_markdown(environment, results)}\n{END}{after}")
+    replace_section(path, BEGIN, END, _markdown(environment, results))
 
 
 def _markdown(environment: dict[str, Any], results: Sequence[Measured]) -> str:

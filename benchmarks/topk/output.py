@@ -14,6 +14,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.readme import replace_section
 from benchmarks.topk.measure import Measured, Skipping
 
 BEGIN, END = "<!-- topk: written by python -m benchmarks.topk --readme -->", "<!-- end of topk -->"
@@ -95,12 +96,7 @@ def plot(path: Path, measured: Sequence[Measured]) -> None:
 
 def update_readme(path: Path, environment: Mapping[str, Any], measured: Sequence[Measured]) -> None:
     """Replace what stands between the markers of the README by the table of this run."""
-    text = path.read_text()
-    before, found, rest = text.partition(BEGIN)
-    _, closed, after = rest.partition(END)
-    if not found or not closed:
-        raise ValueError(f"{path.name} lacks the lines {BEGIN} and {END}; put them where the table belongs")
-    path.write_text(f"{before}{BEGIN}\n{_markdown(environment, measured)}\n{END}{after}")
+    replace_section(path, BEGIN, END, _markdown(environment, measured))
 
 
 def _markdown(environment: Mapping[str, Any], measured: Sequence[Measured]) -> str:

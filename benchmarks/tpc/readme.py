@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.readme import replace_section
 from benchmarks.tpc.data import ROOT
 from benchmarks.tpc.published.endtoend import BASELINE
 from benchmarks.tpc.published.filters import BINS
@@ -44,11 +45,7 @@ def write(console: Console, *, into_readme: bool) -> None:
     RESULTS.mkdir(exist_ok=True)
     plot(found, RESULTS / "published.png")
     if into_readme:
-        readme = ROOT / "README.md"
-        text = readme.read_text()
-        before, _, rest = text.partition(BEGIN)
-        _, _, after = rest.partition(END)
-        readme.write_text(f"{before}{BEGIN}\n{_table(found)}\n{END}{after}")
+        replace_section(ROOT / "README.md", BEGIN, END, _table(found))
 
 
 def _table(found: Results) -> str:

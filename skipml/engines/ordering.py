@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from skipml.engines.dialect import Expr, Node, expression, function_name
-from skipml.engines.pushdown import scanned_table
+from skipml.engines.pushdown import scan_counts, scanned_table
 from skipml.engines.tree import nodes
 
 _DIRECTIONS = {"ASCENDING": True, "DESCENDING": False}
@@ -42,9 +42,9 @@ class TopOrder:
 def top_orders(plan: Node) -> dict[str, TopOrder]:
     """What is wanted of the base tables of a serialized logical plan, by table; those of several scans are left out."""
     everywhere = nodes(plan)
-    scans = [table for node in everywhere if node.get("type") == "LOGICAL_GET" and (table := scanned_table(node))]
+    scans = scan_counts(everywhere)
     found = [top for node in everywhere if node.get("type") == "LOGICAL_LIMIT" for top in _top_orders(node)]
-    return {table: order for table, order in found if scans.count(table) == 1}
+    return {table: order for table, order in found if scans[table] == 1}
 
 
 def _top_orders(limit: Node) -> Iterator[tuple[str, TopOrder]]:

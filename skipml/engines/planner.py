@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 
 import duckdb
-import numpy as np
-from numpy.typing import NDArray
 
 from skipml.bounds.branch import Budget
 from skipml.bounds.memory import SHARED
@@ -329,20 +327,7 @@ def _pruned(
         seconds_per_row=sum(budget.cost_per_row for budget in budgets),
         budget_seconds=sum(budget.ledger.granted for budget in budgets if budget.ledger is not None),
     )
-    return _Pruned(reference, _kept(footers, decisions), report)
-
-
-def _kept(footers: Footers, decisions: Decisions) -> routes.Kept:
-    row_groups: list[NDArray[np.int64] | None] = []
-    first_rows = []
-    for i, error in enumerate(footers.errors):
-        mine = footers.file_index == i
-        skip = decisions.decision[mine] == SKIP
-        unreadable = bool(error) or footers.identities[i] is None
-        row_groups.append(None if unreadable or not skip.any() else footers.row_group[mine][~skip])
-        rows = footers.n_rows[mine]
-        first_rows.append(np.concatenate([[0], np.cumsum(rows)]).astype(np.int64))
-    return routes.Kept(footers.files, footers.identities, tuple(row_groups), tuple(first_rows))
+    return _Pruned(reference, routes.Kept.of(footers, decisions.decision != SKIP), report)
 
 
 def _reasons(footers: Footers) -> tuple[str, ...]:

@@ -146,10 +146,14 @@ def scan_filters(plan: Node) -> dict[str, list[ScanFilter]]:
     everywhere = nodes(plan)
     pushdown = Pushdown(Counter(_cte_of(node) for node in everywhere if node.get("type") == "LOGICAL_CTE_REF"))
     pushdown.visit(plan, [])
-    scans = Counter(
-        table for node in everywhere if node.get("type") == "LOGICAL_GET" and (table := scanned_table(node))
-    )
+    scans = scan_counts(everywhere)
     return {table: found for table, found in pushdown.scans.items() if len(found) == scans[table]}
+
+
+def scan_counts(operators: Sequence[Node]) -> Counter[str]:
+    """How many of the operators of a plan scan each table."""
+    gets = (node for node in operators if node.get("type") == "LOGICAL_GET")
+    return Counter(table for node in gets if (table := scanned_table(node)) is not None)
 
 
 def _cte_of(reference: Node) -> int:

@@ -24,7 +24,9 @@ from skipml.engines.dialect import Node
 from skipml.engines.places import Served
 from skipml.engines.sql import Parser, Query, Reference
 from skipml.engines.virtual import VirtualFiles
+from skipml.footers import Footers
 from skipml.identity import FileIdentity
+from skipml.partitions import may_be_partitioned
 
 _MAX_GAPS = 32
 """Longer lists of row ranges cost more per row than they save (measured on DuckDB 1.5)."""
@@ -47,6 +49,18 @@ class Kept:
     """Per file the first row of every row group, and behind the last."""
     exactly: bool = False
     """Whether a file is worth to be read without the few row groups that are not kept."""
+
+    @classmethod
+    def of(cls, footers: Footers, wanted: NDArray[np.bool_]) -> Kept:
+        """The wanted row groups [N] of footers, and all of a file that cannot be read."""
+        row_groups: list[NDArray[np.int64] | None] = []
+        first_rows = []
+        for i, error in enumerate(footers.errors):
+            mine = footers.file_index == i
+            unreadable = bool(error) or footers.identities[i] is None
+            row_groups.append(None if unreadable or wanted[mine].all() else footers.row_group[mine & wanted])
+            first_rows.append(np.concatenate([[0], np.cumsum(footers.n_rows[mine])]).astype(np.int64))
+        return cls(footers.files, footers.identities, tuple(row_groups), tuple(first_rows))
 
     @property
     def everything(self) -> bool:
@@ -147,9 +161,7 @@ def listed(
 
     The first file gives the schema; with union_by_name or hive partitions every file has a say.
     """
-    all_matter = reference.option("union_by_name") or any(
-        "=" in part for path in kept.files for part in path.split("/")[:-1]
-    )
+    all_matter = reference.option("union_by_name") or any(map(may_be_partitioned, kept.files))
     found: list[tuple[int, str | None]] = []
     virtual = []
     for i, (path, state, groups) in enumerate(zip(kept.files, kept.states, kept.row_groups, strict=True)):

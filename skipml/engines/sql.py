@@ -39,7 +39,7 @@ from skipml.engines.scan_plan import ScanPlan
 from skipml.engines.syntax import Syntax
 from skipml.engines.tree import NUMBER, base_name, map_nodes, map_tables, may_limit, nodes, takes_unnamed_columns
 from skipml.engines.views import expand_views
-from skipml.identity import identity
+from skipml.identity import identity, is_settled
 from skipml.recent import Recent
 
 STANDIN_DATABASE = "__skipml"
@@ -62,8 +62,6 @@ _SAFE_OPTIONS = {
     "file_row_number",
 }
 _MAX_SCHEMAS = _CACHED_PLANS = 256
-_SETTLED_NS = 2_000_000_000
-"""Files younger than this may be written again without their modification time showing it."""
 
 Schema = tuple[tuple[str, str], ...]
 """Column names and types."""
@@ -160,6 +158,10 @@ class Parser(Syntax):
             return []
         return list(self.tree("SELECT " + ", ".join(expressions))["statements"][0]["node"]["select_list"])
 
+    def literals(self, literals: Mapping[str, str]) -> dict[str, Node]:
+        """The trees of parameters given as SQL, by identifier."""
+        return dict(zip(literals, self.select_list(list(literals.values())), strict=True))
+
     def plan(self, serialized: str) -> ScanPlan:
         """What a serialized plan asks of each table, remembered by its text; raises NotAnalysableError."""
         plan = self._plans.get(serialized)
@@ -213,7 +215,7 @@ class Parser(Syntax):
             return self._schemas[key]
         schema = self._describe(reference)
         newest = max((state.mtime_ns for _, state in states), default=0)
-        if time.time_ns() - newest > _SETTLED_NS:
+        if is_settled(newest, time.time_ns()):
             if len(self._schemas) >= _MAX_SCHEMAS:
                 self._schemas.clear()
             self._schemas[key] = schema
@@ -322,7 +324,7 @@ def bind_filters(parser: Parser, query: Query, literals: Mapping[str, str], sess
         return parser.standin(f"variable {name}", schema, node.get("alias") or name, node.get("column_name_alias", []))
 
     tree = map_tables(with_references(query, stand_in), stand_in_variable)
-    parameters = dict(zip(literals, parser.select_list(list(literals.values())), strict=True))
+    parameters = parser.literals(literals)
     template = parser.expression(TEMPLATE)
     tree = map_nodes(tree, lambda node: bound_parameter(marked(node, template), parameters))
     serialized, query.threads = session.logical_plan(parser.text(tree))

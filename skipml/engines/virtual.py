@@ -22,7 +22,7 @@ from typing import Any
 import fsspec
 
 from skipml.errors import FileChangedError, FooterError
-from skipml.identity import FileIdentity, identity
+from skipml.identity import FileIdentity, identity, is_settled
 from skipml.parquet.chunks import Extent, locate, pack
 from skipml.parquet.thrift import read_list_header, read_struct
 
@@ -31,8 +31,6 @@ _MAX_FILES = 100_000
 """Virtual files kept for results that are still being read; the oldest go first."""
 _ROW_COUNT_FIELD, _ROW_GROUPS_FIELD = 3, 4
 _STRUCT = 12
-_SETTLED_NS = 10**9
-"""A file that was written a moment ago may be written again without a later modification time: a new name each time."""
 _ESCAPED = re.compile(r"\[([*?\[])\]")
 
 
@@ -233,7 +231,7 @@ class VirtualFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]
         found = layout(path, state)
         name = f"{plan}/{path.lstrip('/')}"  # the path as given: DuckDB reads partitions from its directories
         self._files[name] = _VirtualFile(content, found.start, found.keep(row_groups))
-        if time.time_ns() - state.mtime_ns > _SETTLED_NS:
+        if is_settled(state.mtime_ns, time.time_ns()):
             self._names[content] = name
         return name
 

@@ -14,6 +14,7 @@ from skipml.engines.parameters import NotAnalysableError, bound_parameter
 from skipml.engines.registry import Registry
 from skipml.engines.sql import Parser, Query, Reference
 from skipml.engines.tree import NUMBER, map_nodes, map_tables, nodes
+from skipml.partitions import may_be_partitioned
 
 SCORE, FILE, ROW = "__skipml_score", "__skipml_file", "__skipml_row"
 """The columns of the query that asks for values and places."""
@@ -45,7 +46,7 @@ def scores_query(
     """
     if query.virtual_columns or reference.option("filename") or reference.option("file_row_number"):
         raise NotAnalysableError("the query reads file names or row numbers")
-    if order.is_filtered and len(reference.files) > 1 and any(map(_may_be_partitioned, reference.files)):
+    if order.is_filtered and len(reference.files) > 1 and any(map(may_be_partitioned, reference.files)):
         raise NotAnalysableError("DuckDB numbers files anew where a condition leaves out partitions")
     levels = _levels(query.tree, reference.number)
     if levels is None:
@@ -66,15 +67,11 @@ def scores_query(
     tree["statements"][0]["node"]["from_table"]["subquery"]["node"] = top
     source = parser.read(reference, [FILES], None, ())
     tree = map_tables(tree, lambda node: source if node.get(NUMBER) == reference.number else node)
-    parameters = dict(zip(literals, parser.select_list(list(literals.values())), strict=True))
+    parameters = parser.literals(literals)
     sql = parser.text(map_nodes(tree, lambda node: bound_parameter(node, parameters)))
     if sql.count(f"'{FILES}'") != 1:
         raise NotAnalysableError("the list of files is not where it should be")
     return sql
-
-
-def _may_be_partitioned(path: str) -> bool:
-    return any("=" in part for part in path.split("/")[:-1])
 
 
 def _levels(tree: Node, number: int) -> list[Node] | None:

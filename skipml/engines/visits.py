@@ -50,7 +50,9 @@ class Visits:
 
     def __call__(self, groups: Indices, worst: Worst | None) -> Scored:
         """The scores of the rows of some row groups that pass the query's conditions and are not behind the worst."""
-        kept = self._kept(groups)
+        wanted = np.zeros(len(self.footers), np.bool_)
+        wanted[groups] = True
+        kept = routes.Kept.of(self.footers, wanted)
         listed = routes.listed(self.reference, kept, self.files, nearly_all=1.0)
         paths = ", ".join(quote_text(glob.escape(path)) for _, path in listed)
         condition = f" WHERE {_not_behind(worst)}" if worst is not None and worst.value is not None else ""
@@ -60,19 +62,6 @@ class Visits:
         values = np.asarray(score.filled(np.nan), np.float64)
         group, row = self._places(groups, [file for file, _ in listed], found)
         return Scored(values, is_null, group, row)
-
-    def _kept(self, groups: Indices) -> routes.Kept:
-        """Just these row groups."""
-        footers = self.footers
-        chosen = np.zeros(len(footers), np.bool_)
-        chosen[groups] = True
-        row_groups: list[Indices | None] = []
-        first_rows = []
-        for file in range(len(footers.files)):
-            mine = footers.file_index == file
-            row_groups.append(None if chosen[mine].all() else footers.row_group[mine & chosen])
-            first_rows.append(np.concatenate([[0], np.cumsum(footers.n_rows[mine])]).astype(np.int64))
-        return routes.Kept(footers.files, footers.identities, tuple(row_groups), tuple(first_rows))
 
     def _places(
         self, groups: Indices, files: list[int], found: dict[str, NDArray[np.generic]]

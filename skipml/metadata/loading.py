@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from skipml.errors import FooterError, MetadataError
-from skipml.identity import FileIdentity, Path, identity
+from skipml.identity import FileIdentity, Path, identity, is_settled
 from skipml.metadata.contents import Metadata
 from skipml.metadata.format import decode
 from skipml.metadata.storage import sidecar_path
@@ -20,8 +20,6 @@ from skipml.recent import Recent
 _CACHED_BYTES = 1 << 28
 _ENTRY_BYTES = 1 << 10
 """About what an entry without metadata takes."""
-_SETTLED_NS = 10**9
-"""A file that was written a moment ago may be written again without a later modification time: it is not remembered."""
 
 _States = tuple[FileIdentity, FileIdentity | None]
 """Of the data file and of its sidecar."""
@@ -60,7 +58,7 @@ def load(path: Path, root: Path | None = None) -> Loaded:
     except (FooterError, ValueError) as error:
         return Loaded(None, str(error), None)
     newest = max(state.mtime_ns, sidecar_state.mtime_ns if sidecar_state else 0)
-    if loaded.identity == state and now - newest > _SETTLED_NS:
+    if loaded.identity == state and is_settled(newest, now):
         _cache.put(key, _Known((state, sidecar_state), loaded))
     return loaded
 

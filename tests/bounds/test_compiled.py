@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 import pytest
@@ -118,7 +119,8 @@ def test_boxes_may_be_of_any_type_and_order_but_fit_the_network() -> None:
     verifier = Verifier(network)
     lower = np.array([[0.0, 1.0], [0.5, -1.0], [2.0, 2.0]])
     expected = verifier.interval(lower, lower + 1)
-    for of in (np.asfortranarray(lower), lower.astype(np.float32), np.repeat(lower, 2, axis=0)[::2]):
+    others: list[Any] = [np.asfortranarray(lower), lower.astype(np.float32), np.repeat(lower, 2, axis=0)[::2]]
+    for of in others:
         found = verifier.interval(of, of + 1)
         assert all(np.array_equal(mine, theirs) for mine, theirs in zip(found, expected, strict=True))
         assert np.array_equal(verifier.crown(of, of + 1).lower, verifier.crown(lower, lower + 1).lower)

@@ -11,7 +11,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import skipml
-from skipml.engines import planner
 from skipml.engines.routes import Kept
 from skipml.footers import Footers, read_footers
 from tests.engines.conftest import ROWS, Lake
@@ -49,7 +48,7 @@ def _keep(monkeypatch: pytest.MonkeyPatch, chosen: Sequence[Sequence[int] | None
         groups = tuple(None if g is None else np.array(g, np.int64) for g in chosen)
         return Kept(footers.files, footers.identities, groups, tuple(starts))
 
-    monkeypatch.setattr(planner, "_kept", kept)
+    monkeypatch.setattr(Kept, "of", kept)
 
 
 def _ids(path: Path, groups: Sequence[int] | None) -> list[int]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml import decisions, features, footers
-from skipml.engines import conditions, inputs, parameters, planner, pushdown, scan_regions, virtual
+from skipml.engines import conditions, inputs, parameters, pushdown, routes, scan_regions, virtual
 from skipml.engines.dialect import expression
 from skipml.identity import identity
 from skipml.parquet import footer, types
@@ -202,10 +202,10 @@ def _not_mirrored(patch: Patch) -> None:
 
 @variant("queries", "a file's row groups are counted from its own first")
 def _one_row_group_too_few(patch: Patch) -> None:
-    real = planner._kept
+    real = routes.Kept.of
 
     def kept(*given: Any) -> Any:
         found = real(*given)
         return replace(found, row_groups=tuple(g if g is None else g[1:] for g in found.row_groups))
 
-    patch.setattr(planner, "_kept", kept)
+    patch.setattr(routes.Kept, "of", kept)
