@@ -24,7 +24,7 @@ from skipml.engines.dialect import quote_name, quote_text
 from skipml.errors import SkipmlError
 from skipml.inspection import model_facts, parquet_facts
 from skipml.layout import Method
-from skipml.models import load_onnx
+from skipml.models import load
 from skipml.plots import plot_row_group, save
 from skipml.report import Report
 
@@ -279,9 +279,9 @@ def _session(models: Sequence[str], database: Path | None) -> Iterator[skipml.Co
             raise typer.BadParameter(f"{text!r} is not NAME=FILE, as in fraud=fraud.onnx", param_hint="--model")
     with skipml.connect() as con:
         for binding in filter(None, bindings):
-            network = load_onnx(binding[2])
-            names = tuple(f"x{i}" for i in range(network.n_inputs))
-            con.register_model(binding[1].strip(), skipml.Model(network, names))
+            function = load(binding[2])
+            names = tuple(f"x{i}" for i in range(function.n_inputs))
+            con.register_model(binding[1].strip(), skipml.Model(function, names))
         if database is not None:
             name = quote_name(database.stem)
             con.execute(f"ATTACH {quote_text(str(database))} AS {name} (READ_ONLY)")

@@ -72,7 +72,8 @@ class ScoreTest(Predicate):
         known = self._from_evidence(seen, is_open)
         left = is_open & (known.reason == Reason.NOT_TRIED)
         found = self._bounded(seen, left, budget)
-        decided = _with_flags(found.settled(known, ~left), seen, self.on_nan)
+        takes_nan = self.score.verifier.function.takes_nan
+        decided = _with_flags(found.settled(known, ~left), seen, self.on_nan, takes_nan=takes_nan)
         return decided if chosen is None else decided.only(chosen)
 
     def _bounded(self, seen: Regions, left: Bools, budget: Budget) -> Outcome:
@@ -81,10 +82,11 @@ class ScoreTest(Predicate):
         verifier, memory = self.score.verifier, budget.memory
         if not left.any():
             return Outcome.evaluate_all(len(left), len(verifier.functionals))
-        key = key_of(verifier, seen) if memory is not None else None
+        blocks = verifier.blocks(seen)
+        key = key_of(verifier, blocks) if memory is not None else None
         known = memory.recall(key) if memory is not None and key is not None else None
-        known = known or Known.nothing(seen.lower, seen.upper, len(verifier.functionals))
-        found, after = resume(verifier, seen, self, budget, known, chosen=left)
+        known = known or Known.nothing(blocks.lower, blocks.upper, len(verifier.functionals))
+        found, after = resume(verifier, blocks, self, budget, known, chosen=left)
         if memory is not None and key is not None:
             memory.learn(key, after)
         return replace(found, seconds=perf_counter() - start)
@@ -138,10 +140,12 @@ def _is_finer(known: ScoreMetadata, seen: Regions) -> Bools:
     return np.asarray(is_known & ((n_boxes == 1) | (known.cells.shape[1] > 0)), np.bool_)
 
 
-def _with_flags(outcome: Outcome, seen: Regions, on_nan: bool | None) -> Outcome:
-    """Take NULL and NaN rows into account: bounds speak only of rows whose inputs are numbers."""
+def _with_flags(outcome: Outcome, seen: Regions, on_nan: bool | None, *, takes_nan: bool) -> Outcome:
+    """Take NULL and NaN rows into account: bounds speak only of rows whose inputs are numbers, or NaN where the model
+    takes it.
+    """
     decision = outcome.decision.copy()
-    may_be_nan = seen.may_be_nan.any(axis=1)
+    may_be_nan = seen.may_be_nan.any(axis=1) & (not takes_nan)
     decision[may_be_nan & (decision == SKIP) & (on_nan is not False)] = EVALUATE
     decision[may_be_nan & (decision == KEEP) & (on_nan is not True)] = EVALUATE
     decision[seen.may_be_null.any(axis=1) & (decision == KEEP)] = EVALUATE

@@ -76,7 +76,7 @@ def _case(seed: int, with_hulls: bool) -> _Case:
 def _questions(model: Model, case: _Case, seed: int) -> Iterator[Predicate]:
     """Filters that some blocks hold no row for, and combinations, which ask about some of the blocks only."""
     rng = np.random.default_rng(seed)
-    scores = model.network.forward(case.rows.reshape(-1, 2)).astype(np.float64)
+    scores = model.function.forward(case.rows.reshape(-1, 2)).astype(np.float64)
     for output in (0, model.n_outputs - 1):
         limits = np.quantile(scores[:, output], rng.random(4)).tolist()
         score = model.output(output)

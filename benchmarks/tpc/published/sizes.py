@@ -49,7 +49,7 @@ def _size(width: int, lower: Floats, upper: Floats, rows: torch.Tensor) -> Size:
         layers += [nn.Linear(n_in, n_out), nn.ReLU()]
     module = nn.Sequential(*layers[:-1])
     model = skipml.Model.from_torch(module, columns=[f"x{i}" for i in range(_INPUTS)])
-    verifier = Verifier(model.network)
+    verifier = Verifier(model.function)
     with torch.inference_mode():
         return Size(
             width=width,
