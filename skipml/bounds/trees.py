@@ -51,13 +51,14 @@ class _MissingToo:
 
 
 def _missing_too(regions: Regions) -> _MissingToo:
-    """Sound because the boxes of a block hold its rows but for the numbers that these lack, and a row may lack any
-    that the block may hold a NaN in.
+    """Sound because the boxes of a block hold its rows but for the numbers that these lack, a row may lack any that the
+    block may hold a NaN in, and what is unknown may be anything.
     """
-    may_miss = regions.may_be_nan[regions.block].astype(np.float64)
+    unknown = regions.unknown[regions.block]
+    may_miss = (regions.may_be_nan[regions.block] | unknown).astype(np.float64)
     return _MissingToo(
-        np.hstack([regions.lower, np.zeros_like(may_miss)]),
-        np.hstack([regions.upper, may_miss]),
+        np.hstack([np.where(unknown, -np.inf, regions.lower), np.zeros_like(may_miss)]),
+        np.hstack([np.where(unknown, np.inf, regions.upper), may_miss]),
         regions.block,
         regions.n_rows,
         regions.hulls,
@@ -104,7 +105,7 @@ class TreeVerifier:
 
     def blocks(self, regions: Regions) -> Blocks:
         """The regions, with what may be missing where the trees take NaN and a block may hold one."""
-        if self.function.takes_nan and regions.may_be_nan.any():
+        if self.function.takes_nan and (regions.may_be_nan.any() or regions.unknown.any()):
             return _with_missing(regions)
         return regions
 
