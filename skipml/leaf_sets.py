@@ -100,13 +100,14 @@ class _Sets:
 
 @dataclass(frozen=True, eq=False)
 class LeafSets:
-    """The sets of V terms, W words each, over the `used` inputs; `leaf` [V, 8 * bytes] has the values in the order of
+    """The sets of V terms, W words each, by the inputs that trees ask for; `leaf` [V, 8 * bytes] has the values in the order of
     the bits.
     """
 
     outputs: Indices
     cells: Cells
     width: int
+    word_bytes: int
     leaf: Array
     sets: dict[int, _Sets]
 
@@ -136,7 +137,7 @@ class LeafSets:
         flat = exact.reshape(len(exact), -1)
         used = sorted({int(i) for tree, _ in terms for i in np.unique(tree.feature[tree.feature >= 0])})
         sets = {i: _sets(flat[starts[i] : starts[i + 1]], cells.in_order[i]) for i in used}
-        return cls(np.array([k for _, k in terms], np.int64), cells, width, leaf, sets)
+        return cls(np.array([k for _, k in terms], np.int64), cells, width, dtype.itemsize, leaf, sets)
 
     @property
     def words(self) -> int:
@@ -146,7 +147,7 @@ class LeafSets:
     @property
     def bytes_per_row(self) -> int:
         """Memory that a row takes while it is looked up."""
-        return 1 + len(self.leaf) * (self.leaf.itemsize + 8 * self.width)
+        return 1 + len(self.leaf) * (self.leaf.itemsize + 8 + self.width * self.word_bytes)
 
     def values(self, columns: Sequence[NDArray[Any]]) -> Array:
         """The leaves [V, n] of rows, given as one array [n] per input."""

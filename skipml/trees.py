@@ -30,7 +30,7 @@ from skipml.tree import Tree
 Array = NDArray[np.floating]
 Floats = NDArray[np.float64]
 
-_SLAB_BYTES = 1 << 18
+_SLAB_BYTES = 1 << 20
 _MACS_PER_WORD = 60
 """What a leaf set of a tree takes, in multiply-accumulates of a network."""
 
@@ -123,8 +123,9 @@ class Trees:
         """
         terms = self.terms if terms is None else terms
         sums = np.repeat(self.base[:, None], leaves.shape[1], axis=1)
-        for output, leaf in zip(terms.outputs.tolist(), leaves, strict=True):
-            sums[output] += leaf
+        for output, total in enumerate(sums):
+            for leaf in leaves if self.n_outputs == 1 else leaves[terms.outputs == output]:
+                np.add(total, leaf, out=total)
         if self.divisor != 1.0:
             sums /= self.dtype.type(self.divisor)
         sums += self.dtype.type(0)  # -0.0 becomes 0.0
