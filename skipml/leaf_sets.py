@@ -100,8 +100,8 @@ class _Sets:
 
 @dataclass(frozen=True, eq=False)
 class LeafSets:
-    """The sets of V terms, W words each, by the inputs that trees ask for; `leaf` [V, 8 * bytes] has the values in the order of
-    the bits.
+    """The sets of V terms, W words each, by the inputs that trees ask for; `leaf` [V, 8 * bytes] has the values in the
+    order of the bits.
     """
 
     outputs: Indices

@@ -185,10 +185,10 @@ class TreeVerifier:
             low, high = box.low[:, i], box.high[:, i]
             before, behind = beyond[low], beyond[high]
             number = ~box.misses[:, i]
-            gain[:, i] = np.where(number & (high > low), behind - before, 0.0)
+            gain[:, i] = np.where(number & (high > low) & ~box.may_miss[:, i], behind - before, 0.0)
             place[:, i] = np.searchsorted(beyond, (before + behind) * 0.5, side="left") - 1
             np.clip(place[:, i], low, np.maximum(high - 1, low), out=place[:, i])
-            gain[:, d + i] = np.where(number & box.may_miss[:, i], missing, 0.0)
+            gain[:, d + i] = np.where(number & box.may_miss[:, i], missing + behind - before, 0.0)  # before its numbers
         return gain, place
 
     @cached_property

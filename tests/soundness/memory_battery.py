@@ -120,7 +120,7 @@ def remembered(_: Path) -> list[str]:
     memory = Memory()
     cases = [_case(seed, with_hulls) for seed in (0, 1) for with_hulls in (False, True)]
     models = [Model(_network(seed, 1 + 2 * (seed % 2)), ("a", "b")) for seed in range(3)]
-    models.append(Model(models[1].network, ("b", "a")))
+    models.append(Model(models[1].function, ("b", "a")))
     for turn in range(2):
         for i, case in enumerate(cases):
             for j, model in enumerate(models):

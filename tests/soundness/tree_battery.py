@@ -1,0 +1,134 @@
+"""Tree ensembles over blocks of known rows: each part returns what it finds wrong, which must be nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+import skipml
+from skipml.bounds.budget import Budget
+from skipml.regions import PairHull, Regions
+from skipml.trees import Trees
+from tests.forests import LINKS, Floats, Rng, random_trees
+from tests.soundness.battery import Battery, broken, regions_of, tests_of
+
+_THOROUGH = Budget.unlimited(boxes_per_block=32, prove_keep=True)
+_COLUMNS = ("a", "b")
+
+
+def _pool(rng: Rng) -> list[Floats]:
+    """Thresholds with more digits than float32 has, and some without."""
+    return [np.append(rng.normal(size=6), [0.0, 1.0]) for _ in _COLUMNS]
+
+
+def _ensembles() -> Iterator[tuple[Trees, list[Floats], Rng]]:
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        pool = _pool(rng)
+        link = LINKS[seed % 4] if seed % 3 == 2 else "identity"
+        n_outputs = 3 if link == "softmax" or seed % 5 == 4 else 1
+        yield random_trees(rng, pool, n_outputs, link, n_trees=int(rng.integers(1, 9)), depth=3), pool, rng
+
+
+def _blocks(trees: Trees, pool: Sequence[Floats], rng: Rng, missing: float) -> list[pa.Table]:
+    """Blocks of rows between two places, many at thresholds and next to them; some lack a number."""
+    blocks = []
+    for _ in range(5):
+        ends = np.sort(rng.normal(size=(2, len(pool))), axis=0)
+        columns = []
+        for i, thresholds in enumerate(pool):
+            near = rng.choice(thresholds, 10)
+            near = np.where(rng.random(10) < 0.5, near, np.nextafter(near.astype(np.float32), np.float32(np.inf)))
+            x = np.clip(np.where(rng.random(10) < 0.6, near, rng.normal(size=10)), ends[0, i], ends[1, i])
+            columns.append(np.where(rng.random(10) < missing, np.nan, x))
+        blocks.append(pa.table(dict(zip(_COLUMNS, map(pa.array, columns), strict=True))))
+    return blocks
+
+
+def _limits(model: skipml.Model, blocks: Sequence[pa.Table]) -> list[float]:
+    """Extremes of single blocks, where a decision just holds or just fails."""
+    scores = [model.evaluate(block)[:, 0].astype(np.float64) for block in blocks[:1]]
+    known = [s[~np.isnan(s)] for s in scores]
+    return [float(end) for s in known if len(s) for end in (s.min(), s.max())]
+
+
+def _checked(name: str, trees: Trees, blocks: Sequence[pa.Table], regions: Regions) -> list[str]:
+    model = skipml.Model(trees, _COLUMNS)
+    tests = list(tests_of(model, _limits(model, blocks)))
+    return [text for what, test in tests for text in broken(f"{name} {what}", test, regions, blocks, _THOROUGH)]
+
+
+def bounds(_: Path) -> list[str]:
+    """Blocks without NaN."""
+    found = []
+    for number, (trees, pool, rng) in enumerate(_ensembles()):
+        blocks = _blocks(trees, pool, rng, 0.0)
+        found += _checked(f"trees {number}", trees, blocks, regions_of(blocks, _COLUMNS))
+    return found
+
+
+def missing(_: Path) -> list[str]:
+    """Blocks with NaN, blocks whose limits are unknown, and hulls, which say nothing of rows with a NaN."""
+    found = []
+    for number, (trees, pool, rng) in enumerate(_ensembles()):
+        blocks = _blocks(trees, pool, rng, 0.3)
+        regions = regions_of(blocks, _COLUMNS)
+        found += _checked(f"trees {number}", trees, blocks, regions)
+        hulls = (_hull(blocks, regions),)
+        found += _checked(f"trees {number} with hulls", trees, blocks, replace(regions, hulls=hulls))
+        with_null = [block.set_column(0, "a", _with_null(block["a"])) for block in blocks]
+        unknown = np.tile([True, False], (len(blocks), 1))
+        blind = replace(regions_of(with_null, _COLUMNS), unknown=unknown, may_be_nan=~unknown & regions.may_be_nan)
+        blind = replace(blind, may_be_null=np.zeros_like(unknown))
+        found += _checked(f"trees {number}, unknown", trees, with_null, blind)
+    return found
+
+
+def _with_null(column: pa.ChunkedArray) -> pa.Array:
+    return pa.array([None, *column.to_pylist()[1:]], pa.float64())
+
+
+def _hull(blocks: Sequence[pa.Table], regions: Regions) -> PairHull:
+    """Two half-planes around the sum of both inputs, of the rows that have both."""
+    offset = np.zeros((len(blocks), 2))
+    for k, block in enumerate(blocks):
+        rows = np.stack([block[name].to_numpy() for name in _COLUMNS], axis=1)
+        rows = rows[~np.isnan(rows).any(axis=1)]
+        width = regions.upper[k] - regions.lower[k]
+        place = (rows - regions.lower[k]) / np.where(width > 0, width, 1.0)
+        total = place.sum(axis=1) if len(rows) else np.zeros(1)
+        offset[k] = total.max() + 1e-9, -total.min() + 1e-9
+    normal = np.tile(np.array([[1.0, 1.0], [-1.0, -1.0]]), (len(blocks), 1, 1))
+    return PairHull((0, 1), regions.lower, regions.upper, normal, offset)
+
+
+def stored(folder: Path) -> list[str]:
+    """Files that are enriched with maps of the scores, rows with a NaN among them."""
+    found = []
+    for number, (trees, pool, rng) in enumerate(_ensembles()):
+        if number % 2:
+            continue
+        blocks = _blocks(trees, pool, rng, 0.3)
+        path = folder / f"{number}.parquet"
+        with pq.ParquetWriter(path, blocks[0].schema) as file:
+            for block in blocks:
+                file.write_table(block)
+        model = skipml.Model(trees, _COLUMNS)
+        skipml.enrich(path, _COLUMNS, models=[model], boxes=4)
+        for what, test in tests_of(model, _limits(model, blocks)):
+            decisions = skipml.plan(path, test, budget=_THOROUGH).decisions
+            for i, block in enumerate(blocks):
+                passed = test.matches(block)
+                if decisions[i] == skipml.SKIP and passed.any():
+                    found.append(f"trees {number} {what}: block {i} is SKIP, but a row passes")
+                if decisions[i] == skipml.KEEP and not passed.all():
+                    found.append(f"trees {number} {what}: block {i} is KEEP, but a row does not pass")
+    return found
+
+
+TREE_BATTERIES: Mapping[str, Battery] = {"trees": bounds, "missing in trees": missing, "stored of trees": stored}
