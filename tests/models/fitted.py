@@ -108,7 +108,8 @@ def xgboost(rng: Rng, kind: str) -> Fitted:
         takes_nan=True,
         takes_infinity=False,
         most=1e30,
-        tolerance=0.0 if trees.link.kind == "identity" else 3e-7,
+        # the logarithm of the base score is rounded by the C library in its own way
+        tolerance=0.0 if trees.link.kind == "identity" and kind != "poisson" else 3e-7,
     )
 
 

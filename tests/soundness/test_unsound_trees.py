@@ -10,6 +10,9 @@ from tests.soundness.tree_battery import TREE_BATTERIES
 from tests.soundness.tree_variants import TREE_VARIANTS
 from tests.soundness.variants import Variant
 
+_ONE_SIDED = {"_unknown_is_known": ("SKIP",)}
+"""What is unknown is never KEEP, whatever the bounds say."""
+
 pytestmark = pytest.mark.usefixtures("patient")
 
 
@@ -23,7 +26,7 @@ def test_an_unsound_variant_is_caught_for_a_wrong_skip_and_a_wrong_keep(variant:
     with pytest.MonkeyPatch.context() as patch:
         variant.apply(patch)
         findings = TREE_BATTERIES[variant.battery](tmp_path)
-    for decision in ("SKIP", "KEEP"):
+    for decision in _ONE_SIDED.get(variant.apply.__name__, ("SKIP", "KEEP")):
         wrong = [text for text in findings if f"is {decision}" in text]
         assert wrong, f"no wrong {decision} was found although this was broken: {variant.rule}"
 

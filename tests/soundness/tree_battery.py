@@ -30,9 +30,10 @@ def _ensembles() -> Iterator[tuple[Trees, list[Floats], Rng]]:
     for seed in range(6):
         rng = np.random.default_rng(seed)
         pool = _pool(rng)
-        link = LINKS[seed % 4] if seed % 3 == 2 else "identity"
+        link = LINKS[seed % 4] if seed >= 2 else "identity"
         n_outputs = 3 if link == "softmax" or seed % 5 == 4 else 1
-        yield random_trees(rng, pool, n_outputs, link, n_trees=int(rng.integers(1, 9)), depth=3), pool, rng
+        trees = random_trees(rng, pool, n_outputs, link, n_trees=int(rng.integers(1, 9)), depth=3)
+        yield replace(trees, takes_nan=seed % 3 != 1), pool, rng
 
 
 def _blocks(trees: Trees, pool: Sequence[Floats], rng: Rng, missing: float) -> list[pa.Table]:
@@ -47,7 +48,8 @@ def _blocks(trees: Trees, pool: Sequence[Floats], rng: Rng, missing: float) -> l
             x = np.clip(np.where(rng.random(10) < 0.6, near, rng.normal(size=10)), ends[0, i], ends[1, i])
             columns.append(np.where(rng.random(10) < missing, np.nan, x))
         blocks.append(pa.table(dict(zip(_COLUMNS, map(pa.array, columns), strict=True))))
-    return blocks
+    at = [rng.choice(thresholds) for thresholds in pool]  # a block of one value, with more digits than float32 has
+    return [*blocks, pa.table({name: [float(x)] * 2 for name, x in zip(_COLUMNS, at, strict=True)})]
 
 
 def _limits(model: skipml.Model, blocks: Sequence[pa.Table]) -> list[float]:
@@ -94,17 +96,16 @@ def _with_null(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _hull(blocks: Sequence[pa.Table], regions: Regions) -> PairHull:
-    """Two half-planes around the sum of both inputs, of the rows that have both."""
-    offset = np.zeros((len(blocks), 2))
+    """Half-planes along both inputs around the rows that have both."""
+    normal = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])
+    offset = np.zeros((len(blocks), len(normal)))
     for k, block in enumerate(blocks):
         rows = np.stack([block[name].to_numpy() for name in _COLUMNS], axis=1)
         rows = rows[~np.isnan(rows).any(axis=1)]
         width = regions.upper[k] - regions.lower[k]
-        place = (rows - regions.lower[k]) / np.where(width > 0, width, 1.0)
-        total = place.sum(axis=1) if len(rows) else np.zeros(1)
-        offset[k] = total.max() + 1e-9, -total.min() + 1e-9
-    normal = np.tile(np.array([[1.0, 1.0], [-1.0, -1.0]]), (len(blocks), 1, 1))
-    return PairHull((0, 1), regions.lower, regions.upper, normal, offset)
+        places = (rows - regions.lower[k]) / np.where(width > 0, width, 1.0)
+        offset[k] = (places @ normal.T).max(axis=0, initial=-1.0) + 1e-9
+    return PairHull((0, 1), regions.lower, regions.upper, np.tile(normal, (len(blocks), 1, 1)), offset)
 
 
 def stored(folder: Path) -> list[str]:
