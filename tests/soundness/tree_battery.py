@@ -54,9 +54,9 @@ def _blocks(trees: Trees, pool: Sequence[Floats], rng: Rng, missing: float) -> l
 
 def _limits(model: skipml.Model, blocks: Sequence[pa.Table]) -> list[float]:
     """Extremes of single blocks, where a decision just holds or just fails."""
-    scores = [model.evaluate(block)[:, 0].astype(np.float64) for block in blocks[:1]]
+    scores = [model.evaluate(block)[:, 0].astype(np.float64) for block in (blocks[0], blocks[-1])]
     known = [s[~np.isnan(s)] for s in scores]
-    return [float(end) for s in known if len(s) for end in (s.min(), s.max())]
+    return sorted({float(end) for s in known if len(s) for end in (s.min(), s.max())})
 
 
 def _checked(name: str, trees: Trees, blocks: Sequence[pa.Table], regions: Regions) -> list[str]:
