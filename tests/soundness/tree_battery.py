@@ -48,8 +48,14 @@ def _blocks(trees: Trees, pool: Sequence[Floats], rng: Rng, missing: float) -> l
             x = np.clip(np.where(rng.random(10) < 0.6, near, rng.normal(size=10)), ends[0, i], ends[1, i])
             columns.append(np.where(rng.random(10) < missing, np.nan, x))
         blocks.append(pa.table(dict(zip(_COLUMNS, map(pa.array, columns), strict=True))))
-    at = [rng.choice(thresholds) for thresholds in pool]  # a block of one value, with more digits than float32 has
-    return [*blocks, pa.table({name: [float(x)] * 2 for name, x in zip(_COLUMNS, at, strict=True)})]
+    at = [_rounded_down(trees, i) for i in range(len(pool))]
+    return [*blocks, pa.table({name: [x] * 2 for name, x in zip(_COLUMNS, at, strict=True)})]
+
+
+def _rounded_down(trees: Trees, i: int) -> float:
+    """A threshold of an input that is less as a float32: a row there goes left only once it is rounded."""
+    used = np.concatenate([tree.threshold[tree.feature == i] for tree in trees.trees])
+    return float(max(used[used.astype(np.float32) < used], default=0.0))
 
 
 def _limits(model: skipml.Model, blocks: Sequence[pa.Table]) -> list[float]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from skipml import score_tests
+from skipml.bounds import branch
 from skipml.bounds import trees as bounds_of_trees
 from skipml.bounds.trees import TreeVerifier
 from skipml.leaf_sets import CellBox, LeafSets
@@ -47,6 +48,7 @@ def _lower_cell_left_out(patch: Patch) -> None:
 @variant("trees", "inputs are rounded to the type of the inputs first")
 def _no_cast(patch: Patch) -> None:
     patch.setattr(TreeVerifier, "_box", _uncast_box)
+    patch.setattr(branch._Search, "_cast", lambda self, x: x)
 
 
 def _uncast_box(self: Any, lower: Any, upper: Any) -> CellBox:
