@@ -30,7 +30,6 @@ TARGETS = (
     Target("charge", ("l_quantity", "l_extendedprice", "l_discount"), lambda x: x[:, 1] * (1 - x[:, 2])),
     Target("given_away", ("l_extendedprice", "l_discount"), lambda x: x[:, 0] * x[:, 1]),
     Target("early", ("l_extendedprice", "l_orderkey"), lambda x: x[:, 0] * np.exp(-x[:, 1] / 600_000)),
-    Target("price_per_part", ("l_quantity", "l_partkey"), lambda x: x[:, 0] * (900 + x[:, 1] % 1000)),
 )
 
 
