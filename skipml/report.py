@@ -30,6 +30,7 @@ _WHY = {
     Reason.NULL_OR_NAN: "a row may be NULL or NaN",
     Reason.WITNESS: "one stored row passes, another does not",
     Reason.SCORES: "a row may pass by the stored scores",
+    Reason.SAMPLE: "left alone, as no row group of a sample can be decided",
 }
 _PROOF = {
     Method.NONE: "NULL in every row",

@@ -134,6 +134,8 @@ class _Search:
         useless = EVALUATE if self._budget.prove_keep else KEEP
         if (self._finished[blocks] & (self._decision[blocks] != SKIP) & (self._decision[blocks] <= useless)).all():
             self._meter.stop()
+            if self._seen.hopeless(blocks, keep=True).all():
+                self._reason[~self._finished] = Reason.SAMPLE
 
     def _glance(self, leaves: Leaves) -> None:
         """Try points of leaves before they have bounds: most blocks that are neither SKIP nor KEEP need none."""

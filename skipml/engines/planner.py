@@ -288,7 +288,10 @@ class Planner:
         }
         if answered and _keep_is_worth_work(decisions, refined.footers, budget):
             decisions = prove_keep(predicate, regions, budget.part(_KEEP_SHARE), decisions)
-        can_answer = answered and not any(refined.footers.errors) and None not in refined.footers.identities
+        is_any_decided = (decisions.decision != EVALUATE).any()
+        can_answer = (
+            answered and is_any_decided and not any(refined.footers.errors) and None not in refined.footers.identities
+        )
         answers = None
         if can_answer:
             repeated = len(reader.understood) / len(reader.scored) - 1
@@ -300,8 +303,10 @@ class Planner:
 
 def _keep_is_worth_work(decisions: Decisions, blocks: Footers, budget: Budget) -> bool:
     """Whether scoring what is left costs enough that some of it may be saved."""
+    if decisions.error or (decisions.reason == Reason.SAMPLE).any():  # of a sample nothing can be KEEP
+        return False
     left = int(blocks.n_rows[(decisions.decision == EVALUATE) & (decisions.reason != Reason.WITNESS)].sum())
-    return not decisions.error and left * budget.cost_per_row > _WORTH_KEEP
+    return left * budget.cost_per_row > _WORTH_KEEP
 
 
 def _is_ambiguous(pattern: str) -> bool:

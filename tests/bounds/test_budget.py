@@ -102,7 +102,7 @@ def test_where_every_block_of_a_sample_holds_a_passing_point_the_others_are_left
     outcome = branch_and_bound(clocked, parts, passed_by_all, rich)
     assert clocked.now <= 64
     assert not (outcome.decision == SKIP).any()
-    assert (outcome.reason != Reason.BUDGET).sum() == 64
+    assert (~np.isin(outcome.reason, (Reason.BUDGET, Reason.SAMPLE))).sum() == 64
     everything = branch_and_bound(clocked, parts, passed_by_all, Budget.unlimited(8))
     assert (everything.reason != Reason.BUDGET).all()
     clocked.now = 0.0
@@ -125,8 +125,10 @@ def test_points_alone_end_a_run_in_which_nothing_can_be_decided(clocked: Countin
         assert clocked.now == 0
         assert (outcome.decision == EVALUATE).all()
         assert (outcome.reason == Reason.FALSIFIED).sum() == 64
+        assert (outcome.reason == Reason.SAMPLE).sum() == 400 - 64
     always_passed = branch_and_bound(clocked, parts, Above(-1e6), Budget(cost_per_row=1.0))
     assert (always_passed.decision == KEEP).sum() == 64
+    assert (always_passed.reason[always_passed.decision == EVALUATE] == Reason.BUDGET).all()
     known = Known.nothing(parts.lower, parts.upper, 1)
     _, seen = resume(clocked, parts, Above(middle), Budget(cost_per_row=1.0), known)
     again, after = resume(clocked, parts, Above(middle), Budget(cost_per_row=1.0, prove_keep=True), seen)
