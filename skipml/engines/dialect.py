@@ -27,9 +27,7 @@ PRINTS_AS_WRITTEN = duckdb.__version__.split(".")[0] >= "2"
 """DuckDB 1.5 forgets how some types were written."""
 
 STREAMS_ARE_FILTERED = duckdb.__version__.split(".")[0] < "2"
-"""DuckDB 1.5 has pyarrow filter what it reads of an object with an Arrow stream, and so loses NaN, which is greater than
-every number; not of a bare stream, which can be read once.
-"""
+"""DuckDB 1.5 has pyarrow filter an Arrow stream, and so loses NaN, which is greater than every number."""
 
 _COMPARISONS = {
     "COMPARE_EQUAL": "=",

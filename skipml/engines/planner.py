@@ -26,7 +26,7 @@ from skipml.engines.ordering import TopOrder
 from skipml.engines.output_names import may_rename, name_outputs
 from skipml.engines.parameters import NotAnalysableError, parameter_literals
 from skipml.engines.pull_query import with_answers
-from skipml.engines.pulling import BATCHES, FUNCTION, LEAST_ROWS, pulled
+from skipml.engines.pulling import BATCHES, FUNCTION, pulled
 from skipml.engines.pushdown import ScanFilter
 from skipml.engines.registry import Registry
 from skipml.engines.scan_regions import known_of
@@ -178,43 +178,39 @@ class Planner:
                 found.states += _states(item.kept.files, item.kept.states)
         if not pruned and not found.notes:
             found.notes.append("no model filters a Parquet scan directly")
-        self._choose_scoring(found, sql, query, nodes, cases, session)
+        self._choose_scoring(found, sql, query, nodes, session)
         if found.sql is None and nodes:
             found.sql = self._text(sql, query, nodes, cases, session)
         return found
 
     def _choose_scoring(
-        self,
-        found: _Found,
-        sql: str,
-        query: Query,
-        nodes: Mapping[int, Node],
-        cases: Mapping[int, Node],
-        session: UserSession,
+        self, found: _Found, sql: str, query: Query, nodes: Mapping[int, Node], session: UserSession
     ) -> None:
-        """Decide how Python scores; where rows are pulled, the query that reads them is found."""
+        """Find the query that reads pulled batches, and say why where the function is called."""
         if self.scorer.is_native:
             return
         try:
-            reference = query.references[0]
-            footers = read_footers(reference.files, [])
-            rows = found.scans[0].rows_left if found.scans else int(footers.n_rows.sum())
-            if cases:
+            if any(scan.rows_unscored for scan in found.scans):
                 raise NotAnalysableError("row groups are answered without scoring")
-            if rows < LEAST_ROWS:
-                raise NotAnalysableError(f"no more than {LEAST_ROWS:,} rows are read")
-            if any(footers.errors):
-                raise NotAnalysableError("a file cannot be read")
+            reference = query.references[0]
+            footers = read_footers(reference.files, [], strict=True)
             copied = replace(query, tree=map_nodes(query.tree, lambda node: node))
-            node = nodes.get(reference.number)
-            pull = pulled(self.parser, copied, reference, node, self.registry, self.scorer)
+            pull = pulled(
+                self.parser,
+                copied,
+                reference,
+                table=nodes.get(reference.number),
+                rows=found.scans[0].rows_left if found.scans else int(footers.n_rows.sum()),
+                registry=self.registry,
+                scorer=self.scorer,
+            )
             variables = pull.variables
-            sees = replace(session, variables={**session.variables, **variables})
-            found.sql = self._text(sql, copied, {reference.number: pull.node}, {}, sees)
+            session = replace(session, variables={**session.variables, **variables})
+            found.sql = self._text(sql, pull.query, {reference.number: pull.node}, {}, session)
         except (NotAnalysableError, FooterError, duckdb.ParserException, duckdb.BinderException) as reason:
             found.scoring = f"{FUNCTION} ({reason})"
             return
-        found.scoring, found.variables = f"{BATCHES} ({rows:,} rows are read)", variables
+        found.scoring, found.variables = BATCHES, variables
         found.states = _states(footers.files, footers.identities)
 
     def _text(

@@ -16,7 +16,17 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 
-from skipml.engines.dialect import Expr, Node, arguments, function_name, is_number, path_of, quote_name, target_type
+from skipml.engines.dialect import (
+    STREAMS_ARE_FILTERED,
+    Expr,
+    Node,
+    arguments,
+    function_name,
+    is_number,
+    path_of,
+    quote_name,
+    target_type,
+)
 from skipml.engines.functions import ModelFunction
 from skipml.engines.parameters import NotAnalysableError
 from skipml.engines.pushdown import ScanFilter
@@ -104,6 +114,14 @@ class Pull:
         if conditions:
             select["where_clause"] = parser.expression(" AND ".join(conditions))
         return parser.text(tree)
+
+    def table(self, parser: Parser) -> Node:
+        """The stream in place of the table. No condition on a COALESCE is taken for one on a column."""
+        source = NAME
+        if STREAMS_ARE_FILTERED:
+            names = map(quote_name, self.schema.names)
+            source = f"(SELECT {', '.join(f'COALESCE({name}, {name}) AS {name}' for name in names)} FROM {NAME}) AS x"
+        return {**parser.table(source), "alias": self.reference.alias}
 
     def mark(self, parser: Parser) -> None:
         """Mark the calls in the query's tree, and write the columns out that a star means."""
@@ -205,14 +223,9 @@ def with_answers(parser: Parser, tree: Node) -> Node:
     return changed
 
 
-def stream_table(parser: Parser, reference: Reference) -> Node:
-    """The stream as a table reference in place of another."""
-    return {**parser.table(NAME), "alias": reference.alias}
-
-
 def _check_shape(query: Query, reference: Reference, everything: list[Node]) -> None:
     """Raise NotAnalysableError unless the query reads one table, once, and to its end."""
-    if sum(node.get("type") in _SOURCES for node in everything) != 1 or any(map(cte_names, everything)):
+    if sum(str(node.get("type")) in _SOURCES for node in everything) != 1 or any(map(cte_names, everything)):
         raise NotAnalysableError("the query reads more than a table")
     if len(reference.filters) > 1:
         raise NotAnalysableError("the table is scanned more than once")

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-import duckdb
-
-from skipml.engines.dialect import STREAMS_ARE_FILTERED, Node
+from skipml.engines.dialect import Node
 from skipml.engines.parameters import NotAnalysableError
-from skipml.engines.pull_query import NAME, Pull, stream_table
+from skipml.engines.pull_query import NAME, Pull
 from skipml.engines.registry import Registry
-from skipml.engines.scored_stream import ArrowFunction, Scored, ScoredStream
+from skipml.engines.scored_stream import Scored, ScoredStream
 from skipml.engines.scorers import Scorer
 from skipml.engines.sql import Parser, Query, Reference
 
@@ -30,30 +28,33 @@ class Pulled:
 
     @property
     def variables(self) -> Mapping[str, object]:
-        """The stream under the name that the query has for it; on DuckDB 1.5 it can be read once."""
-        return {NAME: self.stream.__arrow_c_stream__() if STREAMS_ARE_FILTERED else self.stream}
+        """The stream under the name that the query has for it."""
+        return {NAME: self.stream}
 
 
 def pulled(
     parser: Parser,
     query: Query,
     reference: Reference,
+    *,
     table: Node | None,
+    rows: int,
     registry: Registry,
     scorer: Scorer,
 ) -> Pulled:
-    """The query over a stream of the rows that a table reference gives, None for the reference as it is; raises
-    NotAnalysableError with the reason where that cannot be. `query` may be changed.
+    """The query over a stream of the `rows` that a table reference gives, `table` where it is read in another way than
+    it is written; raises NotAnalysableError where that cannot be or does not pay. `query` may be changed.
     """
+    if rows < LEAST_ROWS:
+        raise NotAnalysableError(f"fewer than {LEAST_ROWS:,} rows are read")
     pull = Pull.of(query, reference, registry.functions)
     if any(function.key is not None for function, _ in pull.answers):
         raise NotAnalysableError("the extension scores")
     source = pull.source(parser, table or parser.read(reference, reference.files, None, ()))
-    schema, n_columns = pull.schema, len(pull.columns)
-    scored = [
-        Scored(scorer.arrow_function(function), tuple(n_columns + i for i in inputs))
-        for function, inputs in pull.answers
-    ]
+    first = len(pull.columns)
+    scored = tuple(
+        Scored(scorer.arrow_function(function), tuple(first + i for i in inputs)) for function, inputs in pull.answers
+    )
+    stream = ScoredStream(source, pull.schema, scored, query.threads, parser.private.cursor)
     pull.mark(parser)
-    stream = ScoredStream(source, schema, tuple(scored), query.threads, parser.private.cursor)
-    return Pulled(query, stream_table(parser, reference), stream)
+    return Pulled(query, pull.table(parser), stream)

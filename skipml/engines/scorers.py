@@ -68,8 +68,8 @@ class Scorer:
     _measured: dict[tuple[tuple[str, str], str], float] = field(default_factory=dict)
     """Seconds per row by function and model."""
     _callbacks: dict[tuple[str, Kind], Any] = field(default_factory=dict)
-    """The Python functions that DuckDB calls, by model and kind: it lets go of them when the cursor that registered them
-    is closed.
+    """The Python functions that DuckDB calls, by model: it lets go of them when the cursor that registered one is
+    closed.
     """
 
     def functions(self, name: str, model: Model) -> tuple[ModelFunction, ...]:
