@@ -31,7 +31,7 @@ def use(scorer: str, patch: pytest.MonkeyPatch) -> None:
         patch.setattr(scorers, "Kernels", no_kernels)
         patch.setattr(compiled, "library", lambda: None)
         if scorer == "batches":
-            patch.setattr(pulling, "LEAST_ROWS", 0)
+            patch.setattr(pulling, "least_rows", lambda pull: 0)
         return
     try:
         path = find_extension()

@@ -211,7 +211,7 @@ class Planner:
             found.scoring = f"{FUNCTION} ({reason})"
             return
         found.scoring, found.variables = BATCHES, variables
-        found.states = _states(footers.files, footers.identities)
+        found.states += _states(footers.files, footers.identities)  # beside those that decisions rest on
 
     def _text(
         self, sql: str, query: Query, nodes: Mapping[int, Node], cases: Mapping[int, Node], session: UserSession
