@@ -217,10 +217,11 @@ class Planner:
         self, sql: str, query: Query, nodes: Mapping[int, Node], cases: Mapping[int, Node], session: UserSession
     ) -> str:
         """The query with table references and conjuncts replaced by number; its tree may be changed."""
+        may_differ = may_rename(query)
         name_outputs(self.parser, query)
         tree = with_answers(self.parser, with_references(query, lambda r: nodes.get(r.number)))
         new_sql = self.parser.text(with_cases(tree, cases) if cases else tree)
-        if may_rename(query) and session.output_names(sql) != session.output_names(new_sql):
+        if may_differ and session.output_names(sql) != session.output_names(new_sql):
             raise NotAnalysableError("DuckDB does not print the name of an output as it was written; give it a name")
         return new_sql
 
