@@ -207,7 +207,9 @@ class Planner:
             variables = pull.variables
             session = replace(session, variables={**session.variables, **variables})
             found.sql = self._text(sql, pull.query, {reference.number: pull.node}, {}, session)
-        except (NotAnalysableError, FooterError, duckdb.ParserException, duckdb.BinderException) as reason:
+        except duckdb.InterruptException:
+            raise
+        except (NotAnalysableError, FooterError, duckdb.Error) as reason:
             found.scoring = f"{FUNCTION} ({reason})"
             return
         found.scoring, found.variables = BATCHES, variables
