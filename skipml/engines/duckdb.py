@@ -8,7 +8,7 @@ import re
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -264,7 +264,7 @@ class Connection:
         if plan.sql is None:
             return None
         try:
-            return scope.call(variables, self._plain.sql, plan.sql), plan
+            return scope.call({**variables, **plan.variables}, self._plain.sql, plan.sql), plan
         except duckdb.Error:
             return None
 
@@ -291,7 +291,7 @@ class Connection:
             return scope.call(variables, method, sql, **given)
         with file_changes_named():
             try:
-                result = scope.call(variables, method, plan.sql, **given)
+                result = scope.call({**variables, **plan.variables}, method, plan.sql, **given)
             except duckdb.InterruptException:
                 raise
             except duckdb.Error as error:
@@ -311,7 +311,7 @@ class Connection:
         before, query, after = embedded_query(self._planner.parser, sql)
         plan = self._planner.plan(query, parameters, session)
         self.last_report = plan.report
-        return QueryPlan(before + plan.sql + after, plan.report, plan.states) if plan.sql is not None else plan
+        return replace(plan, sql=before + plan.sql + after) if plan.sql is not None else plan
 
     def _may_skip(self, sql: str) -> bool:
         return self.skipping and self._shared.registry.may_be_called(sql)

@@ -7,7 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
 import duckdb
@@ -25,6 +25,8 @@ from skipml.engines.marks import mark_conjuncts, with_cases
 from skipml.engines.ordering import TopOrder
 from skipml.engines.output_names import may_rename, name_outputs
 from skipml.engines.parameters import NotAnalysableError, parameter_literals
+from skipml.engines.pull_query import with_answers
+from skipml.engines.pulling import BATCHES, FUNCTION, pulled
 from skipml.engines.pushdown import ScanFilter
 from skipml.engines.registry import Registry
 from skipml.engines.scan_regions import known_of
@@ -39,11 +41,12 @@ from skipml.engines.sql import (
     find_references,
     with_references,
 )
+from skipml.engines.tree import map_nodes
 from skipml.engines.virtual import VirtualFiles
 from skipml.engines.visit_query import check_stable, scores_query
 from skipml.engines.visits import Visits
 from skipml.errors import FileChangedError, FooterError
-from skipml.footers import Footers
+from skipml.footers import Footers, read_footers
 from skipml.identity import FileIdentity, expand, identity
 from skipml.metadata.refine import Refined
 from skipml.predicates import Predicate
@@ -66,6 +69,8 @@ class QueryPlan:
     sql: str | None
     report: Report
     states: tuple[tuple[str, FileIdentity], ...] = ()
+    variables: Mapping[str, object] = field(default_factory=dict)
+    """What `sql` reads beside the caller's own variables."""
 
     def check_files(self) -> None:
         """Raise FileChangedError if a file that was pruned is no longer what it was when it was planned."""
@@ -78,6 +83,18 @@ class QueryPlan:
                 ) from error
             if now != state:
                 raise FileChangedError(f"{path} was rewritten while the query ran; run the query again")
+
+
+@dataclass(slots=True)
+class _Found:
+    """What planning has found out so far."""
+
+    sql: str | None = None
+    scans: list[ScanReport] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    states: list[tuple[str, FileIdentity]] = field(default_factory=list)
+    scoring: str = ""
+    variables: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,82 +120,112 @@ class Planner:
         started = time.perf_counter()
         try:
             try:
-                new_sql, scans, notes, states = self._plan(sql, parameters, session)
+                found = self._plan(sql, parameters, session)
             except FileNameTakenError:
-                sure = replace(session, trusts_names=False)
-                new_sql, scans, notes, states = self._plan(sql, parameters, sure)
+                found = self._plan(sql, parameters, replace(session, trusts_names=False))
         except NotAnalysableError as reason:
-            new_sql, scans, notes, states = None, [], [str(reason)], []
+            found = _Found(notes=[str(reason)])
         except duckdb.InterruptException:
             raise
         except Exception as error:
             # A failure to prune must never fail a query; it is reported and counted.
-            new_sql, scans, notes, states = (
-                None,
-                [],
-                [f"pruning failed and was left out: {type(error).__name__}: {error}"],
-                [],
-            )
+            found = _Found(notes=[f"pruning failed and was left out: {type(error).__name__}: {error}"])
+        scans = found.scans
         counters = {
             "row_groups": sum(len(scan.row_group) for scan in scans),
             "skipped": int(sum((scan.decisions.decision == SKIP).sum() for scan in scans)),
             "rows_unscored": sum(scan.rows_unscored for scan in scans),
             "errors": sum(bool(scan.decisions.error) for scan in scans)
-            + sum("pruning failed" in note for note in notes),
+            + sum("pruning failed" in note for note in found.notes),
         }
         seconds = time.perf_counter() - started
-        report = Report(sql, tuple(scans), tuple(notes), seconds, counters, self.scorer.description)
-        return QueryPlan(new_sql, report, tuple(states))
+        described = (self.scorer.description, found.scoring)
+        report = Report(sql, tuple(scans), tuple(found.notes), seconds, counters, *described)
+        return QueryPlan(found.sql, report, tuple(found.states), found.variables)
 
-    def _plan(
-        self, sql: str, parameters: object, session: UserSession
-    ) -> tuple[str | None, list[ScanReport], list[str], list[tuple[str, FileIdentity]]]:
+    def _plan(self, sql: str, parameters: object, session: UserSession) -> _Found:
         query = find_references(self.parser, sql, session)
         if not self.registry.is_called(query.tree):
-            return None, [], ["no registered model is called"], []
+            return _Found(notes=["no registered model is called"])
         query.references = [r for r in query.references if self._describe(r, session)]
         if not query.references:
-            return None, [], ["no Parquet file in the query that could be pruned"], []
+            return _Found(notes=["no Parquet file in the query that could be pruned"])
         aliases = {reference.number: reference.alias for reference in query.references}
         query.marks = mark_conjuncts(query.tree, aliases, self.registry.is_called)
         literals = parameter_literals(parameters)
         bind_filters(self.parser, query, literals, session)
-        nodes: dict[int, Node] = {}
-        scans, notes, pruned = [], list[str](), list[_Pruned]()
+        found, pruned = _Found(), list[_Pruned]()
         for reference in query.references:
             ask = partial(scores_query, self.parser, query, reference, literals)
-            found = self._first_rows(reference, query.threads, ask, session, notes)
-            found = found or self._prune(reference, query)
-            pruned += [found] if found is not None else []
-        if not pruned:
-            return None, [], notes or ["no model filters a Parquet scan directly"], []
-        states: list[tuple[str, FileIdentity]] = []
+            item = self._first_rows(reference, query.threads, ask, session, found.notes)
+            item = item or self._prune(reference, query)
+            pruned += [item] if item is not None else []
+        nodes: dict[int, Node] = {}
         cases: dict[int, Node] = {}
         for item in pruned:
             answers = item.answers
             kept = replace(item.kept, exactly=answers is not None and answers.are_complete)
             route = routes.choose(self.parser, query, item.reference, kept, self.files)
             short = shorten(self.parser, query, item.reference, route, answers) if answers else None
-            scans.append(replace(item.report, route=route.name, rows_unscored=short.rows_unscored if short else 0))
+            rows_unscored = short.rows_unscored if short else 0
+            found.scans.append(replace(item.report, route=route.name, rows_unscored=rows_unscored))
             if route.note:
-                notes.append(route.note)
+                found.notes.append(route.note)
             node = short.node if short is not None else route.node
             cases |= short.cases if short is not None else {}
             if node is not None:
                 nodes[item.reference.number] = node
-                states += [
-                    (path, state)
-                    for path, state in zip(item.kept.files, item.kept.states, strict=True)
-                    if state is not None
-                ]
-        if not nodes:
-            return None, scans, notes, []
+                found.states += _states(item.kept.files, item.kept.states)
+        if not pruned and not found.notes:
+            found.notes.append("no model filters a Parquet scan directly")
+        self._choose_scoring(found, sql, query, nodes, session)
+        if found.sql is None and nodes:
+            found.sql = self._text(sql, query, nodes, cases, session)
+        return found
+
+    def _choose_scoring(
+        self, found: _Found, sql: str, query: Query, nodes: Mapping[int, Node], session: UserSession
+    ) -> None:
+        """Find the query that reads pulled batches, and say why where the function is called."""
+        if self.scorer.is_native:
+            return
+        try:
+            if any(scan.rows_unscored for scan in found.scans):
+                raise NotAnalysableError("row groups are answered without scoring")
+            reference = query.references[0]
+            footers = read_footers(reference.files, [], strict=True)
+            copied = replace(query, tree=map_nodes(query.tree, lambda node: node))
+            pull = pulled(
+                self.parser,
+                copied,
+                reference,
+                table=nodes.get(reference.number),
+                rows=found.scans[0].rows_left if found.scans else int(footers.n_rows.sum()),
+                registry=self.registry,
+                scorer=self.scorer,
+            )
+            variables = pull.variables
+            session = replace(session, variables={**session.variables, **variables})
+            found.sql = self._text(sql, pull.query, {reference.number: pull.node}, {}, session)
+        except duckdb.InterruptException:
+            raise
+        except (NotAnalysableError, FooterError, duckdb.Error) as reason:
+            found.scoring = f"{FUNCTION} ({reason})"
+            return
+        found.scoring, found.variables = BATCHES, variables
+        found.states += _states(footers.files, footers.identities)  # beside those that decisions rest on
+
+    def _text(
+        self, sql: str, query: Query, nodes: Mapping[int, Node], cases: Mapping[int, Node], session: UserSession
+    ) -> str:
+        """The query with table references and conjuncts replaced by number; its tree may be changed."""
+        may_differ = may_rename(query)
         name_outputs(self.parser, query)
-        tree = with_references(query, lambda r: nodes.get(r.number))
+        tree = with_answers(self.parser, with_references(query, lambda r: nodes.get(r.number)))
         new_sql = self.parser.text(with_cases(tree, cases) if cases else tree)
-        if may_rename(query) and session.output_names(sql) != session.output_names(new_sql):
+        if may_differ and session.output_names(sql) != session.output_names(new_sql):
             raise NotAnalysableError("DuckDB does not print the name of an output as it was written; give it a name")
-        return new_sql, scans, notes, states
+        return new_sql
 
     def _describe(self, reference: Reference, session: UserSession) -> bool:
         """Bind the reference for its schema; one that cannot be bound or is not a local file is left alone."""
@@ -299,6 +346,10 @@ class Planner:
         if refined.row_groups is not refined and refined.parent is not None:
             decisions = decisions.merged(refined.parent)
         return refined, decisions, answers
+
+
+def _states(files: Sequence[str], states: Sequence[FileIdentity | None]) -> list[tuple[str, FileIdentity]]:
+    return [(path, state) for path, state in zip(files, states, strict=True) if state is not None]
 
 
 def _keep_is_worth_work(decisions: Decisions, blocks: Footers, budget: Budget) -> bool:

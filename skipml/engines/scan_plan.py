@@ -6,9 +6,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from skipml.engines.dialect import function_name
 from skipml.engines.ordering import TopOrder, top_orders
 from skipml.engines.parameters import NotAnalysableError
 from skipml.engines.pushdown import ScanFilter, scan_filters
+from skipml.engines.tree import nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,8 @@ class ScanPlan:
 
     filters: Mapping[str, tuple[ScanFilter, ...]]
     orders: Mapping[str, TopOrder]
+    functions: frozenset[str]
+    """The names of the functions called, in lower case."""
 
     @classmethod
     def of(cls, serialized: str) -> ScanPlan:
@@ -28,4 +32,6 @@ class ScanPlan:
         if plan.get("error"):
             raise NotAnalysableError(f"DuckDB cannot serialize the plan: {plan.get('error_message')}")
         root = plan["plans"][0]
-        return cls({table: tuple(found) for table, found in scan_filters(root).items()}, top_orders(root))
+        filters = {table: tuple(found) for table, found in scan_filters(root).items()}
+        calls = (node for node in nodes(root) if node.get("expression_class") == "BOUND_FUNCTION")
+        return cls(filters, top_orders(root), frozenset(function_name(node).lower() for node in calls))

@@ -107,6 +107,8 @@ class Query:
     """The column references of one name, in lower case; the name of a table means its whole row."""
     threads: int = 1
     """Those that DuckDB may use."""
+    functions: frozenset[str] = frozenset()
+    """The functions that are called, as DuckDB has bound the query."""
     marks: dict[int, set[int]] = field(default_factory=dict)
     """The references beside each conjunct of WHERE that calls a model."""
 
@@ -329,6 +331,7 @@ def bind_filters(parser: Parser, query: Query, literals: Mapping[str, str], sess
     tree = map_nodes(tree, lambda node: bound_parameter(marked(node, template), parameters))
     serialized, query.threads = session.logical_plan(parser.text(tree))
     plan = parser.plan(serialized)
+    query.functions = plan.functions
     for table, reference in tables.items():
         reference.filters = plan.filters.get(table, ())
         reference.top = plan.orders.get(table)
