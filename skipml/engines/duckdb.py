@@ -16,7 +16,8 @@ import duckdb
 
 from skipml.engines import scope
 from skipml.engines.macros import Macros
-from skipml.engines.planner import Planner, QueryPlan
+from skipml.engines.planner import Planner
+from skipml.engines.query_plan import QueryPlan
 from skipml.engines.registry import Registry
 from skipml.engines.relation import Relation, file_changes_named, original_error, plain_value
 from skipml.engines.scorers import Scorer, choose_scorer

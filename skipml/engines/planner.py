@@ -28,6 +28,7 @@ from skipml.engines.parameters import NotAnalysableError, parameter_literals
 from skipml.engines.pull_query import with_answers
 from skipml.engines.pulling import BATCHES, FUNCTION, pulled
 from skipml.engines.pushdown import ScanFilter
+from skipml.engines.query_plan import QueryPlan
 from skipml.engines.registry import Registry
 from skipml.engines.scan_regions import known_of
 from skipml.engines.scorers import Scorer
@@ -47,7 +48,7 @@ from skipml.engines.visit_query import check_stable, scores_query
 from skipml.engines.visits import Visits
 from skipml.errors import FileChangedError, FooterError
 from skipml.footers import Footers, read_footers
-from skipml.identity import FileIdentity, expand, identity
+from skipml.identity import FileIdentity, expand
 from skipml.metadata.refine import Refined
 from skipml.predicates import Predicate
 from skipml.report import Report, ScanReport, VisitReport
@@ -58,31 +59,6 @@ _WORTH_KEEP = 0.03
 """Seconds of scoring, below which no work is done to prove KEEP alone."""
 _KEEP_SHARE = 1 / 3
 """What part of a budget that work gets."""
-
-
-@dataclass(frozen=True, slots=True)
-class QueryPlan:
-    """What to run instead of a query (`sql` is None where the query runs as it is), and what was found out on the
-    way.
-    """
-
-    sql: str | None
-    report: Report
-    states: tuple[tuple[str, FileIdentity], ...] = ()
-    variables: Mapping[str, object] = field(default_factory=dict)
-    """What `sql` reads beside the caller's own variables."""
-
-    def check_files(self) -> None:
-        """Raise FileChangedError if a file that was pruned is no longer what it was when it was planned."""
-        for path, state in self.states:
-            try:
-                now = identity(path)
-            except OSError as error:
-                raise FileChangedError(
-                    f"{path} is gone since the query was planned ({error}); run the query again"
-                ) from error
-            if now != state:
-                raise FileChangedError(f"{path} was rewritten while the query ran; run the query again")
 
 
 @dataclass(slots=True)
@@ -206,13 +182,15 @@ class Planner:
             )
             variables = pull.variables
             session = replace(session, variables={**session.variables, **variables})
-            found.sql = self._text(sql, pull.query, {reference.number: pull.node}, {}, session)
+            new_sql = self._text(sql, pull.query, {reference.number: pull.node}, {}, session)
+            if pull.groups:
+                _check_binds(new_sql, session)
         except duckdb.InterruptException:
             raise
         except (NotAnalysableError, FooterError, duckdb.Error) as reason:
             found.scoring = f"{FUNCTION} ({reason})"
             return
-        found.scoring, found.variables = BATCHES, variables
+        found.sql, found.scoring, found.variables = new_sql, BATCHES, variables
         found.states += _states(footers.files, footers.identities)  # beside those that decisions rest on
 
     def _text(
@@ -350,6 +328,16 @@ class Planner:
 
 def _states(files: Sequence[str], states: Sequence[FileIdentity | None]) -> list[tuple[str, FileIdentity]]:
     return [(path, state) for path, state in zip(files, states, strict=True) if state is not None]
+
+
+def _check_binds(sql: str, session: UserSession) -> None:
+    """Raise NotAnalysableError if DuckDB does not take a query."""
+    try:
+        session.output_names(sql)
+    except duckdb.InterruptException:
+        raise
+    except duckdb.Error as error:
+        raise NotAnalysableError("a column may not stand where the model is called") from error
 
 
 def _keep_is_worth_work(decisions: Decisions, blocks: Footers, budget: Budget) -> bool:

@@ -25,11 +25,14 @@ FUNCTION, BATCHES = "Arrow function", "pulled batches"
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pulled:
-    """A query's tree with its calls marked, the table reference in place of its own, and the stream that it reads."""
+    """A query's tree with its calls marked, the table reference in place of its own, the stream that it reads, and
+    whether it groups rows: a call of grouped columns may stand where no other column may.
+    """
 
     query: Query
     node: Node
     stream: ScoredStream
+    groups: bool
 
     @property
     def variables(self) -> Mapping[str, object]:
@@ -63,7 +66,7 @@ def pulled(
     )
     stream = ScoredStream(source, pull.schema, scored, query.threads, parser.private.cursor)
     pull.mark(parser)
-    return Pulled(query, pull.table(parser), stream)
+    return Pulled(query, pull.table(parser), stream, bool(pull.select.get("group_expressions")))
 
 
 def least_rows(pull: Pull) -> float:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import duckdb
 
 from skipml.engines import scope
-from skipml.engines.planner import QueryPlan
+from skipml.engines.query_plan import QueryPlan
 from skipml.errors import FileChangedError
 
 _FINISHES = {

@@ -53,6 +53,21 @@ def test_reports_say_how_rows_are_scored_and_why(con: skipml.Connection, table: 
     assert report.scoring == "Arrow function (the query may stop before the end of the table)"
 
 
+@pytest.mark.parametrize("tail", ["GROUP BY id, a HAVING same(id) > 1849", "GROUP BY a, id ORDER BY same(a) DESC"])
+def test_a_call_that_may_stand_where_a_column_may_not_keeps_the_function(
+    con: skipml.Connection, table: str, tail: str
+) -> None:
+    sql = f"SELECT id, a FROM '{table}' {tail}"
+    found = con.execute(sql).fetchall()
+    assert con.last_report is not None
+    assert con.last_report.scoring == "Arrow function (a column may not stand where the model is called)"
+    if "HAVING" in tail:
+        assert con.last_report.counters["skipped"] > 0
+    con.skipping = False
+    assert sorted(found) == sorted(con.execute(sql).fetchall())
+    con.skipping = True
+
+
 def test_row_groups_that_are_skipped_are_not_pulled(con: skipml.Connection, table: str) -> None:
     pulled: list[int] = []
     real = ScoredStream._with_answers
