@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from skipml.engines.ordering import TopOrder, top_orders
@@ -19,8 +19,10 @@ class ScanPlan:
     orders: Mapping[str, TopOrder]
 
     @classmethod
-    def of(cls, serialized: str) -> ScanPlan:
-        """That of a plan as DuckDB serializes it; raises NotAnalysableError where that went wrong."""
+    def of(cls, serialized: str, is_volatile: Callable[[str], bool]) -> ScanPlan:
+        """That of a plan as DuckDB serializes it, with a test for volatile functions by name; raises
+        NotAnalysableError where that went wrong.
+        """
         try:
             plan = json.loads(serialized)
         except json.JSONDecodeError as error:
@@ -28,4 +30,4 @@ class ScanPlan:
         if plan.get("error"):
             raise NotAnalysableError(f"DuckDB cannot serialize the plan: {plan.get('error_message')}")
         root = plan["plans"][0]
-        return cls({table: tuple(found) for table, found in scan_filters(root).items()}, top_orders(root))
+        return cls({table: tuple(found) for table, found in scan_filters(root, is_volatile).items()}, top_orders(root))

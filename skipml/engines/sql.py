@@ -148,6 +148,7 @@ class Parser(Syntax):
     """The queries of views by the text of the view, as `views` has understood them."""
     queries: Recent[str, Found] = field(default_factory=lambda: Recent(_CACHED_PLANS, lambda _: 1))
     _plans: Recent[str, ScanPlan] = field(default_factory=lambda: Recent(_CACHED_PLANS, lambda _: 1))
+    _volatile: dict[str, bool] = field(default_factory=dict)
     _templates: dict[str, Node] = field(default_factory=dict)
     _standins: dict[tuple[str, Schema], str] = field(default_factory=dict)
     _schemas: dict[tuple[object, ...], Schema] = field(default_factory=dict)
@@ -166,9 +167,15 @@ class Parser(Syntax):
         """What a serialized plan asks of each table, remembered by its text; raises NotAnalysableError."""
         plan = self._plans.get(serialized)
         if plan is None:
-            plan = ScanPlan.of(serialized)
+            plan = ScanPlan.of(serialized, self._is_volatile)
             self._plans.put(serialized, plan)
         return plan
+
+    def _is_volatile(self, function: str) -> bool:
+        if function not in self._volatile:
+            asked = "SELECT count(*) FROM duckdb_functions() WHERE lower(function_name) = ? AND stability = 'VOLATILE'"
+            self._volatile[function] = self.private.execute(asked, [function]).fetchall() != [(0,)]
+        return self._volatile[function]
 
     def table(self, sql: str) -> Node:
         """The tree of a table reference, cached by its text."""
