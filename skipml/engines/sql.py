@@ -221,7 +221,7 @@ class Parser(Syntax):
         if key in self._schemas:
             return self._schemas[key]
         schema = self._describe(reference)
-        newest = max((state.mtime_ns for _, state in states), default=0)
+        newest = max((state.written_ns for _, state in states), default=0)
         if is_settled(newest, time.time_ns()):
             if len(self._schemas) >= _MAX_SCHEMAS:
                 self._schemas.clear()

@@ -17,12 +17,13 @@ from tests.soundness.lakes import FASTPARQUET_KINDS, KINDS, NASTY, PLACES, Lake,
 
 TYPES = tuple(KINDS)
 WRITERS = ("pyarrow", "pyarrow", "polars", "fastparquet", "duckdb")
-GROUP_ROWS: Mapping[str, Callable[[Rng], tuple[int, ...]]] = {
-    "one row": lambda rng: (1,) * int(rng.integers(2, 9)),
-    "few rows": lambda rng: (int(rng.integers(2, 8)),) * int(rng.integers(2, 13)),
-    "tens of rows": lambda rng: (int(rng.integers(8, 60)),) * int(rng.integers(2, 13)),
-    "any size": lambda rng: tuple(rng.integers(1, 60, int(rng.integers(2, 13))).tolist()),
+GROUP_ROWS: Mapping[str, Callable[[Rng, int], list[int]]] = {
+    "one row": lambda rng, n: [1] * n,
+    "few rows": lambda rng, n: [int(rng.integers(2, 8))] * n,
+    "tens of rows": lambda rng, n: [int(rng.integers(8, 60))] * n,
+    "any size": lambda rng, n: rng.integers(1, 60, n).tolist(),
 }
+FILES = (1, 2, 4, 8, 16)
 LAYOUTS = ("ascending", "no order")
 MODELS = ("bare", "linear", "whole numbers", "shallow", "deep", "leaky", "constant", "loud", "huge", "quiet", "classes")
 DTYPES = ("float32", "float32", "float64")
@@ -74,20 +75,21 @@ class Axes:
         """Any combination that there can be."""
         writer = str(rng.choice(WRITERS))
         names = FASTPARQUET_KINDS if writer == "fastparquet" else TYPES
+        n_files = 1 if writer == "fastparquet" else int(rng.choice(FILES[:2] if writer == "duckdb" else FILES))
+        n_groups = max(2, n_files * int(rng.integers(1, 6)))
+        rows = GROUP_ROWS[str(rng.choice(list(GROUP_ROWS)))](rng, n_groups)
         if writer == "duckdb":  # writes no smaller row groups
-            rows: tuple[int, ...] = (2048,) * int(rng.integers(2, 4))
-        else:
-            rows = GROUP_ROWS[str(rng.choice(list(GROUP_ROWS)))](rng)
-        if writer not in ("pyarrow", "duckdb"):
-            rows = (rows[0],) * len(rows)
+            rows = [2048] * int(rng.integers(2, 4))
+        elif writer != "pyarrow":
+            rows = [rows[0]] * n_groups
         metadata = str(rng.choice(list(METADATA)))
         if writer == "duckdb" and "block_rows" in (METADATA[metadata] or {}):
             metadata = "large blocks"  # not a thousand of them
         return cls(
             types=tuple(rng.choice(names, int(rng.integers(1, 4))).tolist()),
             writer=writer,
-            group_rows=rows,
-            n_files=1 if writer == "fastparquet" else int(rng.choice([1, 1, 2, 3])),
+            group_rows=tuple(rows),
+            n_files=n_files,
             layout=str(rng.choice(LAYOUTS)),
             what=str(rng.choice(list(NASTY))),
             where=str(rng.choice(list(PLACES))),

@@ -78,7 +78,7 @@ def write(case: Case, folder: Path) -> Files:
 
 
 def check_plans(case: Case, files: Files) -> tuple[list[str], Counter[str]]:
-    """What is wrong with the decisions about row groups, and counts of what was decided."""
+    """What is wrong with the decisions about row groups, and counts: a case is one file, model and condition."""
     model = case.model
     SHARED.forget()
     refined = refine(read_footers([str(path) for path in files.paths], model.columns), None)
@@ -105,7 +105,7 @@ def check_plans(case: Case, files: Files) -> tuple[list[str], Counter[str]]:
             problems.append(f"{condition}: block {block[lost][0]} is SKIP, and {lost.sum()} rows qualify")
         if added.any():
             problems.append(f"{condition}: block {block[added][0]} is KEEP, and {added.sum()} rows do not qualify")
-        counts += Counter(cases=1, blocks=len(regions))
+        counts += Counter(cases=len(files.paths), blocks=len(regions))
         counts += Counter(skipped=int((found.decision == SKIP).sum()), kept=int((found.decision == KEEP).sum()))
     return problems, counts
 

@@ -1,0 +1,200 @@
+"""Damaged files in processes of their own: no crash, no hang, no memory beyond bounds, no wrong row.
+
+    python -m tests.soundness.damage --files 50000 [--seed 1]
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict
+from multiprocessing.connection import Connection as Pipe
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import duckdb
+import numpy as np
+
+import skipml
+from skipml.errors import SkipmlError
+from skipml.footers import read_footers
+from skipml.metadata.storage import sidecar_path
+from tests.soundness.corpus import FOLDER, store
+from tests.soundness.damaged_files import MODEL, Base, Damage, damages, put, written
+
+SECONDS, BYTES = 10.0, 2 << 30
+"""What one file may take."""
+_BATCH = 400
+_QUERIES = (
+    "SELECT id FROM '{path}' WHERE minus(a, b) > 20",
+    "SELECT id FROM '{path}' WHERE minus(a, b) < -10 OR minus(a, b) BETWEEN 5 AND 6",
+)
+
+
+class Checker:
+    """What a worker does with damaged files."""
+
+    def __init__(self) -> None:
+        self.plain = duckdb.connect(config={"threads": 1, "memory_limit": "500MB"})
+        self.con = skipml.connect(config={"threads": 1, "memory_limit": "500MB"})
+        self.con.register_model("minus", MODEL)
+        self.asked = 0
+
+    def check(self, path: Path, *, trusted: bool, stage: Callable[[str], None]) -> tuple[str, Counter[str]]:
+        """What is wrong, "" if nothing is; of metadata that is not `trusted` any row may be wrong."""
+        stage("plan")
+        predicates = [MODEL > 20, (MODEL < -10) | MODEL.between(5, 6)]
+        for predicate in predicates:
+            plan = skipml.plan(path, predicate)
+            if plan.result.error:
+                return f"pruning failed: {plan.result.error}", Counter()
+        stage("DuckDB alone")
+        try:
+            rows = self.plain.execute(f"SELECT id, a, b FROM '{path}'").fetchall()
+        except duckdb.Error:
+            rows = None
+        stage("queries")
+        self.asked = (self.asked + 1) % len(_QUERIES)
+        query = _QUERIES[self.asked].format(path=path)
+        found = self._rows(query, skipping=True)
+        if self.con.last_report is not None and self.con.last_report.counters["errors"]:
+            return f"pruning failed: {self.con.last_report.notes}", Counter()
+        expected = self._rows(query, skipping=False) if rows is not None else None
+        counts = Counter(readable=int(expected is not None))
+        if not trusted or expected is None or found == expected:
+            return "", counts
+        if self._lies(path):
+            return "", counts + Counter(lying=1)
+        return f"{query}: {'an error' if found is None else len(found)} instead of {len(expected)} rows", counts
+
+    def _rows(self, query: str, *, skipping: bool) -> list[str] | None:
+        self.con.skipping, self.con.last_report = skipping, None
+        try:
+            return sorted(map(repr, self.con.execute(query).fetchall()))
+        except (duckdb.Error, SkipmlError):
+            return None
+
+    def _lies(self, path: Path) -> bool:
+        """Whether the footer says of the rows that DuckDB reads what is not so: then DuckDB itself leaves rows out."""
+        footers = read_footers([str(path)], ["a", "b"])
+        start = 0
+        rows = self.plain.execute(f"SELECT a, b FROM '{path}'").fetchnumpy()
+        for group, n in enumerate(footers.n_rows.tolist()):
+            for name in ("a", "b"):
+                stats, values = footers.columns[name], np.ma.asarray(rows[name][start : start + n]).astype(np.float64)
+                numbers = values.compressed()
+                is_nan = np.isnan(numbers)
+                outside = (numbers < stats.lower[group]) | (numbers > stats.upper[group])
+                nulls = int(np.ma.count_masked(values))
+                if stats.known[group] and (outside[~is_nan].any() or stats.null_count[group] not in (-1, nulls)):
+                    return True
+                if (stats.all_null[group] and len(numbers)) or (is_nan.any() and not stats.may_be_nan[group]):
+                    return True
+            start += n
+        return start != len(rows["a"])
+
+
+def work(pipe: Pipe, bases: dict[str, Base], batch: Sequence[Damage], first: int, folder: str) -> None:
+    """Check a batch of damaged files, and say before each step what it is."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    checker = Checker()
+    for number, damage in enumerate(batch, start=first):
+        path = Path(folder) / f"{number}.parquet"
+        put(bases[damage.base], damage, path)
+        pipe.send((number, "start", ""))
+        try:
+            problem, counts = checker.check(
+                path, trusted=damage.part != "sealed sidecar", stage=lambda name, n=number: pipe.send((n, name, ""))
+            )
+        except Exception as error:
+            problem, counts = f"{type(error).__name__}: {error}", Counter()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        if peak > BYTES and not problem:
+            problem = f"{peak >> 20} MiB of memory"
+        pipe.send((number, "end", json.dumps([problem, counts])))
+        path.unlink()
+        Path(sidecar_path(path)).unlink(missing_ok=True)
+        if peak > BYTES:
+            return
+
+
+def run_batch(bases: dict[str, Base], batch: Sequence[Damage], folder: str) -> Iterator[tuple[Damage, str, dict[str, int]]]:
+    """The damages with what is wrong with each, and counts; a process that dies or hangs is replaced."""
+    done = 0
+    context = multiprocessing.get_context("fork")
+    while done < len(batch):
+        ours, theirs = context.Pipe()
+        process = context.Process(target=work, args=(theirs, bases, batch[done:], done, folder))
+        process.start()
+        theirs.close()
+        stage = "begin"
+        try:
+            while done < len(batch):
+                if not ours.poll(SECONDS + (20 if stage == "begin" else 0)):
+                    yield batch[done], f"hangs in: {stage}", {}
+                    done += 1
+                    break
+                number, stage, text = ours.recv()
+                if stage == "end":
+                    problem, counts = json.loads(text)
+                    yield batch[number], problem, counts
+                    done = number + 1
+        except EOFError:
+            process.join()
+            yield batch[done], f"dies with {process.exitcode} in: {stage}", {}
+            done += 1
+        if process.is_alive() and process.pid is not None:
+            os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        ours.close()
+
+
+def damage_all(
+    seed: int, files: int, *, every: int = 1, corpus: Path = FOLDER, say: Callable[[str], object] = print
+) -> tuple[Counter[str], list[str]]:
+    """Check so many damaged files, each `every`-th of all."""
+    totals, problems, start = Counter[str](), list[str](), perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        bases = written(Path(folder))
+        time.sleep(0.01)
+        todo = itertools.islice(damages(bases, seed), 0, None, every)
+        while totals["files"] < files:
+            batch = list(itertools.islice(todo, min(_BATCH, files - totals["files"])))
+            for damage, problem, counts in run_batch(bases, batch, folder):
+                totals += Counter(files=1, **counts)
+                totals[f"{damage.part}, {damage.kind}"] += 1
+                if problem:
+                    problems.append(f"{damage}: {problem}")
+                    say(problems[-1])
+                    store("damage", {"problem": problem, **asdict(damage)}, corpus)
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(totals.items()) if ", " in kind)
+    say(
+        f"seed {seed}, DuckDB {duckdb.__version__}: {totals['files']:,} damaged files ({kinds}); DuckDB reads "
+        f"{totals['readable']:,}, {totals['lying']:,} have statistics that are not true; {len(problems)} problems, "
+        f"{perf_counter() - start:,.0f} s"
+    )
+    return totals, problems
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--files", type=int, default=50_000)
+    parser.add_argument("--seed", type=int, default=int.from_bytes(np.random.bytes(4), "little"))
+    given: Any = parser.parse_args(arguments)
+    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
+    return 1 if damage_all(given.seed, given.files)[1] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
