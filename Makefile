@@ -14,7 +14,7 @@ SCORED := tests/engines $(addprefix --ignore=tests/engines/test_,scorers.py inpu
 ONCE := $(addprefix tests/soundness/test_unsound_variants.py::test_an_unsound_variant_,is_caught of_the_compiled_bounds_is_caught)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format extension extension-test extension-sanitize test demo bench bench-quick clean
+.PHONY: help setup lint format extension extension-test extension-sanitize test fuzz demo bench bench-quick clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -59,6 +59,13 @@ test: lint extension ## Lint, then every test with DuckDB 2.0 and those that use
 	PYTHONPATH=.duckdb15 $(PYTEST) --scorer native $(addprefix --ignore=,$(WITHOUT_DUCKDB)) $(addprefix --deselect=,$(ONCE))
 	$(PYTEST) --scorer native $(SCORED) tests/bounds
 	PYTHONPATH=.duckdb15 $(PYTEST) --scorer kernels $(SCORED)
+
+MINUTES := 10
+fuzz: extension ## Attack for MINUTES=10: decisions, planted rows, queries, damaged files; cases that fail go to tests/corpus
+	$(BIN)/python -m tests.soundness.differential --minutes $(MINUTES)
+	$(BIN)/python -m tests.soundness.planted --minutes $(MINUTES)
+	$(BIN)/python -m tests.soundness.queries --minutes $(MINUTES)
+	$(BIN)/python -m tests.soundness.damage --minutes $(MINUTES)
 
 demo: setup ## Skip row groups of TPC-H lineitem for a small network, against a PyTorch UDF
 	@$(MAKE) --no-print-directory extension || echo "The extension is not built, so Python scores"

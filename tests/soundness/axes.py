@@ -120,5 +120,7 @@ class Axes:
 
     def values(self) -> dict[str, str]:
         """The axes by name, for counts of what was tried."""
-        found = {name: str(value) for name, value in asdict(self).items() if name not in ("seed", "group_rows", "types")}
+        found = {
+            name: str(value) for name, value in asdict(self).items() if name not in ("seed", "group_rows", "types")
+        }
         return found | {"types": self.types[0]}

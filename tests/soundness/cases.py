@@ -73,7 +73,7 @@ def write(case: Case, folder: Path) -> Files:
     if settings is not None:
         models = [case.model] if settings.get("models") else []
         skipml.enrich(paths, list(case.model.columns), **{**settings, "models": models})
-    null = model_inputs(rows, case.model.columns)[1].any(axis=1)
+    null = np.asarray(model_inputs(rows, case.model.columns)[1].any(axis=1), np.bool_)
     return Files(paths, rows, Scores(case.model.evaluate(rows), null))
 
 
@@ -150,7 +150,9 @@ def _compared(con: skipml.Connection, source: str, question: Question, n_rows: i
         con.skipping = skipping
         parts = [ids(source, condition) for condition in (p, f"NOT ({p})", f"({p}) IS NULL")]
         if sum(map(len, parts)) != n_rows or len(set().union(*parts)) != n_rows:
-            problems.append(f"{question}: TRUE, FALSE and NULL are {list(map(len, parts))} of {n_rows} rows ({skipping})")
+            problems.append(
+                f"{question}: TRUE, FALSE and NULL are {list(map(len, parts))} of {n_rows} rows ({skipping})"
+            )
     return problems
 
 
@@ -171,7 +173,7 @@ def smaller(case: Case) -> list[Case]:
             found += [replace(case, **{name: part}) for part in (items[:half], items[half:])]
             found += [replace(case, **{name: items[:i] + items[i + 1 :]}) for i in range(min(len(items), 16))]
         elif items and name != "groups" and case.conditions and case.questions:
-            found.append(replace(case, **{name: ()}))
+            found.append(replace(case, conditions=()) if name == "conditions" else replace(case, questions=()))
     if case.metadata != "footers":
         found.append(replace(case, metadata="footers"))
     if case.n_files > 1:

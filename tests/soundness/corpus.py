@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tests.soundness.cases import Case, Question
 
 FOLDER = Path(__file__).parents[1] / "corpus"
 
-_OPS: dict[str, type[Op]] = {op.__name__: op for op in (Affine, Scale, Divide, Shift, LeakyRelu)}
+_OPS: dict[str, Callable[..., Op]] = {op.__name__: op for op in (Affine, Scale, Divide, Shift, LeakyRelu)}
 
 
 def store(kind: str, content: dict[str, Any], folder: Path = FOLDER) -> Path:
@@ -82,8 +83,7 @@ def _plain(value: Any) -> Any:
 
 def _op(dtype: np.dtype[np.floating], name: str, *fields: Any) -> Op:
     arrays = (np.array(field, dtype) if isinstance(field, list) else field for field in fields)
-    made: Op = _OPS[name](*arrays)
-    return made
+    return _OPS[name](*arrays)
 
 
 def _tuples(value: Any) -> Any:

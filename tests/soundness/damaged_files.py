@@ -82,7 +82,9 @@ class Damage:
         if self.kind == "flip":
             damaged[self.at] ^= 1 << self.bit
         else:
-            damaged[self.at : self.at + 8] = (b"\0" if self.kind == "zero" else b"\xff") * len(data[self.at : self.at + 8])
+            damaged[self.at : self.at + 8] = (b"\0" if self.kind == "zero" else b"\xff") * len(
+                data[self.at : self.at + 8]
+            )
         return sealed(bytes(damaged)) if self.part == "sealed sidecar" else bytes(damaged)
 
 

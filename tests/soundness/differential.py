@@ -1,6 +1,6 @@
 """Differential fuzzing of decisions and of queries over random cases.
 
-    python -m tests.soundness.differential --minutes 10 [--seed 1] [--cases 1000000]
+python -m tests.soundness.differential --minutes 10 [--seed 1] [--cases 1000000]
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from tests.soundness.shrink import shrunk
 
 PREDICATES, QUERIES = 800, 2
 """Conditions on the files of one case: decided by plans, and asked in SQL."""
-_SHRINK_SECONDS = 60.0
+_SHRINK_SECONDS = 20.0
 
 
 def case_of(axes: Axes) -> Case:

@@ -1,6 +1,6 @@
 """Attacks on row groups that are skipped: a qualifying row is searched for inside the limits, and one is planted.
 
-    python -m tests.soundness.planted --groups 5000 [--seed 1]
+python -m tests.soundness.planted --groups 5000 [--seed 1]
 """
 
 from __future__ import annotations
@@ -97,11 +97,11 @@ class Attack:
         kinds = [KINDS[name] for name in self.axes.types]
         wide = np.array([[kind.centre - 9 * kind.scale, kind.centre + 9 * kind.scale] for kind in kinds]).T
         found = self.qualifying(self.points(*wide), condition)[:32]
-        rows = self.rows(found) if len(found) else None
-        if rows is None:
+        if not len(found):
             return None
+        rows = self.rows(found).cast(files.rows.schema, safe=False)
         inputs, null = model_inputs(rows, self.case.model.columns)
-        passed, _ = Scores(self.case.network.forward(inputs), null.any(axis=1)).holds(condition)
+        passed, _ = Scores(self.case.network.forward(inputs), np.asarray(null.any(axis=1), np.bool_)).holds(condition)
         return rows.slice(int(np.flatnonzero(passed)[0]), 1) if passed.any() else None
 
     def plan(self, files: list[Path], condition: Condition) -> Plan:
@@ -114,7 +114,9 @@ class Attack:
         """
         if self.axes.metadata != "footers":
             return [], 0
-        regions = from_footers(read_footers(list(map(str, files.paths)), self.case.model.columns), self.case.model.columns)
+        regions = from_footers(
+            read_footers(list(map(str, files.paths)), self.case.model.columns), self.case.model.columns
+        )
         problems, tried = [], 0
         for group in skipped:
             if regions.unknown[group].any() or regions.all_null[group].any():
@@ -138,7 +140,6 @@ class Attack:
             start += size
             if number in skipped:
                 at = int(self.rng.integers(size))
-                row = row.cast(rows.schema)
                 rows = pa.concat_tables([rows.slice(0, at), row, rows.slice(at + 1)])
             groups.append(rows.combine_chunks())
         write_groups(case.writer, groups, case.n_files, folder)
@@ -209,8 +210,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--groups", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=int.from_bytes(np.random.bytes(4), "little"))
+    parser.add_argument("--minutes", type=float, default=1e6)
     given = parser.parse_args(arguments)
-    return 1 if attack_all(given.seed, given.groups)[1] else 0
+    return 1 if attack_all(given.seed, given.groups, seconds=60 * given.minutes)[1] else 0
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Fuzzing of queries: the same rows with skipping, without it, and from loaded tables.
 
-    python -m tests.soundness.queries --queries 10000 [--seed 1]
+python -m tests.soundness.queries --queries 10000 [--seed 1]
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import argparse
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 
@@ -29,10 +29,12 @@ _DEPTHS = (1, 1, 2, 2, 3)
 PARAMETERS = {"limit": 62.5}
 
 
-def rows_of(con: skipml.Connection, sql: str, *, skipping: bool) -> list[str]:
-    """The rows as sorted text, -0.0 as 0.0, or the error."""
+def rows_of(con: skipml.Connection, sql: str, *, skipping: bool, before: Sequence[str] = ()) -> list[str]:
+    """The rows as sorted text, -0.0 as 0.0, or the error; some statements are run `before`."""
     con.skipping = skipping
     try:
+        for statement in before:
+            con.execute(statement)
         rows = con.execute(sql, PARAMETERS if "$limit" in sql else None).fetchall()
     except (duckdb.Error, skipml.SkipmlError) as error:
         return [f"{type(error).__name__}: {error}"]
@@ -42,15 +44,17 @@ def rows_of(con: skipml.Connection, sql: str, *, skipping: bool) -> list[str]:
 
 
 def is_error(rows: list[str]) -> bool:
-    return len(rows) == 1 and "Error: " in rows[0] or len(rows) == 1 and "Exception: " in rows[0]
+    return len(rows) == 1 and ("Error: " in rows[0] or "Exception: " in rows[0])
 
 
-def problem_of(con: skipml.Connection, lake: QueryLake, sql: str) -> tuple[str, Counter[str]]:
+def problem_of(
+    con: skipml.Connection, lake: QueryLake, sql: str, before: Sequence[str] = ()
+) -> tuple[str, Counter[str]]:
     """What is wrong with a query, "" if nothing is, and counts."""
     con.last_report = None
-    skipping = rows_of(con, lake.on_files(sql), skipping=True)
-    report = con.last_report
-    plain = rows_of(con, lake.on_files(sql), skipping=False)
+    skipping = rows_of(con, lake.on_files(sql), skipping=True, before=before)
+    report = _report(con)
+    plain = rows_of(con, lake.on_files(sql), skipping=False, before=before)
     skipped = 0 if report is None else report.counters["skipped"]
     counts = Counter(queries=1, with_skips=int(skipped > 0), skipped=skipped, errors=int(is_error(plain)))
     counts += Counter(unscored=int(bool(report and report.counters["rows_unscored"])))
@@ -63,10 +67,14 @@ def problem_of(con: skipml.Connection, lake: QueryLake, sql: str) -> tuple[str, 
     on_tables = lake.on_tables(sql)
     if on_tables is not None:
         counts["with_tables"] = 1
-        tables = rows_of(con, on_tables, skipping=False)
+        tables = rows_of(con, on_tables, skipping=False, before=before)
         if tables != skipping:
             return f"{len(skipping)} rows, {len(tables)} from tables, {_difference(skipping, tables)}", counts
     return "", counts
+
+
+def _report(con: skipml.Connection) -> skipml.Report | None:
+    return con.last_report
 
 
 def _difference(found: list[str], expected: list[str]) -> str:
@@ -91,7 +99,9 @@ def fuzz(
                 totals += counts
                 shapes.update(select.shapes())
                 if problem:
-                    simple = shrunk(select, Select.smaller, lambda s: bool(problem_of(con, lake, s.sql)[0]), _SHRINK_SECONDS)
+                    simple = shrunk(
+                        select, Select.smaller, lambda s: bool(problem_of(con, lake, s.sql)[0]), _SHRINK_SECONDS
+                    )
                     problems.append(f"{problem}: {simple.sql}")
                     say(f"seed {seed}, query {number}: {problems[-1]}")
                     store("queries", {"problem": problem, "sql": simple.sql}, corpus)
@@ -108,9 +118,10 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--queries", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=int.from_bytes(np.random.bytes(4), "little"))
+    parser.add_argument("--minutes", type=float, default=1e6)
     given = parser.parse_args(arguments)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
-    _, shapes, problems = fuzz(given.seed, given.queries)
+    _, shapes, problems = fuzz(given.seed, given.queries, seconds=60 * given.minutes)
     for shape, number in shapes.most_common():
         print(f"  {number:6,} {shape}")  # noqa: T201
     return 1 if problems else 0

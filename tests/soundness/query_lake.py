@@ -39,7 +39,7 @@ FILES = {
 }
 TABLES = {
     "table": "SELECT id, a, b, k FROM kept",
-    "values": "SELECT * FROM (VALUES (3, 1.5::DOUBLE, 2::DOUBLE, 1), (90, 95, 0, NULL), (40, NULL, 3, 2)) v(id, a, b, k)",
+    "values": "SELECT * FROM (VALUES (3, 1.5::DOUBLE, 2::DOUBLE, 1), (90, 95, 0, NULL), (9, NULL, 3, 2)) v(id,a,b,k)",
 }
 _NOT_AS_TABLES = ("row numbers", "file names")
 
@@ -79,6 +79,7 @@ class QueryLake:
 
 def write_lake(folder: Path) -> QueryLake:
     """Write the files."""
+
     def write(name: str, table: pa.Table) -> Path:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -2,15 +2,46 @@
 
 from __future__ import annotations
 
+# ruff: noqa: E501  # a shape is a line
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from tests.soundness.lakes import Rng
 from tests.soundness.query_lake import FILES, TABLES
 
-_LIMITS = ("60", "90.5", "-3", "0", "20.0", "9e1", "'45'::DOUBLE", "83::FLOAT", "-1", "'inf'::DOUBLE", "$limit", "$limit")
-_ARGUMENTS = ("{t}.a", "{t}.a", "{t}.b", "{t}.a + 1", "-{t}.b", "abs({t}.a)", "{t}.a * 2 - {t}.b", "{t}.k", "{t}.id", "3")
-_ODD_ARGUMENTS = ("coalesce({t}.a, 7)", "{t}.a / 3", "CAST({t}.a AS FLOAT)", "sqrt({t}.id)", "CASE WHEN {t}.k = 1 THEN {t}.a END")
+_LIMITS = (
+    "60",
+    "90.5",
+    "-3",
+    "0",
+    "20.0",
+    "9e1",
+    "'45'::DOUBLE",
+    "83::FLOAT",
+    "-1",
+    "'inf'::DOUBLE",
+    "$limit",
+    "$limit",
+)
+_ARGUMENTS = (
+    "{t}.a",
+    "{t}.a",
+    "{t}.b",
+    "{t}.a + 1",
+    "-{t}.b",
+    "abs({t}.a)",
+    "{t}.a * 2 - {t}.b",
+    "{t}.k",
+    "{t}.id",
+    "3",
+)
+_ODD_ARGUMENTS = (
+    "coalesce({t}.a, 7)",
+    "{t}.a / 3",
+    "CAST({t}.a AS FLOAT)",
+    "sqrt({t}.id)",
+    "CASE WHEN {t}.k = 1 THEN {t}.a END",
+)
 _SCORES = (
     *("minus({x}, {y})",) * 5,
     *("same({x})", "multi({x}, {y})[1]", "multi({x}, {y})[3]", "CAST(minus({x}, {y}) AS DOUBLE)"),
@@ -128,12 +159,14 @@ class Select:
         """The same with something left out."""
         yield from self.parts
         for i, part in enumerate(self.parts):
-            for less in (*part.smaller(), _ONE):
-                if less != part:
-                    yield replace(self, parts=(*self.parts[:i], less, *self.parts[i + 1 :]))
+            for simpler in (*part.smaller(), _ONE):
+                if simpler != part:
+                    yield replace(self, parts=(*self.parts[:i], simpler, *self.parts[i + 1 :]))
         for name, condition in self.conditions.items():
             table = {"e": "u", "c_of_groups": ""}.get(name, "t")
-            for less in ("TRUE", f"minus({table}.a, {table}.b) > 60") if table and len(name) == 1 and name in "cde" else ():
+            for less in (
+                ("TRUE", f"minus({table}.a, {table}.b) > 60") if table and len(name) == 1 and name in "cde" else ()
+            ):
                 if len(less) < len(condition):
                     yield replace(self, conditions={**self.conditions, name: less})
 

@@ -9,7 +9,9 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-def shrunk(item: Item, smaller: Callable[[Item], Iterable[Item]], fails: Callable[[Item], bool], seconds: float) -> Item:
+def shrunk(
+    item: Item, smaller: Callable[[Item], Iterable[Item]], fails: Callable[[Item], bool], seconds: float
+) -> Item:
     """The simplest item that still fails, of those found within the time; `fails` counts an exception as its own."""
     start, is_smaller = perf_counter(), True
     while is_smaller:

@@ -57,9 +57,12 @@ def test_sixteen_threads_with_cursors(path: Path) -> None:
             for turn in range(TURNS):
                 limit = 37 * number + 181 * turn
                 query = f"SELECT id FROM '{path}/*.parquet' WHERE minus(a, b) > {limit}"
-                rows = cursor.execute(query).fetchall() if turn % 2 else cursor.sql(query).fetchall()
+                relation = None if turn % 2 else cursor.sql(query)
+                rows = cursor.execute(query).fetchall() if relation is None else relation.fetchall()
                 assert sorted(row[0] for row in rows) == list(range(limit + 1, 3000)), limit
-                first = cursor.execute(f"SELECT id FROM '{path}/*.parquet' ORDER BY minus(a, b) DESC LIMIT 2").fetchall()
+                first = cursor.execute(
+                    f"SELECT id FROM '{path}/*.parquet' ORDER BY minus(a, b) DESC LIMIT 2"
+                ).fetchall()
                 assert first == [(2999,), (2998,)]
 
         assert _in_threads(work) == []

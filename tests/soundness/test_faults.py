@@ -1,4 +1,4 @@
-"""Faults of disks, clocks and neighbours: a query gives the right rows or an error, and a writer leaves no half file."""
+"""Faults of disks, clocks and neighbours: a query gives the right rows or an error, a writer leaves no half file."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -34,7 +35,9 @@ _EXPECTED = list(range(901, 1000))
 
 def _write(path: Path, first: int = 0) -> None:
     i = np.arange(first, first + 1000)
-    pq.write_table(pa.table({"id": i, "a": i, "b": np.zeros(1000, np.int64)}), path, row_group_size=100, compression="none")
+    pq.write_table(
+        pa.table({"id": i, "a": i, "b": np.zeros(1000, np.int64)}), path, row_group_size=100, compression="none"
+    )
 
 
 @pytest.fixture
@@ -127,9 +130,7 @@ def _full_disk(size: int) -> Iterator[None]:
 _WRITERS: dict[str, Callable[[Path], object]] = {
     "sidecar": lambda path: skipml.enrich(path, ["a", "b"], pairs="all", boxes=8),
     "embed": lambda path: skipml.enrich(path, ["a", "b"], pairs="all", boxes=8, embed=True),
-    "scores": lambda path: (
-        skipml.plan(path, model(linear([[1, -1]], [0])) > 900).scan(store_scores=True).read_all()
-    ),
+    "scores": lambda path: skipml.plan(path, model(linear([[1, -1]], [0])) > 900).scan(store_scores=True).read_all(),
     "cluster": lambda path: skipml.cluster(path, path.with_name("clustered.parquet"), by=["a", "b"]),
 }
 
@@ -154,11 +155,12 @@ def test_a_full_disk_leaves_the_old_state(con: skipml.Connection, path: Path, wr
 @pytest.mark.parametrize("moment", ["plan", "first row"])
 def test_files_that_change_under_a_query(con: skipml.Connection, path: Path, how: str, moment: str) -> None:
     changes: dict[str, Callable[[], object]] = {
-        "rewritten": lambda: _write(path, 5000),
-        "replaced": lambda: (_write(path.with_suffix(".new"), 5000), os.replace(path.with_suffix(".new"), path)),
+        "rewritten": partial(_write, path, 5000),
+        "replaced": partial(os.replace, path.with_suffix(".new"), path),
         "cut": lambda: path.write_bytes(path.read_bytes()[:-5000]),
         "removed": path.unlink,
     }
+    _write(path.with_suffix(".new"), 5000)
     relation = con.sql(_SQL.format(path)) if moment == "plan" else None
     if moment == "first row":
         con.execute(f"SELECT id FROM '{path}' WHERE minus(a, b) > 150")
@@ -173,9 +175,7 @@ def test_files_that_change_under_a_query(con: skipml.Connection, path: Path, how
 
 
 @pytest.mark.parametrize("shift", [-(10**18), -(10**10), 10**10, 10**18])
-def test_a_clock_that_is_wrong(
-    con: skipml.Connection, path: Path, monkeypatch: pytest.MonkeyPatch, shift: int
-) -> None:
+def test_a_clock_that_is_wrong(con: skipml.Connection, path: Path, monkeypatch: pytest.MonkeyPatch, shift: int) -> None:
     monkeypatch.undo()  # files are as young as they are
     now = time.time_ns
     monkeypatch.setattr(time, "time_ns", lambda: now() + shift)
