@@ -166,14 +166,14 @@ def problems_of(con: skipml.Connection, case: Case, folder: Path) -> list[str]:
 def smaller(case: Case) -> list[Case]:
     """Cases that are simpler in one way, the simplest first."""
     found: list[Case] = []
+    if case.conditions and case.questions:
+        found += [replace(case, questions=()), replace(case, conditions=())]
     for name in ("conditions", "questions", "groups"):
         items = getattr(case, name)
         if len(items) > 1:
             half = len(items) // 2
             found += [replace(case, **{name: part}) for part in (items[:half], items[half:])]
             found += [replace(case, **{name: items[:i] + items[i + 1 :]}) for i in range(min(len(items), 16))]
-        elif items and name != "groups" and case.conditions and case.questions:
-            found.append(replace(case, conditions=()) if name == "conditions" else replace(case, questions=()))
     if case.metadata != "footers":
         found.append(replace(case, metadata="footers"))
     if case.n_files > 1:

@@ -72,7 +72,7 @@ class Checker:
         except (duckdb.FatalException, duckdb.InternalException):
             self.open()
             return "", Counter(fatal_to_duckdb=1)
-        except duckdb.Error:
+        except (duckdb.Error, UnicodeDecodeError):  # DuckDB may quote a damaged name of a column
             rows = None
         stage("queries")
         self.asked = (self.asked + 1) % len(_QUERIES)
@@ -94,7 +94,7 @@ class Checker:
         self.con.skipping, self.con.last_report = skipping, None
         try:
             return sorted(map(repr, self.con.execute(query).fetchall()))
-        except (duckdb.Error, SkipmlError):
+        except (duckdb.Error, SkipmlError, UnicodeDecodeError):
             return None
 
     def _lies(self, path: Path) -> bool:
