@@ -102,6 +102,21 @@ def test_failing_reads_give_the_rows_or_an_error(
     assert _ids(con, path) == _EXPECTED, "the failure is not remembered"
 
 
+@pytest.mark.parametrize("place", ["skipml.decisions.decide", "skipml.engines.planner.known_of"])
+@pytest.mark.parametrize("error", [ValueError, MemoryError, IndexError])
+def test_an_error_while_pruning_is_counted_and_fails_nothing(
+    con: skipml.Connection, path: Path, monkeypatch: pytest.MonkeyPatch, place: str, error: type[Exception]
+) -> None:
+    def fail(*_: object) -> None:
+        raise error("boom")
+
+    monkeypatch.setattr(place, fail)
+    assert _ids(con, path) == _EXPECTED
+    assert con.last_report is not None
+    assert con.last_report.counters["errors"] == 1
+    assert "boom" in str(con.last_report)
+
+
 def test_a_sidecar_that_cannot_be_read_is_done_without(con: skipml.Connection, path: Path) -> None:
     skipml.enrich(path, ["a", "b"])
     sidecar = Path(sidecar_path(path))
