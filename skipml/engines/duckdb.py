@@ -260,14 +260,17 @@ class Connection:
         self.follow_models()
         if not self._may_skip(sql):
             return None
+        registry = self._shared.registry
+        known = registry.functions
         plan = self._planner.plan(sql, None, UserSession(self._plain, variables, takes_result=False))
         self.last_report = plan.report
         if plan.sql is None:
             return None
         try:
-            return scope.call({**variables, **plan.variables}, self._plain.sql, plan.sql), plan
+            relation = scope.call({**variables, **plan.variables}, self._plain.sql, plan.sql)
         except duckdb.Error:
             return None
+        return (relation, plan) if registry.still_has(known, sql) else None
 
     def _execute(self, sql: str, parameters: object, variables: Mapping[str, Any]) -> None:
         given = _given(parameters=parameters)
@@ -286,6 +289,8 @@ class Connection:
         """Run one statement, rewritten where that helps; if the rewritten one fails, as it was."""
         variables = _plain_relations(variables)
         self._prepare(sql, takes_result=takes_result)
+        registry = self._shared.registry
+        known = registry.functions
         plan = self._plan_statement(sql, parameters, UserSession(self._plain, variables, takes_result=takes_result))
         self._running = plan
         if plan is None or plan.sql is None:
@@ -301,6 +306,8 @@ class Connection:
                 with original_error(error):
                     result = scope.call(variables, method, sql, **given)
         plan.check_files()
+        if not registry.still_has(known, sql):  # it may have been planned with one model and run with another
+            raise RegistrationError("a model was removed or replaced while a query called it; run the query again")
         return result
 
     def _plan_statement(self, sql: str, parameters: object, session: UserSession) -> QueryPlan | None:

@@ -216,8 +216,8 @@ class Planner:
         try:
             reference.files = expand(reference.patterns)
             reference.schema = self.parser.describe(reference)
-        except (duckdb.Error, NotAnalysableError, FooterError, OSError):
-            return False
+        except (duckdb.Error, NotAnalysableError, FooterError, OSError, UnicodeDecodeError):
+            return False  # the last where DuckDB quotes the damaged name of a column
         return True
 
     def _prune(self, reference: Reference, query: Query) -> _Pruned | None:
