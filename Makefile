@@ -9,12 +9,15 @@ WITHOUT_DUCKDB := tests/bounds tests/models tests/test_layers.py tests/test_netw
 	tests/metadata/test_hulls.py tests/metadata/test_boxes.py tests/metadata/test_format.py
 # What may depend on the scorer and does not choose one itself.
 SCORED := tests/engines $(addprefix --ignore=tests/engines/test_,scorers.py inputs.py virtual.py routes.py)
+# What pulled batches may change.
+PULLED := $(addprefix tests/engines/test_,$(addsuffix .py,connection corners files names relations sql_shapes statements variables)) \
+	tests/soundness/test_differential.py
 
 # That broken code is found needs to be shown once.
 ONCE := $(addprefix tests/soundness/test_unsound_variants.py::test_an_unsound_variant_,is_caught of_the_compiled_bounds_is_caught)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format extension extension-test extension-sanitize test demo bench bench-quick clean
+.PHONY: help setup lint format extension extension-test extension-sanitize test fuzz demo bench bench-quick clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -59,6 +62,15 @@ test: lint extension ## Lint, then every test with DuckDB 2.0 and those that use
 	PYTHONPATH=.duckdb15 $(PYTEST) --scorer native $(addprefix --ignore=,$(WITHOUT_DUCKDB)) $(addprefix --deselect=,$(ONCE))
 	$(PYTEST) --scorer native $(SCORED) tests/bounds
 	PYTHONPATH=.duckdb15 $(PYTEST) --scorer kernels $(SCORED)
+	$(PYTEST) --scorer batches $(PULLED)
+	PYTHONPATH=.duckdb15 $(PYTEST) --scorer batches $(PULLED)
+
+MINUTES := 10
+fuzz: extension ## Attack for MINUTES=10: decisions, planted rows, queries, damaged files; cases that fail go to tests/corpus
+	$(BIN)/python -m tests.soundness.differential --minutes $(MINUTES)
+	$(BIN)/python -m tests.soundness.planted --minutes $(MINUTES)
+	$(BIN)/python -m tests.soundness.queries --minutes $(MINUTES)
+	$(BIN)/python -m tests.soundness.damage --minutes $(MINUTES)
 
 demo: setup ## Skip row groups of TPC-H lineitem for a small network, against a PyTorch UDF
 	@$(MAKE) --no-print-directory extension || echo "The extension is not built, so Python scores"

@@ -241,7 +241,7 @@ def _load(files: Sequence[str], columns: Sequence[str]) -> dict[str, Footer]:
     unread = [file for file in dict.fromkeys(files) if file not in footers]
     for file, footer in zip(unread, read_files(unread, columns) if unread else (), strict=True):
         footers[file] = footer
-        if footer.identity is not None and is_settled(footer.identity.mtime_ns, time.time_ns()):
+        if footer.identity is not None and is_settled(footer.identity.written_ns, time.time_ns()):
             _cache.change(os.path.abspath(file), partial(_joined, footer=footer))
     return footers
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import threading
+import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,6 +32,11 @@ class FileIdentity:
     ctime_ns: int
     """Unlike the modification time it cannot be set."""
 
+    @property
+    def written_ns(self) -> int:
+        """When the file was last written: a modification time may be set to any earlier one."""
+        return max(self.mtime_ns, self.ctime_ns)
+
 
 def identity(path: Path | int) -> FileIdentity:
     """The identity of a file, given by path or open descriptor; raises OSError."""
@@ -38,11 +44,11 @@ def identity(path: Path | int) -> FileIdentity:
     return FileIdentity(status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns)
 
 
-def is_settled(mtime_ns: int, now_ns: int) -> bool:
+def is_settled(written_ns: int, now_ns: int) -> bool:
     """Whether what a file held at a time may be remembered by its identity: one written a moment ago may be written
-    again without a later modification time.
+    again without a later time.
     """
-    return now_ns - mtime_ns > _SETTLED_NS
+    return now_ns - written_ns > _SETTLED_NS
 
 
 def expand(paths: Path | Sequence[Path]) -> tuple[str, ...]:
@@ -58,11 +64,29 @@ def expand(paths: Path | Sequence[Path]) -> tuple[str, ...]:
 
 def private_connection() -> duckdb.DuckDBPyConnection:
     """The calling thread's own in-memory DuckDB, which loads no extensions; made on first use."""
-    connection: duckdb.DuckDBPyConnection | None = getattr(_local, "connection", None)
-    if connection is None or _local.process != os.getpid():
-        connection = duckdb.connect(":memory:", config={**_OFFLINE, "threads": 1})
-        _local.connection, _local.process = connection, os.getpid()
-    return connection
+    held: _Private | None = getattr(_local, "held", None)
+    if held is None or held.process != os.getpid():
+        held = _Private(duckdb.connect(":memory:", config={**_OFFLINE, "threads": 1}), os.getpid())
+        _local.held = held
+        _connections.add(held)
+    return held.connection
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True, eq=False)
+class _Private:
+    connection: duckdb.DuckDBPyConnection
+    process: int
+
+
+_connections: weakref.WeakSet[_Private] = weakref.WeakSet()
+_inherited: list[_Private] = []
+"""Those of all threads while the process forks, and for good in the child: Python drops there what belongs to threads
+that are not there any more, and DuckDB crashes as it waits for threads of its own.
+"""
+os.register_at_fork(
+    before=lambda: _inherited.extend(_connections),
+    after_in_parent=_inherited.clear,
+)
 
 
 def _matches(pattern: str) -> list[str]:

@@ -30,6 +30,7 @@ _WHY = {
     Reason.NULL_OR_NAN: "a row may be NULL or NaN",
     Reason.WITNESS: "one stored row passes, another does not",
     Reason.SCORES: "a row may pass by the stored scores",
+    Reason.SAMPLE: "left alone, as no row group of a sample can be decided",
 }
 _PROOF = {
     Method.NONE: "NULL in every row",
@@ -100,6 +101,11 @@ class ScanReport:
     def scoring_seconds(self) -> float:
         """What scoring all rows would take."""
         return self.seconds_per_row * sum(self.n_rows)
+
+    @property
+    def rows_left(self) -> int:
+        """Rows in row groups that are read."""
+        return sum(self.n_rows) - self.rows_skipped
 
     @property
     def saved_seconds(self) -> float:
@@ -270,6 +276,8 @@ class Report:
     counters: dict[str, int] = field(default_factory=dict)
     scorer: str = ""
     """What scores the rows that are read, and for Python why."""
+    scoring: str = ""
+    """How rows reach Python where it scores: in pulled batches, or by an Arrow function and why."""
 
     def summary(self) -> str:
         """One line per scan, or one that says why nothing is skipped."""
@@ -283,6 +291,7 @@ class Report:
             "seconds": self.seconds,
             "notes": list(self.notes),
             "scorer": self.scorer,
+            "scoring": self.scoring,
             "counters": dict(self.counters),
             "scans": [scan.to_dict() for scan in self.scans],
         }
@@ -298,6 +307,8 @@ class Report:
             lines.append("nothing is skipped")
         if self.scorer:
             lines.append(f"scorer: {self.scorer}")
+        if self.scoring:
+            lines.append(f"scoring: {self.scoring}")
         return "\n".join([*lines, f"analysis: {self.seconds * 1e3:.1f} ms"])
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from skipml.bounds.compiled import declared
 
 _SOURCES = Path(__file__).resolve().parents[1] / "extension/src"
-_FILES = ("bounder.c", "bounds.c", "boxes.c")
+_FILES = ("isa.c", "bounder.c", "interval.c", "crown.c", "boxes.c")
 _FLAGS = ("-std=c11", "-O1", "-ffp-contract=fast", "-fPIC", "-shared", "-Wno-psabi")
 _PORTABLE = ("-DBASELINE_ONLY", "-DISA=baseline", "-DVECTOR_BYTES=16")
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import settings
 
 from skipml.bounds.memory import SHARED
+from skipml.identity import FileIdentity
 from tests import scorers
 from tests.oracle import standing_clock
 
@@ -38,6 +39,12 @@ def forgetful() -> Iterator[None]:
     SHARED.forget()
     yield
     SHARED.forget()
+
+
+@pytest.fixture(autouse=True)
+def aged_by_modification_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests make files old by os.utime; the time of the last change, which counts too, cannot be set."""
+    monkeypatch.setattr(FileIdentity, "written_ns", property(lambda state: state.mtime_ns))
 
 
 @pytest.fixture

@@ -1,4 +1,6 @@
-"""What scores and bounds in a test run: the extension, Python with its kernels, or Python alone."""
+"""What scores and bounds in a test run: the extension, Python with its kernels, or Python alone; `batches` is Python
+alone that pulls the rows of queries however few they are.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ import duckdb
 import pytest
 
 from skipml.bounds import compiled
-from skipml.engines import scorers
+from skipml.engines import pulling, scorers
 from skipml.engines.extension import load_extension
 from skipml.engines.kernels import Kernels
 from skipml.library import NoExtensionError, find_extension
@@ -19,15 +21,17 @@ _ALLOWED = {"allow_unsigned_extensions": "true"}
 
 def add_option(parser: pytest.Parser) -> None:
     """Give pytest the option."""
-    choices = ("python", "kernels", "native")
+    choices = ("python", "batches", "kernels", "native")
     parser.addoption(OPTION, choices=choices, default="python", help="what scores rows and bounds scores")
 
 
 def use(scorer: str, patch: pytest.MonkeyPatch) -> None:
     """Let every connection that is opened from here on score as told; fails where that does not run."""
-    if scorer == "python":
+    if scorer in ("python", "batches"):
         patch.setattr(scorers, "Kernels", no_kernels)
         patch.setattr(compiled, "library", lambda: None)
+        if scorer == "batches":
+            patch.setattr(pulling, "least_rows", lambda pull: 0)
         return
     try:
         path = find_extension()

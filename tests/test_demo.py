@@ -20,6 +20,7 @@ from benchmarks.demo.systems import System
 pytestmark = pytest.mark.skipif(duckdb.__version__ < "2", reason="the row groups scanned are shown by DuckDB 2.0")
 
 _ROWS = 40_960
+_ENVIRONMENT = {"processor": "P", "cores": 2, "duckdb": "2", "torch": "2"}
 _LINES = f"""
     SELECT i // 4 AS l_orderkey, i % 4 AS l_linenumber, (1 + i * 7919 % 50)::DECIMAL(15, 2) AS l_quantity,
            (900 + i * 7907 % 100_000)::DECIMAL(15, 2) AS l_extendedprice,
@@ -82,14 +83,13 @@ def test_output(results: list[Measured], tmp_path: Path) -> None:
         print_measured(Console(file=out, width=120), measured)
     assert out.getvalue().count("20 of 20") >= 4
     assert out.getvalue().count("Row groups: 20, skipped") == 2
-    environment = {"processor": "P", "cores": 2, "duckdb": "2", "torch": "2"}
-    write_json(tmp_path / "demo.json", environment, results)
+    write_json(tmp_path / "demo.json", _ENVIRONMENT, results)
     assert len(json.loads((tmp_path / "demo.json").read_text())["layouts"][0]["systems"][0]["warm_seconds"]) == 2
     plot(tmp_path / "demo.png", results)
     assert (tmp_path / "demo.png").stat().st_size > 5000
     readme = tmp_path / "README.md"
     readme.write_text(f"before\n{BEGIN}\nold\n{END}\nafter\n")
-    update_readme(readme, environment, results)
+    update_readme(readme, _ENVIRONMENT, results)
     text = readme.read_text()
     assert text.startswith("before\n")
     assert text.endswith("after\n")
@@ -100,7 +100,7 @@ def test_output(results: list[Measured], tmp_path: Path) -> None:
 def test_the_readme_needs_its_markers(results: list[Measured], tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(BEGIN)
     with pytest.raises(ValueError, match=r"README\.md lacks the lines"):
-        update_readme(tmp_path / "README.md", {}, results)
+        update_readme(tmp_path / "README.md", _ENVIRONMENT, results)
 
 
 def test_the_threshold_lies_in_the_widest_gap() -> None:

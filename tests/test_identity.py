@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from skipml.errors import FooterError
-from skipml.identity import expand, identity, private_connection
+from skipml.identity import expand, identity, is_settled, private_connection
 
 NAMES = ["b.parquet", "a.parquet", "a1.parquet", "A.parquet", "é.parquet", "sp ace.parquet", ".hidden.parquet"]
 NAMES += ["x/c.parquet", "x/y/d.parquet", "q[1].parquet", "k=1/e.parquet", "it's.parquet", "other.txt"]
@@ -73,6 +74,14 @@ def test_identity_tells_states_apart(tmp_path: Path) -> None:
     assert identity(path) != before, "another file of the same size and time"
     with pytest.raises(OSError, match="absent"):
         identity(tmp_path / "absent")
+
+
+def test_a_file_is_as_young_as_its_last_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.undo()  # the rest of the suite ages files
+    path = tmp_path / "file"
+    path.write_bytes(b"12")
+    os.utime(path, ns=(0, 1))
+    assert not is_settled(identity(path).written_ns, time.time_ns()), "as cp -p leaves it"
 
 
 def test_each_thread_has_its_own_connection() -> None:

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from benchmarks.tpc.suite import ModelSpec, Suite, TableSpec
-from benchmarks.tpc.tables import layouts, metadata, training
 from benchmarks.tpc.tables.filters import Filter
 from benchmarks.tpc.tables.limits import Limits, NoLimitError
 from benchmarks.tpc.tables.rows import Rows
 from benchmarks.tpc.tables.run import run
+from tests.small_tables import use_small_tables
 
 pytestmark = pytest.mark.skipif(duckdb.__version__ < "2", reason="the oracle reads row groups by their number")
 
@@ -42,17 +42,7 @@ _ORDERS = f"""
 @pytest.fixture
 def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in which the benchmark finds its tables and keeps what it makes."""
-
-    def table(suite: str, name: str, *, scale: float, row_group_rows: int) -> Path:
-        path = tmp_path / f"{name}-{row_group_rows}.parquet"
-        if not path.exists():
-            with duckdb.connect(config={"threads": 1}) as con:
-                con.execute(f"COPY ({_ORDERS} ORDER BY id) TO '{path}' (FORMAT parquet, ROW_GROUP_SIZE 2048)")
-        return path
-
-    monkeypatch.setattr(layouts, "tpc_table", table)
-    monkeypatch.setattr(training, "DATA", tmp_path)
-    monkeypatch.setattr(metadata, "DATA", tmp_path)
+    use_small_tables(monkeypatch, tmp_path, f"{_ORDERS} ORDER BY id")
     return tmp_path
 
 

@@ -6,7 +6,6 @@ import io
 import json
 from pathlib import Path
 
-import duckdb
 import pytest
 from rich.console import Console
 
@@ -14,7 +13,7 @@ from benchmarks.topk import __main__ as topk
 from benchmarks.topk.measure import Measured, Question
 from benchmarks.topk.output import BEGIN, END, plot, print_measured, update_readme, write_json
 from benchmarks.tpc.suite import ModelSpec, Suite, TableSpec
-from benchmarks.tpc.tables import layouts, metadata, training
+from tests.small_tables import use_small_tables, write
 
 _SUITE = Suite(
     name="small",
@@ -31,22 +30,11 @@ _LINES = """
 
 @pytest.fixture
 def measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Measured]:
-    def table(suite: str, name: str, *, scale: float, row_group_rows: int) -> Path:
-        path = tmp_path / f"{name}-{row_group_rows}.parquet"
-        if not path.exists():
-            with duckdb.connect(config={"threads": 1}) as con:
-                con.execute(f"COPY ({_LINES}) TO '{path}' (FORMAT parquet, ROW_GROUP_SIZE 2048)")
-        return path
-
     def cluster(source: Path, target: Path, by: object, **_: object) -> None:
-        with duckdb.connect(config={"threads": 1}) as con:
-            ordered = f"SELECT * FROM '{source}' ORDER BY amount * price"
-            con.execute(f"COPY ({ordered}) TO '{target}' (FORMAT parquet, ROW_GROUP_SIZE 2048)")
+        write(f"SELECT * FROM '{source}' ORDER BY amount * price", target)
 
-    monkeypatch.setattr(layouts, "tpc_table", table)
+    use_small_tables(monkeypatch, tmp_path, _LINES)
     monkeypatch.setattr("skipml.cluster", cluster)  # its row groups have 4,096 rows at least
-    monkeypatch.setattr(training, "DATA", tmp_path)
-    monkeypatch.setattr(metadata, "DATA", tmp_path)
     monkeypatch.setattr(topk, "QUESTIONS", _QUESTIONS)
     return topk.run(_SUITE, ("value",), 1, lambda: None)
 

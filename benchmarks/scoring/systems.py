@@ -77,7 +77,7 @@ def systems(module: nn.Sequential) -> tuple[System, ...]:
         connection = connect(extension=extension)
         connection.execute(f"SET threads = {threads}")
         connection.register_model(FUNCTION, model)
-        connection.skipping = False
+        connection.skipping = not extension  # there is nothing to skip; without it Python scores no pulled batches
         return connection
 
     return (

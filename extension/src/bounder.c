@@ -1,3 +1,4 @@
+#include "isa.h"
 #include "library.h"
 
 #include <stdlib.h>
@@ -6,26 +7,16 @@
 #define DECLARE(isa)                                                                                                       \
 	void interval_##isa(const struct bounder *, const double *, const double *, size_t, double *, double *, double *);     \
 	void crown_##isa(const struct bounder *, const double *, const double *, size_t, const struct linear_bounds *,         \
-	                 double *);                                                                                            \
-	static const struct bounds_kernel KERNEL_##isa = {interval_##isa, crown_##isa};
+	                 double *);
+EACH_ISA(DECLARE)
 
-DECLARE(baseline)
-#if defined __x86_64__ && !defined BASELINE_ONLY
-DECLARE(avx2)
-DECLARE(avx512)
-#endif
+#define KERNEL(isa) [ISA_##isa] = {interval_##isa, crown_##isa},
+static const struct bounds_kernel KERNELS[] = {EACH_ISA(KERNEL)};
 
-static const struct bounds_kernel *usable(void) {
-#if defined __x86_64__ && !defined BASELINE_ONLY
-	__builtin_cpu_init();
-	if (__builtin_cpu_supports("avx512f")) {
-		return &KERNEL_avx512;
-	}
-	if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) {
-		return &KERNEL_avx2;
-	}
-#endif
-	return &KERNEL_baseline;
+static const struct bounds_kernel *fastest(void) {
+	enum isa usable[N_ISAS];
+	isas_usable(usable);
+	return KERNELS + usable[0];
 }
 
 enum { ALIGNMENT = 64 };
@@ -151,7 +142,7 @@ bool skipml_interval(const struct bounder *b, const double *lower, const double 
 	if (!scratch) {
 		return false;
 	}
-	usable()->interval(b, lower, upper, n, low, high, scratch);
+	fastest()->interval(b, lower, upper, n, low, high, scratch);
 	free(scratch);
 	return true;
 }
@@ -162,7 +153,7 @@ bool skipml_crown(const struct bounder *b, const double *lower, const double *up
 	if (!scratch) {
 		return false;
 	}
-	usable()->crown(b, lower, upper, n, out, scratch);
+	fastest()->crown(b, lower, upper, n, out, scratch);
 	free(scratch);
 	return true;
 }

@@ -1,4 +1,4 @@
-// Bounds of a network's outputs over boxes, compiled once per instruction set from bounds.c.
+// Bounds of a network's outputs over boxes, compiled once per instruction set from interval.c and crown.c.
 #ifndef SKIPML_BOUNDS_H
 #define SKIPML_BOUNDS_H
 

@@ -4,21 +4,11 @@
 // of ROW_VECTORS vectors goes through the whole network before the next one starts: its activations stay in the cache
 // next to the core, and the packed weights are read from front to back.
 #include "kernel.h"
+#include "vectors.h"
 
 #include <string.h>
 
-typedef REAL vec __attribute__((vector_size(VECTOR_BYTES)));
-typedef __typeof__((vec){0} < (vec){0}) mask;
-
-enum { LANES = VECTOR_BYTES / sizeof(REAL), GROUP = LANES * ROW_VECTORS };
-
-#define GLUE(name, real, isa) name##_##real##_##isa
-#define NAME(name, real, isa) GLUE(name, real, isa)
-#define INLINE static inline __attribute__((always_inline))
-
-INLINE vec where(mask condition, vec yes, vec no) {
-	return (vec)(((mask)yes & condition) | ((mask)no & ~condition));
-}
+enum { GROUP = LANES * ROW_VECTORS };
 
 // NaN stays NaN in both: a comparison with it is false.
 INLINE vec activated(vec x, enum activation activation, REAL slope) {
@@ -131,7 +121,7 @@ INLINE void store(const REAL *values, size_t n, size_t n_outputs, REAL *outputs)
 	}
 }
 
-void NAME(forward, REAL, ISA)(const struct network *network, const double *const *columns, const uint32_t *rows, size_t n,
+void GLUE(GLUE(forward, REAL), ISA)(const struct network *network, const double *const *columns, const uint32_t *rows, size_t n,
                               void *outputs, void *scratch) {
 	REAL *out = outputs;
 	for (size_t start = 0; start < n; start += GROUP) {

@@ -2,6 +2,7 @@
 #ifndef SKIPML_KERNEL_H
 #define SKIPML_KERNEL_H
 
+#include "isa.h"
 #include "network.h"
 
 enum { ROW_VECTORS = 3 }; // vectors of rows that go through the network together
@@ -18,7 +19,7 @@ struct kernel {
 };
 
 // Every kernel that this processor can run, the fastest first; the last one always can.
-size_t kernels_usable(const struct kernel *usable[3]);
+size_t kernels_usable(const struct kernel *usable[N_ISAS]);
 
 static inline size_t kernel_scratch_bytes(const struct kernel *kernel, const struct network *network) {
 	return 2 * network->widest * ROW_VECTORS * kernel->vector_bytes; // what an op reads, and what it writes

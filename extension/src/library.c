@@ -20,7 +20,7 @@ void skipml_close(struct network *network) {
 }
 
 bool skipml_forward(const struct network *network, const double *const *columns, size_t n, void *outputs) {
-	const struct kernel *usable[3];
+	const struct kernel *usable[N_ISAS];
 	kernels_usable(usable);
 	size_t bytes = kernel_scratch_bytes(usable[0], network);
 	void *scratch = aligned_alloc(ALIGNMENT, (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT);

@@ -221,7 +221,7 @@ static bool register_function(duckdb_connection connection, struct registry *reg
 	if (!function) {
 		return false;
 	}
-	const struct kernel *usable[3];
+	const struct kernel *usable[N_ISAS];
 	kernels_usable(usable);
 	*function = description;
 	function->registry = registry_share(registry);

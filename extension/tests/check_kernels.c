@@ -154,7 +154,7 @@ int main(void) {
 	}
 	static const uint32_t shapes[][4] = {{1, 1, 1, 1},   {4, 32, 32, 1}, {3, 5, 6, 7},   {64, 65, 3, 2},
 	                                     {7, 257, 2, 3}, {2, 2, 4, 9},   {70, 128, 9, 4}};
-	const struct kernel *usable[3];
+	const struct kernel *usable[N_ISAS];
 	size_t n = kernels_usable(usable);
 	for (size_t i = 0; i < n; i++) {
 		for (size_t s = 0; s < sizeof shapes / sizeof *shapes; s++) {

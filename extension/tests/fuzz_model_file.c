@@ -54,7 +54,7 @@ static void use(const struct network *network) {
 	for (size_t i = 0; i < network->n_inputs; i++) {
 		columns[i] = values;
 	}
-	const struct kernel *usable[3];
+	const struct kernel *usable[N_ISAS];
 	kernels_usable(usable);
 	void *scratch = aligned_alloc(64, (kernel_scratch_bytes(usable[0], network) + 63) / 64 * 64);
 	void *outputs = malloc(100 * network->n_outputs * dtype_size(network->dtype));

@@ -71,7 +71,13 @@ class Bounder(Protocol):
         """Which boxes [M, w] hold only rows that polygons hold for."""
 
     def try_points(
-        self, test: Test, box: tuple[Floats, Floats], bounds: LinearBounds, *, climb: bool, cuts: Cuts | None = None
+        self,
+        test: Test,
+        box: tuple[Floats, Floats],
+        bounds: LinearBounds | None,
+        *,
+        climb: bool,
+        cuts: Cuts | None = None,
     ) -> Points:
         """What points of boxes [M, w] show; only for aiming, nothing is proved."""
 

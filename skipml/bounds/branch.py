@@ -20,12 +20,13 @@ from skipml.bounds.blocks import Blocks
 from skipml.bounds.bounder import Bounder
 from skipml.bounds.budget import Budget, Meter
 from skipml.bounds.crown import LinearBounds
-from skipml.bounds.falsify import Opposite, Test, reaches
+from skipml.bounds.falsify import Test
 from skipml.bounds.leaves import Leaves, nearness
 from skipml.bounds.linear_over_polygons import at_centre, seconds_per_form, tighten
 from skipml.bounds.memory import Known
 from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Outcome, Reason
 from skipml.bounds.polygons import Cuts, Polygons
+from skipml.bounds.sightings import Sightings
 from skipml.recent import Derived
 
 __all__ = ["EVALUATE", "KEEP", "SKIP", "Budget", "Method", "Outcome", "Reason", "Test", "branch_and_bound", "resume"]
@@ -82,13 +83,12 @@ class _Search:
         polygons = _POLYGONS[verifier.function.input_dtype](blocks)
         self._polygons = polygons if len(polygons) else None
         self._meter = Meter(budget, blocks.n_rows[chosen], verifier.seconds_per_box + polygons.seconds_per_box)
-        self._blocks, self._n_rows = blocks, blocks.n_rows
+        self._blocks, self._n_rows, self._chosen = blocks, blocks.n_rows, chosen
         self._decision = np.full(n, EVALUATE, np.int8)
         self._reason = np.full(n, Reason.BUDGET, np.int8)
         self._method = np.full(n, Method.NONE, np.int8)
         self._boxes, self._splits = np.zeros((2, n), np.int64)
-        self._lowest, self._highest = known.lowest.copy(), known.highest.copy()
-        self._passed, self._failed = np.zeros((2, n), np.bool_)
+        self._seen = Sightings(test, blocks.block, n, known, is_continuous=verifier.is_continuous)
         self._begun = np.zeros(n, np.bool_)
         self._before = known
         self._kept = np.ones(len(known.root), np.bool_)
@@ -117,20 +117,41 @@ class _Search:
         self._meter.close()
 
     def _sample(self) -> None:
-        """Look at some of many blocks of one box, and leave the others alone if none of these is worth more work."""
+        """Look at some of many blocks of one box, unless earlier runs did, and leave the others alone if none of these
+        is worth more work.
+        """
         n_blocks = len(np.unique(self._fresh.block))
         if len(self._leaves) or n_blocks < max(_MANY_BLOCKS, len(self._fresh)):
             return
-        blocks = self._fresh.block[:_SAMPLE]
-        self._bound_fresh(min(_SAMPLE, self._meter.next_wave(deep=False)))
+        blocks = np.unique(self._blocks.block[np.isfinite(self._before.lowest).any(axis=1)])
+        blocks = blocks[self._chosen[blocks]]
+        if len(blocks) < _SAMPLE:
+            blocks = self._fresh.block[:_SAMPLE]
+        self._glance(self._fresh.take(np.isin(self._fresh.block, blocks)))
+        n_left = np.count_nonzero(~self._finished[blocks])
+        if n_left:
+            self._bound_fresh(min(int(n_left), self._meter.next_wave(deep=False)))
         useless = EVALUATE if self._budget.prove_keep else KEEP
         if (self._finished[blocks] & (self._decision[blocks] != SKIP) & (self._decision[blocks] <= useless)).all():
             self._meter.stop()
+            if self._seen.hopeless(blocks, keep=True).all():
+                self._reason[~self._finished] = Reason.SAMPLE
+
+    def _glance(self, leaves: Leaves) -> None:
+        """Try points of leaves before they have bounds: most blocks that are neither SKIP nor KEEP need none."""
+        leaves = leaves.take(self._unfinished(leaves) & np.isfinite(leaves.upper - leaves.lower).all(axis=1))
+        for test, reached in self._seen.aims(both=True):
+            todo = leaves.take(~reached[leaves.block])
+            if len(todo):
+                here = todo.lower, todo.upper
+                points = self._verifier.try_points(test, here, None, climb=True, cuts=self._cuts(todo.block))
+                self._seen.note(todo, points, reached)
+        self._give_up_falsified(leaves.block, keep=True)
 
     @cached_property
     def known(self) -> Known:
         """What is known of the boxes in the end."""
-        return Leaves.joined(self._closed).put_into(self._before, self._kept, self._lowest, self._highest)
+        return Leaves.joined(self._closed).put_into(self._before, self._kept, self._seen.lowest, self._seen.highest)
 
     def _remember(self) -> tuple[Leaves, Leaves]:
         """Close the leaves that what is known already decides, give up where it shows that nothing can be proved -> the
@@ -147,12 +168,12 @@ class _Search:
         empty = np.flatnonzero((self._open == 0) & ~self._finished)
         self._method[empty] = Method.INTERVAL
         self._retire(empty, closed=0)
-        self._reached(np.arange(len(self._lowest)))
         self._give_up_falsified(self._blocks.block)
         self._kept = self._settle(block, known.low, known.high)
         leaves = Leaves.of(known, block, np.flatnonzero(~self._kept))
         leaves, fresh = leaves.take(leaves.bounded), leaves.take(~leaves.bounded)
-        leaves.promise[:] = nearness(self._test, leaves, self._lowest[leaves.root], self._highest[leaves.root])
+        lowest, highest = self._seen.lowest[leaves.root], self._seen.highest[leaves.root]
+        leaves.promise[:] = nearness(self._test, leaves, lowest, highest)
         # in random order, so that the first blocks are a sample of the table
         order = np.random.default_rng(0).permutation(len(self._n_rows))
         return leaves, fresh.take(np.argsort(order[fresh.block], kind="stable"))
@@ -169,12 +190,12 @@ class _Search:
 
     def _split_leaves(self, wave: int) -> None:
         """Split open leaves, those of the blocks nearest to a proof first."""
-        now = self._chosen(wave)
+        now = self._nearest(wave)
         leaves, self._leaves = self._leaves.take(now), self._leaves.take(~now)
         self._split(leaves)
         self._leaves = self._leaves.take(self._unfinished(self._leaves))
 
-    def _chosen(self, wave: int) -> Bools:
+    def _nearest(self, wave: int) -> Bools:
         """Which leaves to split: those of the blocks begun with, then of those nearest to a proof."""
         effort = np.zeros(len(self._n_rows))
         np.maximum.at(effort, self._leaves.block, (1.0 - self._leaves.promise) ** 2 * self._open[self._leaves.block])
@@ -310,8 +331,8 @@ class _Search:
         never = self._test.never(low, high)
         always = self._test.always(low, high) & ~never
         closed = never | always
-        self._failed[block[never]] = True
-        self._passed[block[always]] = True
+        self._seen.failed[block[never]] = True
+        self._seen.passed[block[always]] = True
         self._retire(block[closed])
         self._give_up_falsified(block)
         done: Bools = closed | self._finished[block]
@@ -325,7 +346,7 @@ class _Search:
         np.subtract.at(self._open, block, closed)
         whole = np.flatnonzero(np.bincount(block, minlength=len(self._finished)))
         whole = whole[(self._open[whole] == 0) & ~self._finished[whole]]
-        skipped, kept = whole[~self._passed[whole]], whole[self._passed[whole] & ~self._failed[whole]]
+        skipped, kept = whole[~self._seen.passed[whole]], whole[self._seen.passed[whole] & ~self._seen.failed[whole]]
         self._decision[skipped] = SKIP
         self._decision[kept] = KEEP
         self._finish(np.concatenate([skipped, kept]), Reason.PROVED)
@@ -336,45 +357,23 @@ class _Search:
 
     def _probe(self, leaves: Leaves, bounds: LinearBounds, climb: bool) -> None:
         """Try points of the leaves, and note by which slope to split them and how near they are to a proof."""
-        aims: list[tuple[Test, Bools]] = [(self._test, self._passed)]
-        if self._budget.prove_keep:
-            aims.append((Opposite(self._test), self._failed))
-        for test, reached in aims:
+        for test, reached in self._seen.aims(both=self._budget.prove_keep):
             todo = np.flatnonzero(~reached[leaves.block])
             if not len(todo):
                 continue
-            cuts = self._cuts(leaves.block[todo])
-            here = leaves.lower[todo], leaves.upper[todo]
+            open_leaves = leaves.take(todo)
+            here = open_leaves.lower, open_leaves.upper
+            cuts = self._cuts(open_leaves.block)
             points = self._verifier.try_points(test, here, bounds.take(todo), climb=climb, cuts=cuts)
-            reached[leaves.block[todo[points.passed]]] = True
-            inside = todo[points.inside]
-            np.minimum.at(self._lowest, leaves.root[inside], points.lowest[points.inside])
-            np.maximum.at(self._highest, leaves.root[inside], points.highest[points.inside])
-            self._reached(leaves.root[inside])
-            near = nearness(test, leaves.take(todo), points.lowest, points.highest)
+            self._seen.note(open_leaves, points, reached)
+            near = nearness(test, open_leaves, points.lowest, points.highest)
             better = near >= leaves.promise[todo]
             leaves.slope[todo[better]], leaves.promise[todo[better]] = points.slope[better], near[better]
 
-    def _reached(self, root: Indices) -> None:
-        """Note the blocks of boxes [R] in which a row may pass, or fail, by the values that their points have."""
-        low, high = self._lowest[root], self._highest[root]
-        aims: list[tuple[Test, Bools]] = [(self._test, self._passed)]
-        if self._budget.prove_keep:
-            aims.append((Opposite(self._test), self._failed))
-        for test, reached in aims:
-            reached[self._blocks.block[root[self._reach(test, low, high)]]] = True
-
-    def _reach(self, test: Test, low: Floats, high: Floats) -> Bools:
-        """Whether a row may pass, by the least and the largest value [R, m] that points have."""
-        if self._verifier.is_continuous:
-            return reaches(test, low, high)
-        seen = np.isfinite(low).all(axis=1) & np.isfinite(high).all(axis=1) & (low.shape[1] == 1)
-        return np.asarray(seen & (test.holds(low) | test.holds(high)), np.bool_)
-
-    def _give_up_falsified(self, block: Indices) -> None:
-        """Finish blocks that can be neither SKIP nor, if that is wanted, KEEP."""
-        hopeless = self._passed[block] & (self._failed[block] | (not self._budget.prove_keep))
-        self._finish(block[hopeless], Reason.FALSIFIED)
+    def _give_up_falsified(self, block: Indices, *, keep: bool | None = None) -> None:
+        """Finish blocks that can be neither SKIP nor, if that matters, KEEP."""
+        keep = self._budget.prove_keep if keep is None else keep
+        self._finish(block[self._seen.hopeless(block, keep=keep)], Reason.FALSIFIED)
 
     def _finish(self, block: Indices, reason: Reason) -> None:
         block = block[~self._finished[block]]

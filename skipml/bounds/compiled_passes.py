@@ -1,7 +1,7 @@
 """The interval and CROWN passes in the compiled library, for networks of usual size.
 
 Sound as interval.py and crown.py are: the formulas and what they are prepared from are theirs, and no number goes
-through more roundings (extension/src/bounds.c).
+through more roundings (extension/src/interval.c, extension/src/crown.c).
 """
 
 from __future__ import annotations

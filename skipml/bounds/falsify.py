@@ -75,13 +75,14 @@ def try_points(
     verifier: Verifier,
     test: Test,
     box: tuple[Floats, Floats],
-    bounds: LinearBounds,
+    bounds: LinearBounds | None,
     *,
     climb: bool,
     cuts: Cuts | None = None,
 ) -> Points:
     """Try the centre of each box [M, d] and the best corner of its linear bound, then, if told to climb, go up the
-    gradient from the centre. Polygons stop a point on its way; where the first is outside of them none counts.
+    gradient from the centre. Polygons stop a point on its way; where the first is outside of them none counts. Without
+    bounds the corner that the gradient points at is all that is tried.
     """
     lower, upper = box
     x = (lower + upper) * 0.5
@@ -89,8 +90,9 @@ def try_points(
         x = cuts.polygons.pull(x, cuts.block, box)
     inside = cuts.polygons.contains(x, cuts.block) if cuts is not None else np.ones(len(x), np.bool_)
     values = verifier.values(x)
-    towards = _towards(test, values, bounds.lower, bounds.upper)
-    slope = _along(towards, bounds)
+    limits = (bounds.lower, bounds.upper) if bounds is not None else (values - np.inf, values + np.inf)
+    towards = _towards(test, values, *limits)
+    slope = _along(towards, bounds) if bounds is not None else verifier.gradients(x, towards)
     corner = _moved(x, np.where(slope > 0, upper, lower), inside, cuts, slide=climb)
     at_corner = verifier.values(corner)
     seen = Points(
@@ -100,11 +102,11 @@ def try_points(
         inside=inside,
         slope=slope,
     )
-    for length in _CLIMB if climb else ():
+    for length in _CLIMB if climb and bounds is not None else ():
         todo = np.flatnonzero(~seen.passed & ~reaches(test, seen.lowest, seen.highest))
         if not len(todo):
             break
-        gradient = verifier.gradients(x[todo], _towards(test, values[todo], bounds.lower[todo], bounds.upper[todo]))
+        gradient = verifier.gradients(x[todo], _towards(test, values[todo], limits[0][todo], limits[1][todo]))
         corner = np.where(gradient > 0, upper[todo], np.where(gradient < 0, lower[todo], x[todo]))
         here = Cuts(cuts.polygons, cuts.block[todo]) if cuts is not None else None
         x[todo] = _moved(x[todo], x[todo] + length * (corner - x[todo]), inside[todo], here, slide=False)

@@ -51,6 +51,8 @@ class Reason(IntEnum):
     """One stored row passes the test and another does not."""
     SCORES = 8
     """By what is stored of the scores themselves some row may pass, and bounds say no more."""
+    SAMPLE = 9
+    """None of a sample of the blocks can be decided."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -206,7 +206,13 @@ class TreeVerifier:
         return [(np.cumsum(weight), float(weight.sum())) for weight in weights]
 
     def try_points(
-        self, test: Test, box: tuple[Floats, Floats], bounds: LinearBounds, *, climb: bool, cuts: Cuts | None = None
+        self,
+        test: Test,
+        box: tuple[Floats, Floats],
+        bounds: LinearBounds | None,
+        *,
+        climb: bool,
+        cuts: Cuts | None = None,
     ) -> Points:
         """What the centres of boxes [M, w] show: a tree has no slope to follow, but halves come near to the best."""
         d = self.function.n_inputs

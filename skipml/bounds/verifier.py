@@ -146,7 +146,13 @@ class Verifier:
         return np.ones(len(lower), np.bool_)
 
     def try_points(
-        self, test: Test, box: tuple[Floats, Floats], bounds: LinearBounds, *, climb: bool, cuts: Cuts | None = None
+        self,
+        test: Test,
+        box: tuple[Floats, Floats],
+        bounds: LinearBounds | None,
+        *,
+        climb: bool,
+        cuts: Cuts | None = None,
     ) -> Points:
         """What points of boxes [M, d] show."""
         return try_points(self, test, box, bounds, climb=climb, cuts=cuts)

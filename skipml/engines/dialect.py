@@ -26,6 +26,9 @@ KEEPS_CASE = ("true", "preserve_case")
 PRINTS_AS_WRITTEN = duckdb.__version__.split(".")[0] >= "2"
 """DuckDB 1.5 forgets how some types were written."""
 
+STREAMS_ARE_FILTERED = duckdb.__version__.split(".")[0] < "2"
+"""DuckDB 1.5 has pyarrow filter an Arrow stream, and so loses NaN, which is greater than every number."""
+
 _COMPARISONS = {
     "COMPARE_EQUAL": "=",
     "COMPARE_NOTEQUAL": "<>",
@@ -170,6 +173,32 @@ def _decimal_text(unscaled: int, scale: int) -> str:
     digits = str(abs(unscaled)).rjust(scale + 1, "0")
     sign = "-" if unscaled < 0 else ""
     return f"{sign}{digits[:-scale]}.{digits[-scale:]}" if scale else f"{sign}{digits}"
+
+
+def path_of(function: Node) -> list[str]:
+    """The name of a function in a syntax tree, with its schema and catalog where they are written."""
+    if "qualified_name" in function:
+        return [str(part) for part in function["qualified_name"]["path"]]
+    return [part for part in (function.get("catalog"), function.get("schema"), function_name(function)) if part]
+
+
+def target_type(cast: Node) -> str:
+    """The type that a cast in a syntax tree casts to, without its parameters."""
+    return str(cast["type_expr"].get("type_name") if "type_expr" in cast else cast["cast_type"]["id"]).upper()
+
+
+def is_number(node: Node) -> bool:
+    """Whether an expression in a syntax tree is the literal of a number."""
+    if node.get("class") != "CONSTANT":
+        return False
+    if "literal" in node:
+        return node["literal"].get("kind") in ("INTEGER", "NUMERIC")
+    return not node["value"].get("is_null") and node["value"]["type"]["id"] in (
+        "INTEGER",
+        "BIGINT",
+        "DECIMAL",
+        "DOUBLE",
+    )
 
 
 def quote_text(text: str) -> str:

@@ -8,7 +8,7 @@ import re
 import sys
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -16,7 +16,8 @@ import duckdb
 
 from skipml.engines import scope
 from skipml.engines.macros import Macros
-from skipml.engines.planner import Planner, QueryPlan
+from skipml.engines.planner import Planner
+from skipml.engines.query_plan import QueryPlan
 from skipml.engines.registry import Registry
 from skipml.engines.relation import Relation, file_changes_named, original_error, plain_value
 from skipml.engines.scorers import Scorer, choose_scorer
@@ -259,14 +260,17 @@ class Connection:
         self.follow_models()
         if not self._may_skip(sql):
             return None
+        registry = self._shared.registry
+        known = registry.functions
         plan = self._planner.plan(sql, None, UserSession(self._plain, variables, takes_result=False))
         self.last_report = plan.report
         if plan.sql is None:
             return None
         try:
-            return scope.call(variables, self._plain.sql, plan.sql), plan
+            relation = scope.call({**variables, **plan.variables}, self._plain.sql, plan.sql)
         except duckdb.Error:
             return None
+        return (relation, plan) if registry.still_has(known, sql) else None
 
     def _execute(self, sql: str, parameters: object, variables: Mapping[str, Any]) -> None:
         given = _given(parameters=parameters)
@@ -285,13 +289,15 @@ class Connection:
         """Run one statement, rewritten where that helps; if the rewritten one fails, as it was."""
         variables = _plain_relations(variables)
         self._prepare(sql, takes_result=takes_result)
+        registry = self._shared.registry
+        known = registry.functions
         plan = self._plan_statement(sql, parameters, UserSession(self._plain, variables, takes_result=takes_result))
         self._running = plan
         if plan is None or plan.sql is None:
             return scope.call(variables, method, sql, **given)
         with file_changes_named():
             try:
-                result = scope.call(variables, method, plan.sql, **given)
+                result = scope.call({**variables, **plan.variables}, method, plan.sql, **given)
             except duckdb.InterruptException:
                 raise
             except duckdb.Error as error:
@@ -300,6 +306,8 @@ class Connection:
                 with original_error(error):
                     result = scope.call(variables, method, sql, **given)
         plan.check_files()
+        if not registry.still_has(known, sql):  # it may have been planned with one model and run with another
+            raise RegistrationError("a model was removed or replaced while a query called it; run the query again")
         return result
 
     def _plan_statement(self, sql: str, parameters: object, session: UserSession) -> QueryPlan | None:
@@ -311,7 +319,7 @@ class Connection:
         before, query, after = embedded_query(self._planner.parser, sql)
         plan = self._planner.plan(query, parameters, session)
         self.last_report = plan.report
-        return QueryPlan(before + plan.sql + after, plan.report, plan.states) if plan.sql is not None else plan
+        return replace(plan, sql=before + plan.sql + after) if plan.sql is not None else plan
 
     def _may_skip(self, sql: str) -> bool:
         return self.skipping and self._shared.registry.may_be_called(sql)

@@ -5,12 +5,14 @@ A conjunct C is bound as `C OR 'mark' = ''`, which is C again: the constant tell
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterator, Mapping
 
 from skipml.engines.dialect import Expr, Node, string_like
 from skipml.engines.tree import MARK, NUMBER, map_nodes, nodes
 
-_TEXT = "__skipml_conjunct "
+_TEXT = f"__skipml_conjunct {secrets.token_hex(8)} "
+"""Nobody who writes a query can know it, so nothing in a query is taken for a mark."""
 TEMPLATE = "(x OR '__skipml_conjunct' = '')"
 """A marked conjunct, as SQL."""
 _ROW_BY_ROW = {"REGULAR", "CROSS", "NATURAL"}

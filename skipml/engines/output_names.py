@@ -6,15 +6,15 @@ from collections.abc import Iterator
 
 from skipml.engines.dialect import Node, loses_its_name
 from skipml.engines.sql import Parser, Query
-from skipml.engines.tree import NUMBER, map_tables, nodes
+from skipml.engines.tree import ANSWER, NUMBER, map_nodes, nodes
 
 
 def name_outputs(parser: Parser, query: Query) -> None:
     """Give each nameless output that would be named after changed text the name that DuckDB gives it."""
     for item in _nameless(query):
-        if any(NUMBER in x for x in nodes(item)):
+        if any(NUMBER in x or ANSWER in x for x in nodes(item)):
             tree = parser.tree("SELECT 1")
-            plain = map_tables(item, lambda x: {k: v for k, v in x.items() if k != NUMBER})
+            plain = map_nodes(item, lambda x: {k: v for k, v in x.items() if k not in (NUMBER, ANSWER)})
             tree["statements"][0]["node"]["select_list"] = [plain]
             item["alias"] = parser.print(tree).removeprefix("SELECT ")
 

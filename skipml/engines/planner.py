@@ -7,7 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
 import duckdb
@@ -25,7 +25,10 @@ from skipml.engines.marks import mark_conjuncts, with_cases
 from skipml.engines.ordering import TopOrder
 from skipml.engines.output_names import may_rename, name_outputs
 from skipml.engines.parameters import NotAnalysableError, parameter_literals
+from skipml.engines.pull_query import with_answers
+from skipml.engines.pulling import BATCHES, FUNCTION, pulled
 from skipml.engines.pushdown import ScanFilter
+from skipml.engines.query_plan import QueryPlan
 from skipml.engines.registry import Registry
 from skipml.engines.scan_regions import known_of
 from skipml.engines.scorers import Scorer
@@ -39,12 +42,13 @@ from skipml.engines.sql import (
     find_references,
     with_references,
 )
+from skipml.engines.tree import map_nodes
 from skipml.engines.virtual import VirtualFiles
 from skipml.engines.visit_query import check_stable, scores_query
 from skipml.engines.visits import Visits
 from skipml.errors import FileChangedError, FooterError
-from skipml.footers import Footers
-from skipml.identity import FileIdentity, expand, identity
+from skipml.footers import Footers, read_footers
+from skipml.identity import FileIdentity, expand
 from skipml.metadata.refine import Refined
 from skipml.predicates import Predicate
 from skipml.report import Report, ScanReport, VisitReport
@@ -57,27 +61,16 @@ _KEEP_SHARE = 1 / 3
 """What part of a budget that work gets."""
 
 
-@dataclass(frozen=True, slots=True)
-class QueryPlan:
-    """What to run instead of a query (`sql` is None where the query runs as it is), and what was found out on the
-    way.
-    """
+@dataclass(slots=True)
+class _Found:
+    """What planning has found out so far."""
 
-    sql: str | None
-    report: Report
-    states: tuple[tuple[str, FileIdentity], ...] = ()
-
-    def check_files(self) -> None:
-        """Raise FileChangedError if a file that was pruned is no longer what it was when it was planned."""
-        for path, state in self.states:
-            try:
-                now = identity(path)
-            except OSError as error:
-                raise FileChangedError(
-                    f"{path} is gone since the query was planned ({error}); run the query again"
-                ) from error
-            if now != state:
-                raise FileChangedError(f"{path} was rewritten while the query ran; run the query again")
+    sql: str | None = None
+    scans: list[ScanReport] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    states: list[tuple[str, FileIdentity]] = field(default_factory=list)
+    scoring: str = ""
+    variables: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,82 +96,114 @@ class Planner:
         started = time.perf_counter()
         try:
             try:
-                new_sql, scans, notes, states = self._plan(sql, parameters, session)
+                found = self._plan(sql, parameters, session)
             except FileNameTakenError:
-                sure = replace(session, trusts_names=False)
-                new_sql, scans, notes, states = self._plan(sql, parameters, sure)
+                found = self._plan(sql, parameters, replace(session, trusts_names=False))
         except NotAnalysableError as reason:
-            new_sql, scans, notes, states = None, [], [str(reason)], []
+            found = _Found(notes=[str(reason)])
         except duckdb.InterruptException:
             raise
         except Exception as error:
             # A failure to prune must never fail a query; it is reported and counted.
-            new_sql, scans, notes, states = (
-                None,
-                [],
-                [f"pruning failed and was left out: {type(error).__name__}: {error}"],
-                [],
-            )
+            found = _Found(notes=[f"pruning failed and was left out: {type(error).__name__}: {error}"])
+        scans = found.scans
         counters = {
             "row_groups": sum(len(scan.row_group) for scan in scans),
             "skipped": int(sum((scan.decisions.decision == SKIP).sum() for scan in scans)),
             "rows_unscored": sum(scan.rows_unscored for scan in scans),
             "errors": sum(bool(scan.decisions.error) for scan in scans)
-            + sum("pruning failed" in note for note in notes),
+            + sum("pruning failed" in note for note in found.notes),
         }
         seconds = time.perf_counter() - started
-        report = Report(sql, tuple(scans), tuple(notes), seconds, counters, self.scorer.description)
-        return QueryPlan(new_sql, report, tuple(states))
+        described = (self.scorer.description, found.scoring)
+        report = Report(sql, tuple(scans), tuple(found.notes), seconds, counters, *described)
+        return QueryPlan(found.sql, report, tuple(found.states), found.variables)
 
-    def _plan(
-        self, sql: str, parameters: object, session: UserSession
-    ) -> tuple[str | None, list[ScanReport], list[str], list[tuple[str, FileIdentity]]]:
+    def _plan(self, sql: str, parameters: object, session: UserSession) -> _Found:
         query = find_references(self.parser, sql, session)
         if not self.registry.is_called(query.tree):
-            return None, [], ["no registered model is called"], []
+            return _Found(notes=["no registered model is called"])
         query.references = [r for r in query.references if self._describe(r, session)]
         if not query.references:
-            return None, [], ["no Parquet file in the query that could be pruned"], []
+            return _Found(notes=["no Parquet file in the query that could be pruned"])
         aliases = {reference.number: reference.alias for reference in query.references}
         query.marks = mark_conjuncts(query.tree, aliases, self.registry.is_called)
         literals = parameter_literals(parameters)
         bind_filters(self.parser, query, literals, session)
-        nodes: dict[int, Node] = {}
-        scans, notes, pruned = [], list[str](), list[_Pruned]()
+        found, pruned = _Found(), list[_Pruned]()
         for reference in query.references:
             ask = partial(scores_query, self.parser, query, reference, literals)
-            found = self._first_rows(reference, query.threads, ask, session, notes)
-            found = found or self._prune(reference, query)
-            pruned += [found] if found is not None else []
-        if not pruned:
-            return None, [], notes or ["no model filters a Parquet scan directly"], []
-        states: list[tuple[str, FileIdentity]] = []
+            item = self._first_rows(reference, query.threads, ask, session, found.notes)
+            item = item or self._prune(reference, query)
+            pruned += [item] if item is not None else []
+        nodes: dict[int, Node] = {}
         cases: dict[int, Node] = {}
         for item in pruned:
             answers = item.answers
             kept = replace(item.kept, exactly=answers is not None and answers.are_complete)
             route = routes.choose(self.parser, query, item.reference, kept, self.files)
             short = shorten(self.parser, query, item.reference, route, answers) if answers else None
-            scans.append(replace(item.report, route=route.name, rows_unscored=short.rows_unscored if short else 0))
+            rows_unscored = short.rows_unscored if short else 0
+            found.scans.append(replace(item.report, route=route.name, rows_unscored=rows_unscored))
             if route.note:
-                notes.append(route.note)
+                found.notes.append(route.note)
             node = short.node if short is not None else route.node
             cases |= short.cases if short is not None else {}
             if node is not None:
                 nodes[item.reference.number] = node
-                states += [
-                    (path, state)
-                    for path, state in zip(item.kept.files, item.kept.states, strict=True)
-                    if state is not None
-                ]
-        if not nodes:
-            return None, scans, notes, []
+                found.states += _states(item.kept.files, item.kept.states)
+        if not pruned and not found.notes:
+            found.notes.append("no model filters a Parquet scan directly")
+        self._choose_scoring(found, sql, query, nodes, session)
+        if found.sql is None and nodes:
+            found.sql = self._text(sql, query, nodes, cases, session)
+        return found
+
+    def _choose_scoring(
+        self, found: _Found, sql: str, query: Query, nodes: Mapping[int, Node], session: UserSession
+    ) -> None:
+        """Find the query that reads pulled batches, and say why where the function is called."""
+        if self.scorer.is_native:
+            return
+        try:
+            if any(scan.rows_unscored for scan in found.scans):
+                raise NotAnalysableError("row groups are answered without scoring")
+            reference = query.references[0]
+            footers = read_footers(reference.files, [], strict=True)
+            copied = replace(query, tree=map_nodes(query.tree, lambda node: node))
+            pull = pulled(
+                self.parser,
+                copied,
+                reference,
+                table=nodes.get(reference.number),
+                rows=found.scans[0].rows_left if found.scans else int(footers.n_rows.sum()),
+                registry=self.registry,
+                scorer=self.scorer,
+            )
+            variables = pull.variables
+            session = replace(session, variables={**session.variables, **variables})
+            new_sql = self._text(sql, pull.query, {reference.number: pull.node}, {}, session)
+            if pull.groups:
+                _check_binds(new_sql, session)
+        except duckdb.InterruptException:
+            raise
+        except (NotAnalysableError, FooterError, duckdb.Error) as reason:
+            found.scoring = f"{FUNCTION} ({reason})"
+            return
+        found.sql, found.scoring, found.variables = new_sql, BATCHES, variables
+        found.states += _states(footers.files, footers.identities)  # beside those that decisions rest on
+
+    def _text(
+        self, sql: str, query: Query, nodes: Mapping[int, Node], cases: Mapping[int, Node], session: UserSession
+    ) -> str:
+        """The query with table references and conjuncts replaced by number; its tree may be changed."""
+        may_differ = may_rename(query)
         name_outputs(self.parser, query)
-        tree = with_references(query, lambda r: nodes.get(r.number))
+        tree = with_answers(self.parser, with_references(query, lambda r: nodes.get(r.number)))
         new_sql = self.parser.text(with_cases(tree, cases) if cases else tree)
-        if may_rename(query) and session.output_names(sql) != session.output_names(new_sql):
+        if may_differ and session.output_names(sql) != session.output_names(new_sql):
             raise NotAnalysableError("DuckDB does not print the name of an output as it was written; give it a name")
-        return new_sql, scans, notes, states
+        return new_sql
 
     def _describe(self, reference: Reference, session: UserSession) -> bool:
         """Bind the reference for its schema; one that cannot be bound or is not a local file is left alone."""
@@ -191,8 +216,8 @@ class Planner:
         try:
             reference.files = expand(reference.patterns)
             reference.schema = self.parser.describe(reference)
-        except (duckdb.Error, NotAnalysableError, FooterError, OSError):
-            return False
+        except (duckdb.Error, NotAnalysableError, FooterError, OSError, UnicodeDecodeError):
+            return False  # the last where DuckDB quotes the damaged name of a column
         return True
 
     def _prune(self, reference: Reference, query: Query) -> _Pruned | None:
@@ -288,7 +313,10 @@ class Planner:
         }
         if answered and _keep_is_worth_work(decisions, refined.footers, budget):
             decisions = prove_keep(predicate, regions, budget.part(_KEEP_SHARE), decisions)
-        can_answer = answered and not any(refined.footers.errors) and None not in refined.footers.identities
+        is_any_decided = (decisions.decision != EVALUATE).any()
+        can_answer = (
+            answered and is_any_decided and not any(refined.footers.errors) and None not in refined.footers.identities
+        )
         answers = None
         if can_answer:
             repeated = len(reader.understood) / len(reader.scored) - 1
@@ -298,10 +326,26 @@ class Planner:
         return refined, decisions, answers
 
 
+def _states(files: Sequence[str], states: Sequence[FileIdentity | None]) -> list[tuple[str, FileIdentity]]:
+    return [(path, state) for path, state in zip(files, states, strict=True) if state is not None]
+
+
+def _check_binds(sql: str, session: UserSession) -> None:
+    """Raise NotAnalysableError if DuckDB does not take a query."""
+    try:
+        session.output_names(sql)
+    except duckdb.InterruptException:
+        raise
+    except duckdb.Error as error:
+        raise NotAnalysableError("a column may not stand where the model is called") from error
+
+
 def _keep_is_worth_work(decisions: Decisions, blocks: Footers, budget: Budget) -> bool:
     """Whether scoring what is left costs enough that some of it may be saved."""
+    if decisions.error or (decisions.reason == Reason.SAMPLE).any():  # of a sample nothing can be KEEP
+        return False
     left = int(blocks.n_rows[(decisions.decision == EVALUATE) & (decisions.reason != Reason.WITNESS)].sum())
-    return not decisions.error and left * budget.cost_per_row > _WORTH_KEEP
+    return left * budget.cost_per_row > _WORTH_KEEP
 
 
 def _is_ambiguous(pattern: str) -> bool:

@@ -8,7 +8,7 @@ AS b` prints a filter on `a` that reads `b`).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from skipml.engines.dialect import Expr, Node, expression, function_name, join_condition
@@ -53,6 +53,8 @@ class Pushdown:
     """
 
     references: Counter[int]
+    volatile: Container[str]
+    """The functions that may give each row another value, so that it matters how many rows they are asked for."""
     scans: dict[str, list[ScanFilter]] = field(default_factory=dict)
     _cte: dict[int, list[Conjuncts]] = field(default_factory=dict)
 
@@ -76,7 +78,12 @@ class Pushdown:
             self.visit(children[0], _any_of(found) if len(found) == self.references[index] else [])
         else:
             for child in children:
-                self.visit(child, _through(node, wanted))
+                self.visit(child, _through(node, [] if self._counts_rows(node) else wanted))
+
+    def _counts_rows(self, node: Node) -> bool:
+        """Whether an operator calls a volatile function: DuckDB gives it every row too, and filters afterwards."""
+        calls = (name for e in node.get("expressions", []) for name in _called(expression(e)))
+        return node["type"] in ("LOGICAL_PROJECTION", "LOGICAL_FILTER") and any(name in self.volatile for name in calls)
 
     def _scan(self, node: Node, wanted: Conjuncts) -> None:
         table = scanned_table(node)
@@ -126,6 +133,14 @@ class Pushdown:
             self.visit(child, passed)
 
 
+def _called(expr: Expr) -> Iterator[str]:
+    """The functions that an expression calls."""
+    if expr.op == "call":
+        yield expr.name
+    for arg in expr.args:
+        yield from _called(arg)
+
+
 def _through(node: Node, wanted: Conjuncts) -> Conjuncts:
     """The conjuncts below an operator with one input, or a set operation; none below what is not known to allow it."""
     kind = node["type"]
@@ -139,12 +154,13 @@ def _through(node: Node, wanted: Conjuncts) -> Conjuncts:
     return wanted if kind == "LOGICAL_ORDER_BY" or plain_distinct or kind in _SET_OPERATIONS else []
 
 
-def scan_filters(plan: Node) -> dict[str, list[ScanFilter]]:
+def scan_filters(plan: Node, volatile: Container[str]) -> dict[str, list[ScanFilter]]:
     """For each base table of a serialized logical plan, the filter of every scan of it; a table with a scan in a part
     of the plan that is not understood is left out.
     """
     everywhere = nodes(plan)
-    pushdown = Pushdown(Counter(_cte_of(node) for node in everywhere if node.get("type") == "LOGICAL_CTE_REF"))
+    references = Counter(_cte_of(node) for node in everywhere if node.get("type") == "LOGICAL_CTE_REF")
+    pushdown = Pushdown(references, volatile)
     pushdown.visit(plan, [])
     scans = scan_counts(everywhere)
     return {table: found for table, found in pushdown.scans.items() if len(found) == scans[table]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from skipml.engines.dialect import Node, function_name
@@ -58,6 +58,12 @@ class Registry:
         if not self.functions or self.reader_is_hidden:
             return False
         return self.views_call_models or self.macros_call_models or self._is_named(sql)
+
+    def still_has(self, known: Mapping[str, ModelFunction], sql: str) -> bool:
+        """Whether each of the functions known before that the text may call is what it was."""
+        indirectly = self.views_call_models or self.macros_call_models
+        called = known if indirectly else known.keys() & set(_WORD.findall(sql.lower()))
+        return all(self.functions.get(name) is known[name] for name in called)
 
     def is_called(self, tree: Node) -> bool:
         """Whether a syntax tree, its views expanded, may call a model."""

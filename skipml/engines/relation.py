@@ -14,7 +14,7 @@ from typing import Any, Protocol
 import duckdb
 
 from skipml.engines import scope
-from skipml.engines.planner import QueryPlan
+from skipml.engines.query_plan import QueryPlan
 from skipml.errors import FileChangedError
 
 _FINISHES = {
@@ -95,9 +95,10 @@ class Relation:
         is_new = self._running is None
         running, plan = self._running or self._planned()
         self._running = (running, plan)
+        read = {**variables, **plan.variables} if plan is not None else variables
         with file_changes_named():
             try:
-                value = scope.call(variables, getattr(running, name), *args, **kwargs)
+                value = scope.call(read, getattr(running, name), *args, **kwargs)
             except duckdb.Error as error:
                 if not is_new or plan is None or isinstance(error, duckdb.InterruptException):
                     raise

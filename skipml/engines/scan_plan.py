@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 
+from skipml.engines.dialect import function_name
 from skipml.engines.ordering import TopOrder, top_orders
 from skipml.engines.parameters import NotAnalysableError
 from skipml.engines.pushdown import ScanFilter, scan_filters
+from skipml.engines.tree import nodes
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,10 +19,14 @@ class ScanPlan:
 
     filters: Mapping[str, tuple[ScanFilter, ...]]
     orders: Mapping[str, TopOrder]
+    functions: frozenset[str]
+    """The names of the functions called, in lower case."""
 
     @classmethod
-    def of(cls, serialized: str) -> ScanPlan:
-        """That of a plan as DuckDB serializes it; raises NotAnalysableError where that went wrong."""
+    def of(cls, serialized: str, volatile: Container[str]) -> ScanPlan:
+        """That of a plan as DuckDB serializes it, with the names of volatile functions; raises
+        NotAnalysableError where that went wrong.
+        """
         try:
             plan = json.loads(serialized)
         except json.JSONDecodeError as error:
@@ -28,4 +34,6 @@ class ScanPlan:
         if plan.get("error"):
             raise NotAnalysableError(f"DuckDB cannot serialize the plan: {plan.get('error_message')}")
         root = plan["plans"][0]
-        return cls({table: tuple(found) for table, found in scan_filters(root).items()}, top_orders(root))
+        filters = {table: tuple(found) for table, found in scan_filters(root, volatile).items()}
+        calls = (node for node in nodes(root) if node.get("expression_class") == "BOUND_FUNCTION")
+        return cls(filters, top_orders(root), frozenset(function_name(node).lower() for node in calls))

@@ -17,7 +17,7 @@ import duckdb
 from skipml.engines.arrow_functions import Forward, arrow_function
 from skipml.engines.costs import measured_seconds_per_row
 from skipml.engines.extension import load_extension
-from skipml.engines.functions import ModelFunction
+from skipml.engines.functions import Kind, ModelFunction
 from skipml.engines.kernels import Kernels
 from skipml.errors import ModelError
 from skipml.library import NoExtensionError, find_extension
@@ -68,8 +68,10 @@ class Scorer:
     """What Python scores with; numpy where it is None, and for models that the kernels do not take."""
     _measured: dict[tuple[tuple[str, str], str], float] = field(default_factory=dict)
     """Seconds per row by function and model."""
-    _callbacks: list[Any] = field(default_factory=list)
-    """The Python functions that DuckDB calls: it lets go of them when the cursor that registered them is closed."""
+    _callbacks: dict[tuple[str, Kind], Any] = field(default_factory=dict)
+    """The Python functions that DuckDB calls, by model: it lets go of them when the cursor that registered one is
+    closed.
+    """
 
     def functions(self, name: str, model: Model) -> tuple[ModelFunction, ...]:
         """The functions of a model: its outputs, and its class where it has several."""
@@ -102,14 +104,21 @@ class Scorer:
         created: list[ModelFunction] = []
         try:
             for function in functions:
-                callback = arrow_function(function.model.function, function.kind, self._forward(function.model))
+                callback = self.arrow_function(function)
                 inputs: list[Any] = ["DOUBLE"] * function.model.function.n_inputs
                 plain.create_function(function.name, callback, inputs, function.result, type=arrow)
                 created.append(function)
-                self._callbacks.append(callback)
         except duckdb.Error:
             self.unregister(created, (), plain, private)
             raise
+
+    def arrow_function(self, function: ModelFunction) -> Any:
+        """What DuckDB calls where Python scores: one Arrow array per input, without NULL, gives an answer per row."""
+        asked = (function.model.hash, function.kind)
+        if asked not in self._callbacks:
+            forward = self._forward(function.model)
+            self._callbacks[asked] = arrow_function(function.model.function, function.kind, forward)
+        return self._callbacks[asked]
 
     def _forward(self, model: Model) -> Forward:
         """How Python computes outputs."""

@@ -39,6 +39,7 @@ from skipml.engines.scan_plan import ScanPlan
 from skipml.engines.syntax import Syntax
 from skipml.engines.tree import NUMBER, base_name, map_nodes, map_tables, may_limit, nodes, takes_unnamed_columns
 from skipml.engines.views import expand_views
+from skipml.engines.volatile import VolatileFunctions
 from skipml.identity import identity, is_settled
 from skipml.recent import Recent
 
@@ -107,6 +108,8 @@ class Query:
     """The column references of one name, in lower case; the name of a table means its whole row."""
     threads: int = 1
     """Those that DuckDB may use."""
+    functions: frozenset[str] = frozenset()
+    """The functions that are called, as DuckDB has bound the query."""
     marks: dict[int, set[int]] = field(default_factory=dict)
     """The references beside each conjunct of WHERE that calls a model."""
 
@@ -148,6 +151,7 @@ class Parser(Syntax):
     """The queries of views by the text of the view, as `views` has understood them."""
     queries: Recent[str, Found] = field(default_factory=lambda: Recent(_CACHED_PLANS, lambda _: 1))
     _plans: Recent[str, ScanPlan] = field(default_factory=lambda: Recent(_CACHED_PLANS, lambda _: 1))
+    _volatile: dict[str, bool] = field(default_factory=dict)
     _templates: dict[str, Node] = field(default_factory=dict)
     _standins: dict[tuple[str, Schema], str] = field(default_factory=dict)
     _schemas: dict[tuple[object, ...], Schema] = field(default_factory=dict)
@@ -166,7 +170,7 @@ class Parser(Syntax):
         """What a serialized plan asks of each table, remembered by its text; raises NotAnalysableError."""
         plan = self._plans.get(serialized)
         if plan is None:
-            plan = ScanPlan.of(serialized)
+            plan = ScanPlan.of(serialized, VolatileFunctions(self.private, self._volatile))
             self._plans.put(serialized, plan)
         return plan
 
@@ -214,7 +218,7 @@ class Parser(Syntax):
         if key in self._schemas:
             return self._schemas[key]
         schema = self._describe(reference)
-        newest = max((state.mtime_ns for _, state in states), default=0)
+        newest = max((state.written_ns for _, state in states), default=0)
         if is_settled(newest, time.time_ns()):
             if len(self._schemas) >= _MAX_SCHEMAS:
                 self._schemas.clear()
@@ -329,6 +333,7 @@ def bind_filters(parser: Parser, query: Query, literals: Mapping[str, str], sess
     tree = map_nodes(tree, lambda node: bound_parameter(marked(node, template), parameters))
     serialized, query.threads = session.logical_plan(parser.text(tree))
     plan = parser.plan(serialized)
+    query.functions = plan.functions
     for table, reference in tables.items():
         reference.filters = plan.filters.get(table, ())
         reference.top = plan.orders.get(table)

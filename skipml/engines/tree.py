@@ -11,7 +11,9 @@ NUMBER = "__skipml_reference"
 """The key of a table reference in a tree that holds its number."""
 MARK = "__skipml_conjunct"
 """The key of a conjunct in a tree that holds its number."""
-_NOT_MEANING = {"query_location", "query_location_length", "is_operator", "named_param_map", MARK}
+ANSWER = "__skipml_answer"
+"""The key of a call of a model in a tree that holds the column which takes its place."""
+_NOT_MEANING = {"query_location", "query_location_length", "is_operator", "named_param_map", MARK, ANSWER}
 """Keys of a syntax tree that depend on how a query is written, not on what it says."""
 _INNER = (dict, list)
 

@@ -173,14 +173,24 @@ class _Handle:
     def read(self, size: int = -1) -> bytes:
         file, start = self._file, self._position
         if 0 <= size <= file.split - start:  # a column chunk, as nearly every read is
-            data = os.pread(self._descriptor, size, start)
+            data = self._pread(size, start)
             self._position = start + len(data)
             return data
         stop = file.size if size < 0 else min(start + size, file.size)
-        data = os.pread(self._descriptor, min(stop, file.split) - start, start) if start < file.split else b""
+        data = self._pread(min(stop, file.split) - start, start) if start < file.split else b""
         if stop > file.split:
             data += file.tail[max(start - file.split, 0) : stop - file.split]
         self._position = start + len(data)
+        return data
+
+    def _pread(self, size: int, start: int) -> bytes:
+        """All of the bytes: DuckDB takes what is missing of a read for data."""
+        data = os.pread(self._descriptor, size, start)
+        while len(data) < size:
+            more = os.pread(self._descriptor, size - len(data), start + len(data))
+            if not more:
+                raise FileChangedError(f"{self._file.path} was cut off while it was read; run the query again")
+            data += more
         return data
 
     def close(self) -> None:
@@ -228,10 +238,11 @@ class VirtualFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]
         if held is not None:
             self._files.move_to_end(held)
             return held
-        found = layout(path, state)
+        settled = is_settled(state.written_ns, time.time_ns())
+        found = (layout if settled else layout.__wrapped__)(path, state)
         name = f"{plan}/{path.lstrip('/')}"  # the path as given: DuckDB reads partitions from its directories
         self._files[name] = _VirtualFile(content, found.start, found.keep(row_groups))
-        if is_settled(state.mtime_ns, time.time_ns()):
+        if settled:
             self._names[content] = name
         return name
 

@@ -57,7 +57,7 @@ def load(path: Path, root: Path | None = None) -> Loaded:
         return Loaded(None, f"'{os.fspath(path)}' cannot be read: {error.strerror or error}", None)
     except (FooterError, ValueError) as error:
         return Loaded(None, str(error), None)
-    newest = max(state.mtime_ns, sidecar_state.mtime_ns if sidecar_state else 0)
+    newest = max(state.written_ns, sidecar_state.written_ns if sidecar_state else 0)
     if loaded.identity == state and is_settled(newest, now):
         _cache.put(key, _Known((state, sidecar_state), loaded))
     return loaded

@@ -5,8 +5,9 @@ import pytest
 from numpy.typing import NDArray
 
 from skipml.bounds import budget as budget_module
-from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Method, Reason, branch_and_bound
+from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Method, Reason, branch_and_bound, resume
 from skipml.bounds.crown import LinearBounds
+from skipml.bounds.memory import Known
 from skipml.bounds.verifier import Verifier
 from tests.bounds.test_branch import F32, Above, Inside, Parts, one_box_each
 from tests.test_network import mlp
@@ -101,7 +102,7 @@ def test_where_every_block_of_a_sample_holds_a_passing_point_the_others_are_left
     outcome = branch_and_bound(clocked, parts, passed_by_all, rich)
     assert clocked.now <= 64
     assert not (outcome.decision == SKIP).any()
-    assert (outcome.reason != Reason.BUDGET).sum() == 64
+    assert (~np.isin(outcome.reason, (Reason.BUDGET, Reason.SAMPLE))).sum() == 64
     everything = branch_and_bound(clocked, parts, passed_by_all, Budget.unlimited(8))
     assert (everything.reason != Reason.BUDGET).all()
     clocked.now = 0.0
@@ -113,6 +114,26 @@ def test_where_every_block_of_a_sample_holds_a_passing_point_the_others_are_left
     several = branch_and_bound(clocked, parts, Above(passed_by_half), rich)
     assert clocked.now > 64
     assert (several.decision == SKIP).sum() > 10
+
+
+def test_points_alone_end_a_run_in_which_nothing_can_be_decided(clocked: CountingVerifier) -> None:
+    jitter = np.random.default_rng(0).random((400, 3)) * 0.1
+    parts = one_box_each(jitter - 0.5, jitter + 0.5, 10)
+    middle = float(np.median(Verifier(clocked.network).values(jitter)))
+    for budget in (Budget(cost_per_row=1.0), Budget(cost_per_row=1.0, prove_keep=True)):
+        outcome = branch_and_bound(clocked, parts, Above(middle), budget)
+        assert clocked.now == 0
+        assert (outcome.decision == EVALUATE).all()
+        assert (outcome.reason == Reason.FALSIFIED).sum() == 64
+        assert (outcome.reason == Reason.SAMPLE).sum() == 400 - 64
+    always_passed = branch_and_bound(clocked, parts, Above(-1e6), Budget(cost_per_row=1.0))
+    assert (always_passed.decision == KEEP).sum() == 64
+    assert (always_passed.reason[always_passed.decision == EVALUATE] == Reason.BUDGET).all()
+    known = Known.nothing(parts.lower, parts.upper, 1)
+    _, seen = resume(clocked, parts, Above(middle), Budget(cost_per_row=1.0), known)
+    again, after = resume(clocked, parts, Above(middle), Budget(cost_per_row=1.0, prove_keep=True), seen)
+    assert (again.reason == Reason.FALSIFIED).sum() == 64
+    assert np.array_equal(after.lowest, seen.lowest)
 
 
 def test_the_blocks_nearest_to_a_proof_come_first(clocked: CountingVerifier) -> None:

@@ -149,6 +149,7 @@ def test_a_file_that_changes_meanwhile_fails_the_query(
 ) -> None:
     path = tmp_path / "t.parquet"
     write(path, rows())
+    os.utime(path, ns=(10**18 - 1, 10**18 - 1))
     real = visits.Visits.__call__
 
     def rewrite(self: visits.Visits, *given: Any) -> Scored:

@@ -16,67 +16,67 @@ class CompiledVariant:
     new: str
 
 
-_BOUNDS, _BOXES = "bounds.c", "boxes.c"
+_SPANS, _INTERVAL, _CROWN, _BOXES = "spans.h", "interval.c", "crown.c", "boxes.c"
 
 COMPILED_VARIANTS = [
-    CompiledVariant("passes", "inputs are cast first", _BOUNDS, "(double)(float)from[i]", "from[i]"),
+    CompiledVariant("passes", "inputs are cast first", _SPANS, "(double)(float)from[i]", "from[i]"),
     CompiledVariant(
         "bounds",
         "values beyond the largest float overflow",
-        _BOUNDS,
+        _INTERVAL,
         "finite &= largest * step->growth + step->offset <= b->limit; // false for NaN",
         "",
     ),
     CompiledVariant(
         "bounds",
         "a layer adds its bias",
-        _BOUNDS,
+        _INTERVAL,
         "vec centre = at(out->centre + i) + at(w->bias + i)",
         "vec centre = at(out->centre + i)",
     ),
     CompiledVariant(
         "bounds",
         "the radius goes through magnitudes of weights",
-        _BOUNDS,
+        _INTERVAL,
         "radius[v] += in->radius[k] * size;",
         "radius[v] += in->radius[k] * here;",
     ),
     CompiledVariant(
         "passes",
         "each layer rounds",
-        _BOUNDS,
+        _INTERVAL,
         "put(entering + i, largest * step->relative + error);",
         "put(entering + i, error);",
     ),
     CompiledVariant(
         "bounds",
         "the bound is widened by the error",
-        _BOUNDS,
+        _CROWN,
         "l = -bound[m + f] - error, h = bound[f] + error;",
         "l = -bound[m + f], h = bound[f];",
     ),
     CompiledVariant(
         "bounds",
         "the upper line of a ReLU has an intercept",
-        _BOUNDS,
+        _CROWN,
         "put(out->intercept + i, low * (slope - chord));",
         "put(out->intercept + i, zero);",
     ),
     CompiledVariant(
         "bounds",
         "a positive coefficient takes the upper line, a negative one the lower",
-        _BOUNDS,
+        _CROWN,
         "size * at(line->dev + j)",
         "-size * at(line->dev + j)",
     ),
     CompiledVariant(
         "passes",
         "upper and lower relations part",
-        _BOUNDS,
+        _CROWN,
         "product(true, dev, d + 1, n, w, q);",
         "memset(q, 0, (d + 1) * w->stride * 8);",
     ),
-    CompiledVariant("bounds", "lower lines lie below", _BOUNDS, "where(l + u > 0, steepest, flattest)", "2 * steepest"),
+    CompiledVariant("bounds", "lower lines lie below", _CROWN, "where(l + u > 0, steepest, flattest)", "2 * steepest"),
     CompiledVariant("bounds", "both halves are parts of the box", _BOXES, "end++;", ""),
     CompiledVariant(
         "metadata",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -78,7 +78,23 @@ KINDS: Mapping[str, Kind] = {
         pa.time64("us"), (0, 86_399_999_999), 40_000, 9000, ("epoch({})",), 1e-6, 0, 86_399_999_999, exact=False
     ),
 }
-_FASTPARQUET_KINDS = ("double", "float", "int32", "int64")
+NASTY: Mapping[str, Callable[[Any], bool]] = {
+    "anything": lambda value: True,
+    "NaN": lambda value: str(value) == "nan",
+    "infinity": lambda value: abs(value) == INF,
+    "negative zero": lambda value: str(value) == "-0.0",
+    "denormal": lambda value: 0 < abs(value) < 1e-37,
+    "beyond 2^53": lambda value: 2**24 < abs(value) < INF,
+}
+"""Which nasty values there may be."""
+PLACES: Mapping[str, Callable[[Rng, int], list[int]]] = {
+    "anywhere": lambda rng, rows: np.flatnonzero(rng.random(rows) < 0.2).tolist(),
+    "first row": lambda rng, rows: [0],
+    "last row": lambda rng, rows: [rows - 1],
+    "all rows": lambda rng, rows: list(range(rows)),
+}
+"""Where they lie in a row group."""
+FASTPARQUET_KINDS = ("double", "float", "int32", "int64")
 _FLAVOURS = ("ordinary", "ordinary", "ordinary", "constant", "some null", "all null", "nasty", "nasty and null")
 
 
@@ -93,6 +109,10 @@ class Lake:
     ascending: bool
     """Whether later row groups hold larger values, so that there is something to skip."""
     seed: int
+    what: str = "anything"
+    """Which of the nasty values there are, one of NASTY."""
+    where: str = "anywhere"
+    """Where they lie in a row group, one of PLACES."""
 
     @property
     def columns(self) -> str:
@@ -102,7 +122,7 @@ class Lake:
         """The row groups, an `id` and the columns a, b, c in each."""
         starts = np.cumsum((0, *self.group_rows)).tolist()
         groups = [
-            [_column(rng, KINDS[kind], self._position(i), shape) for kind in self.kinds]
+            [self._column(rng, KINDS[kind], self._position(i), shape) for kind in self.kinds]
             for i, rows in enumerate(self.group_rows)
             for shape in [rng.standard_normal(rows)]
         ]
@@ -114,33 +134,37 @@ class Lake:
     def _position(self, group: int) -> float:
         return 4.0 * group / len(self.group_rows) - 2.0 if self.ascending else 0.0
 
+    def _column(self, rng: Rng, kind: Kind, position: float, shape: Floats) -> pa.Array:
+        """Values around a position; those of some columns follow the `shape` [rows] that the columns share."""
+        rows = len(shape)
+        flavour = str(rng.choice(_FLAVOURS))
+        spread = 0.0 if flavour == "constant" else float(rng.choice([0.3, 1.0, 3.0]))
+        centre = position + 0.3 * rng.standard_normal()
+        noise = rng.standard_normal(rows)
+        deviation = shape + 0.1 * noise if rng.random() < 0.5 else noise
+        values = [kind.value(x) for x in (centre + spread * deviation).tolist()]
+        if flavour == "constant":
+            values = values[:1] * rows
+        nasty = [value for value in kind.nasty if NASTY[self.what](value)]
+        for i in PLACES[self.where](rng, rows) if "nasty" in flavour and nasty else ():
+            values[i] = nasty[int(rng.integers(len(nasty)))]
+        share = 1.0 if flavour == "all null" else 0.2 if "null" in flavour else 0.0
+        return kind.array([None if missing else v for v, missing in zip(values, rng.random(rows) < share, strict=True)])
+
     def write(self, folder: Path, rng: Rng) -> tuple[list[Path], pa.Table]:
         """Write the files into an empty folder, and read back what the writer made of the values."""
-        groups = self.table(rng)
-        size = -(-len(groups) // self.n_files)
-        paths = []
-        for number in range(0, len(groups), size):
-            path = folder / f"part{number}.parquet"
-            _write(self.writer, groups[number : number + size], path)
-            paths.append(path)
-        return paths, pa.concat_tables([pq.read_table(path) for path in paths])
+        return write_groups(self.writer, self.table(rng), self.n_files, folder)
 
 
-def _column(rng: Rng, kind: Kind, position: float, shape: Floats) -> pa.Array:
-    """Values around a position; those of some columns follow the `shape` [rows] that the columns share."""
-    rows = len(shape)
-    flavour = str(rng.choice(_FLAVOURS))
-    spread = 0.0 if flavour == "constant" else float(rng.choice([0.3, 1.0, 3.0]))
-    centre = position + 0.3 * rng.standard_normal()
-    noise = rng.standard_normal(rows)
-    deviation = shape + 0.1 * noise if rng.random() < 0.5 else noise
-    values = [kind.value(x) for x in (centre + spread * deviation).tolist()]
-    if flavour == "constant":
-        values = values[:1] * rows
-    for i in np.flatnonzero(rng.random(rows) < 0.2).tolist() if "nasty" in flavour else ():
-        values[i] = kind.nasty[int(rng.integers(len(kind.nasty)))]
-    share = 1.0 if flavour == "all null" else 0.2 if "null" in flavour else 0.0
-    return kind.array([None if missing else v for v, missing in zip(values, rng.random(rows) < share, strict=True)])
+def write_groups(writer: str, groups: list[pa.Table], n_files: int, folder: Path) -> tuple[list[Path], pa.Table]:
+    """Write row groups into files of an empty folder, and read back what the writer made of the values."""
+    size = -(-len(groups) // n_files)
+    paths = []
+    for number in range(0, len(groups), size):
+        path = folder / f"part{number:02}.parquet"
+        _write(writer, groups[number : number + size], path)
+        paths.append(path)
+    return paths, pa.concat_tables([pq.read_table(path) for path in paths])
 
 
 def _write(writer: str, groups: list[pa.Table], path: Path) -> None:
@@ -158,7 +182,7 @@ def _write(writer: str, groups: list[pa.Table], path: Path) -> None:
 def lakes(draw: st.DrawFn, *, by_duckdb: bool = False) -> Lake:
     """Lakes of 2 to 8 small row groups, or of fewer large ones, which is all that DuckDB writes."""
     writer = "duckdb" if by_duckdb else draw(st.sampled_from(["pyarrow", "pyarrow", "polars", "fastparquet"]))
-    names = _FASTPARQUET_KINDS if writer == "fastparquet" else tuple(KINDS)
+    names = FASTPARQUET_KINDS if writer == "fastparquet" else tuple(KINDS)
     kinds = draw(st.lists(st.sampled_from(names), min_size=1, max_size=3))
     if by_duckdb:
         group_rows = (2048,) * draw(st.integers(2, 3))

@@ -18,7 +18,8 @@ from tests.soundness.evidence_battery import EVIDENCE_BATTERIES
 from tests.soundness.map_battery import MAP_BATTERIES
 from tests.soundness.memory_battery import MEMORY_BATTERIES
 from tests.soundness.places_battery import PLACES_BATTERIES
-from tests.soundness.places_variants import VARIANTS
+from tests.soundness.pulled_battery import PULLED_BATTERIES
+from tests.soundness.pulled_variants import VARIANTS
 from tests.soundness.topk_battery import TOPK_BATTERIES
 from tests.soundness.variants import Variant
 
@@ -32,6 +33,7 @@ _ALL = {
     **MAP_BATTERIES,
     **MEMORY_BATTERIES,
     **PLACES_BATTERIES,
+    **PULLED_BATTERIES,
     **TOPK_BATTERIES,
     "passes": passes,
 }

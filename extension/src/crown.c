@@ -1,58 +1,21 @@
 // Compiled with -DISA and -DVECTOR_BYTES for each instruction set.
 //
-// The same formulas as skipml/bounds/interval.py and skipml/bounds/crown.py, which say where they come from and why
-// they are sound, for one box after the other. A number goes through no more roundings here than there: sums may come in
-// another order, which the margin allows (skipml/bounds/rounding.py), and some products are fused into them.
-#include "bounds.h"
+// The same formulas as skipml/bounds/crown.py, which says where they come from and why they are sound, for one box after
+// the other. A number goes through no more roundings here than there: sums may come in another order, which the margin
+// allows (skipml/bounds/rounding.py), and some products are fused into them.
+#include "spans.h"
 
 #include <math.h>
 #include <string.h>
 
-typedef double vec __attribute__((vector_size(VECTOR_BYTES)));
-typedef int64_t bits __attribute__((vector_size(VECTOR_BYTES)));
-
-enum { LANES = VECTOR_BYTES / sizeof(double), VECTORS = PADDING / LANES, ROWS = 4 };
+enum { ROWS = 4 };
 
 static const double SMALLEST = 0x1p-1022; // in place of 0 where a range has no width
-
-#define GLUE(name, isa) name##_##isa
-#define NAME(name, isa) GLUE(name, isa)
-#define INLINE static inline __attribute__((always_inline))
 
 // Lower lines (mid - dev) z, upper lines (mid + dev) z + intercept.
 struct relaxation {
 	double *mid, *dev, *intercept;
 };
-
-// What a box does to one layer: exact values lie within `radius` of `centre`, computed ones `error` further out.
-struct span {
-	double *centre, *radius, *error;
-};
-
-INLINE vec magnitude(vec x) {
-	return (vec)((bits)x & INT64_MAX);
-}
-
-INLINE vec at(const double *place) {
-	return *(const vec *)place;
-}
-
-INLINE void put(double *place, vec x) {
-	*(vec *)place = x;
-}
-
-INLINE vec where(bits condition, vec yes, vec no) {
-	return (vec)(((bits)yes & condition) | ((bits)no & ~condition));
-}
-
-// b where one is NaN: every use has what always holds there.
-INLINE vec larger(vec a, vec b) {
-	return where(a > b, a, b);
-}
-
-INLINE vec smaller(vec a, vec b) {
-	return where(a < b, a, b);
-}
 
 // out [rows][stride] = x [rows][x_stride] @ weight, or its magnitudes.
 INLINE void few_rows(int rows, bool absolute, const double *x, size_t x_stride, const struct matrix *w, double *out) {
@@ -90,122 +53,6 @@ INLINE void product(bool absolute, const double *x, size_t rows, size_t x_stride
 		break;
 	}
 	_Static_assert(ROWS == 4, "the cases above");
-}
-
-// The centre through the weights, radius and entering error through their magnitudes, in one pass over them.
-static void through_matrix(const struct matrix *w, const struct span *in, const double *entering, const struct span *out) {
-	for (size_t j = 0; j < w->stride; j += PADDING) {
-		vec centre[VECTORS] = {0}, radius[VECTORS] = {0}, error[VECTORS] = {0};
-		const double *weight = w->weight + j;
-		for (size_t k = 0; k < w->n_in; k++, weight += w->stride) {
-			for (int v = 0; v < VECTORS; v++) {
-				vec here = ((const vec *)weight)[v], size = magnitude(here);
-				centre[v] += in->centre[k] * here;
-				radius[v] += in->radius[k] * size;
-				error[v] += entering[k] * size;
-			}
-		}
-		memcpy(out->centre + j, centre, sizeof centre);
-		memcpy(out->radius + j, radius, sizeof radius);
-		memcpy(out->error + j, error, sizeof error);
-	}
-}
-
-// False where a magnitude might overflow. `entering` is scratch.
-static bool through_linear(const struct bounder *b, const struct step *step, const struct span *in, const struct span *out,
-                           double *entering) {
-	const struct matrix *w = &step->linear;
-	bits finite = {0};
-	finite = ~finite;
-	for (size_t i = 0; i < padded(w->n_in); i += LANES) {
-		vec error = at(in->error + i), largest = magnitude(at(in->centre + i)) + at(in->radius + i) + error;
-		finite &= largest * step->growth + step->offset <= b->limit; // false for NaN
-		put(entering + i, largest * step->relative + error);
-	}
-	if (step->kind == MATRIX) {
-		through_matrix(w, in, entering, out);
-	} else {
-		for (size_t i = 0; i < w->stride; i += LANES) {
-			vec weight = at(w->weight + i), size = magnitude(weight);
-			put(out->centre + i, at(in->centre + i) * weight);
-			put(out->radius + i, at(in->radius + i) * size);
-			put(out->error + i, at(entering + i) * size);
-		}
-	}
-	for (size_t i = 0; i < w->stride; i += LANES) {
-		vec centre = at(out->centre + i) + at(w->bias + i), error = at(out->error + i) + at(step->constant + i);
-		put(out->centre + i, centre);
-		put(out->error + i, error + step->rounding * (magnitude(centre) + at(out->radius + i) + error));
-	}
-	bool all = true;
-	for (int i = 0; i < LANES; i++) {
-		all &= finite[i] != 0;
-	}
-	return all;
-}
-
-static void through_activation(const struct step *step, size_t n, const struct span *in, const struct span *out) {
-	double slope = step->slope;
-	vec zero = {0};
-	for (size_t i = 0; i < n; i += LANES) {
-		vec centre = at(in->centre + i), radius = at(in->radius + i), error = at(in->error + i);
-		vec lower = centre - radius, upper = centre + radius;
-		if (slope == 0) {
-			error = where(upper > -error, error, zero);
-		} else {
-			error = error + step->rounding * (larger(-lower, zero) + error) + step->underflow;
-		}
-		lower = larger(lower, slope * lower);
-		upper = larger(upper, slope * upper);
-		put(out->centre + i, (lower + upper) * 0.5);
-		put(out->radius + i, (upper - lower) * 0.5);
-		put(out->error + i, error);
-	}
-}
-
-static struct span take_span(double **scratch, size_t stride) {
-	struct span span = {*scratch, *scratch + stride, *scratch + 2 * stride};
-	*scratch += 3 * stride;
-	return span;
-}
-
-// The spans before every activation into `before`, that of the functionals into `outputs`; false where nothing holds.
-static bool trace(const struct bounder *b, const double *lower, const double *upper, struct span *before,
-                  struct span *outputs, double *scratch) {
-	size_t n = b->n_inputs;
-	double *entering = scratch;
-	scratch += b->widest;
-	struct span now = take_span(&scratch, b->widest), next = *outputs;
-	for (size_t i = 0; i < n; i++) {
-		if (!(-lower[i] <= b->limit && upper[i] <= b->limit)) {
-			return false;
-		}
-		now.centre[i] = (lower[i] + upper[i]) * 0.5;
-		now.radius[i] = (upper[i] - lower[i]) * 0.5;
-		now.error[i] = 0;
-	}
-	for (size_t i = n; i < padded(n); i++) {
-		now.centre[i] = now.radius[i] = now.error[i] = 0;
-	}
-	n = padded(n);
-	for (const struct step *step = b->steps; step < b->steps + b->n_steps; step++) {
-		if (step->kind == ACTIVATION) {
-			memcpy(before->centre, now.centre, n * sizeof(double));
-			memcpy(before->radius, now.radius, n * sizeof(double));
-			memcpy(before->error, now.error, n * sizeof(double));
-			through_activation(step, n, before++, &next);
-		} else {
-			if (!through_linear(b, step, &now, &next, entering)) {
-				return false;
-			}
-			n = step->linear.stride;
-		}
-		struct span read = now;
-		now = next;
-		next = read;
-	}
-	*outputs = now;
-	return true;
 }
 
 static void relax(double slope, size_t n, const double *lower, const double *upper, const struct span *span,
@@ -316,35 +163,7 @@ static const double *backward(const struct bounder *b, const struct relaxation *
 	return a;
 }
 
-static void cast(const struct bounder *b, const double *from, double *to) {
-	for (size_t i = 0; i < b->n_inputs; i++) {
-		to[i] = b->is_float32 ? (double)(float)from[i] : from[i];
-	}
-}
-
-void NAME(interval, ISA)(const struct bounder *b, const double *lower, const double *upper, size_t n, double *low,
-                         double *high, double *scratch) {
-	size_t m = b->n_functionals, d = padded(b->n_inputs);
-	double *box_lower = scratch, *box_upper = scratch + d;
-	scratch += 2 * d;
-	struct span before[b->n_stages];
-	for (size_t k = 0; k + 1 < b->n_stages; k++) {
-		before[k] = take_span(&scratch, b->widest);
-	}
-	struct span first = take_span(&scratch, b->widest);
-	for (size_t box = 0; box < n; box++, low += m, high += m, lower += b->n_inputs, upper += b->n_inputs) {
-		cast(b, lower, box_lower);
-		cast(b, upper, box_upper);
-		struct span outputs = first;
-		bool finite = trace(b, box_lower, box_upper, before, &outputs, scratch);
-		for (size_t f = 0; f < m; f++) {
-			low[f] = finite ? outputs.centre[f] - outputs.radius[f] - outputs.error[f] : -INFINITY;
-			high[f] = finite ? outputs.centre[f] + outputs.radius[f] + outputs.error[f] : INFINITY;
-		}
-	}
-}
-
-void NAME(crown, ISA)(const struct bounder *b, const double *lower, const double *upper, size_t n,
+void GLUE(crown, ISA)(const struct bounder *b, const double *lower, const double *upper, size_t n,
                       const struct linear_bounds *out, double *scratch) {
 	size_t m = b->n_functionals, d = padded(b->n_inputs), rows = (b->n_inputs + 1) * b->widest;
 	double *box_lower = scratch, *box_upper = scratch + d, *centre = scratch + 2 * d, *radius = scratch + 3 * d;
@@ -365,7 +184,7 @@ void NAME(crown, ISA)(const struct bounder *b, const double *lower, const double
 		cast(b, lower, box_lower);
 		cast(b, upper, box_upper);
 		struct span outputs = first;
-		if (!trace(b, box_lower, box_upper, before, &outputs, scratch)) {
+		if (!GLUE(trace, ISA)(b, box_lower, box_upper, before, &outputs, scratch)) {
 			for (size_t f = 0; f < m; f++) {
 				low[f] = out->linear_low[box * m + f] = -INFINITY;
 				high[f] = out->linear_high[box * m + f] = INFINITY;

@@ -1,0 +1,35 @@
+"""What to run instead of a query."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from skipml.errors import FileChangedError
+from skipml.identity import FileIdentity, identity
+from skipml.report import Report
+
+
+@dataclass(frozen=True, slots=True)
+class QueryPlan:
+    """What to run instead of a query (`sql` is None where the query runs as it is), and what was found out on the
+    way.
+    """
+
+    sql: str | None
+    report: Report
+    states: tuple[tuple[str, FileIdentity], ...] = ()
+    variables: Mapping[str, object] = field(default_factory=dict)
+    """What `sql` reads beside the caller's own variables."""
+
+    def check_files(self) -> None:
+        """Raise FileChangedError if a file that was pruned is no longer what it was when it was planned."""
+        for path, state in self.states:
+            try:
+                now = identity(path)
+            except OSError as error:
+                raise FileChangedError(
+                    f"{path} is gone since the query was planned ({error}); run the query again"
+                ) from error
+            if now != state:
+                raise FileChangedError(f"{path} was rewritten while the query ran; run the query again")
