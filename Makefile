@@ -10,8 +10,7 @@ WITHOUT_DUCKDB := tests/bounds tests/models tests/test_layers.py tests/test_netw
 # What may depend on the scorer and does not choose one itself.
 SCORED := tests/engines $(addprefix --ignore=tests/engines/test_,scorers.py inputs.py virtual.py routes.py)
 # What pulled batches may change.
-PULLED := $(addprefix tests/engines/test_,$(addsuffix .py,connection corners files names relations sql_shapes statements variables)) \
-	tests/soundness/test_differential.py
+PULLED := $(addprefix tests/engines/test_,$(addsuffix .py,connection corners files names relations sql_shapes statements variables))
 
 # That broken code is found needs to be shown once.
 ONCE := $(addprefix tests/soundness/test_unsound_variants.py::test_an_unsound_variant_,is_caught of_the_compiled_bounds_is_caught)

@@ -5,7 +5,6 @@ python -m tests.soundness.damage --files 50000 [--seed 1]
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import json
 import multiprocessing
@@ -31,6 +30,7 @@ import skipml
 from skipml.errors import SkipmlError
 from skipml.footers import read_footers
 from skipml.metadata.storage import sidecar_path
+from tests.soundness.command import fuzzer_parser
 from tests.soundness.corpus import FOLDER, store
 from tests.soundness.damaged_files import MODEL, Base, Damage, damages, put, written
 
@@ -212,13 +212,10 @@ def damage_all(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = fuzzer_parser(__doc__)
     parser.add_argument("--files", type=int, default=50_000)
-    parser.add_argument("--seed", type=int, default=int.from_bytes(np.random.bytes(4), "little"))
     parser.add_argument("--every", type=int, default=1, help="take each n-th of all kinds of damage")
-    parser.add_argument("--minutes", type=float, default=1e6)
     given: Any = parser.parse_args(arguments)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     problems = damage_all(given.seed, given.files, every=given.every, seconds=60 * given.minutes)[1]
     return 1 if problems else 0
 
