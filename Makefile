@@ -16,7 +16,7 @@ PULLED := $(addprefix tests/engines/test_,$(addsuffix .py,connection corners fil
 ONCE := $(addprefix tests/soundness/test_unsound_variants.py::test_an_unsound_variant_,is_caught of_the_compiled_bounds_is_caught)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format extension extension-test extension-sanitize test fuzz demo bench bench-quick clean
+.PHONY: help setup lint format extension extension-test extension-sanitize test mutants fuzz demo bench bench-quick clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -63,6 +63,9 @@ test: lint extension ## Lint, then every test with DuckDB 2.0 and those that use
 	PYTHONPATH=.duckdb15 $(PYTEST) --scorer kernels $(SCORED)
 	$(PYTEST) --scorer batches $(PULLED)
 	PYTHONPATH=.duckdb15 $(PYTEST) --scorer batches $(PULLED)
+
+mutants: extension ## Break the code in every way that is kept in tests/soundness, and print what no battery notices
+	$(PYTEST) tests/soundness/test_unsound_variants.py -m ""
 
 MINUTES := 10
 fuzz: extension ## Attack for MINUTES=10: decisions, planted rows, queries, damaged files; cases that fail go to tests/corpus
