@@ -16,8 +16,8 @@ def candidates(plan: Plan, columns: Sequence[str] | None = None) -> ds.Dataset:
     """A dataset whose fragments are the files with a row group in which a row may qualify, and those row groups.
 
     Arrow reads them when the dataset is scanned, and does not notice a file that was rewritten after this call;
-    `plan.check` does. Its `count_rows` counts the rows of whole files, as Arrow's does for any choice of row groups: count
-    what it reads. Raises FooterError, SchemaError and FileChangedError as `Plan.scan` does.
+    `plan.check` does. Its `count_rows` counts whole files, as Arrow does for any choice of row groups: count what it
+    reads. Raises FooterError, SchemaError and FileChangedError as `Plan.scan` does.
     """
     schema = plan.schema(columns)
     parquet = ds.ParquetFileFormat(coerce_int96_timestamp_unit="us")
