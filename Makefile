@@ -11,7 +11,7 @@ WITHOUT_DUCKDB := tests/bounds tests/models tests/test_layers.py tests/test_netw
 # Bounds that may be compiled.
 COMPILED := tests/bounds --ignore=tests/bounds/test_tree_bounds.py
 # What may depend on the scorer and does not choose one itself.
-SCORED := tests/engines $(addprefix --ignore=tests/engines/test_,scorers.py inputs.py virtual.py routes.py)
+SCORED := tests/engines $(addprefix --ignore=tests/engines/test_,scorers.py inputs.py virtual.py routes.py engines.py)
 # What pulled batches may change.
 PULLED := $(addprefix tests/engines/test_,$(addsuffix .py,connection corners files names relations sql_shapes statements variables))
 
@@ -20,7 +20,7 @@ ONCE := $(addprefix tests/soundness/test_unsound_variants.py::test_an_unsound_va
 	tests/soundness/test_tree_differential.py::test_decisions_of_plans_hold_for_every_row
 
 .DEFAULT_GOAL := help
-.PHONY: help setup lint format extension extension-test extension-sanitize test fuzz demo bench bench-quick clean
+.PHONY: help setup lint format extension extension-test extension-sanitize test mutants fuzz demo bench bench-quick clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-18s %s\n", $$1, $$2}'
@@ -67,6 +67,9 @@ test: lint extension ## Lint, then every test with DuckDB 2.0 and those that use
 	PYTHONPATH=.duckdb15 $(PYTEST) --scorer kernels $(SCORED)
 	$(PYTEST) --scorer batches $(PULLED)
 	PYTHONPATH=.duckdb15 $(PYTEST) --scorer batches $(PULLED)
+
+mutants: extension ## Break the code in every way that is kept in tests/soundness, and print what no battery notices
+	$(PYTEST) tests/soundness/test_unsound_variants.py tests/soundness/test_unsound_trees.py -m ""
 
 MINUTES := 10
 fuzz: extension ## Attack for MINUTES=10: decisions, planted rows, queries, damaged files; cases that fail go to tests/corpus
