@@ -9,8 +9,8 @@ from __future__ import annotations
 from skipml.models.lightgbm import from_lightgbm
 from skipml.models.loading import load
 from skipml.models.onnx import load_onnx
-from skipml.models.sklearn import from_sklearn
+from skipml.models.sklearn import from_sklearn, read_sklearn
 from skipml.models.torch import from_torch
 from skipml.models.xgboost import from_xgboost
 
-__all__ = ["from_lightgbm", "from_sklearn", "from_torch", "from_xgboost", "load", "load_onnx"]
+__all__ = ["from_lightgbm", "from_sklearn", "from_torch", "from_xgboost", "load", "load_onnx", "read_sklearn"]

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from skipml.errors import ModelError, UnsupportedOperatorError
 from skipml.links import Kind, Link
+from skipml.models.lightgbm import from_lightgbm
+from skipml.models.pipeline import Read, is_pipeline, read_pipeline
+from skipml.models.xgboost import from_xgboost
 from skipml.tree import Tree
 from skipml.trees import Trees
 
@@ -29,10 +32,31 @@ _F64: np.dtype[np.floating] = np.dtype(np.float64)
 _CONSTANT_INIT = ("DummyClassifier", "DummyRegressor")
 _INSTEAD = {
     "IsolationForest": "it scores by the depth of leaves; train a classifier on its labels",
-    "Pipeline": "give the last step, and columns that are transformed already",
     "XGB": "use from_xgboost",
     "LGBM": "use from_lightgbm",
 }
+
+
+def read_sklearn(estimator: BaseEstimator, *, margin: bool = False) -> Read:
+    """Take a snapshot of a fitted pipeline, linear model, perceptron or tree ensemble, with the columns that it reads.
+
+    Raises ModelError, and UnsupportedOperatorError which names the part, for what is not evaluated here.
+    """
+    if is_pipeline(estimator):
+        return read_pipeline(estimator, lambda last: _last(last, margin), margin=margin)
+    trees, names = from_sklearn(estimator, margin=margin), getattr(estimator, "feature_names_in_", None)
+    inputs = tuple(range(trees.n_inputs))
+    return Read(trees, inputs, None if names is None else tuple(map(str, names)), trees.n_inputs)
+
+
+def _last(estimator: Any, margin: bool) -> Trees:
+    """The trees that end a pipeline."""
+    module = type(estimator).__module__
+    if module.startswith("xgboost"):
+        return from_xgboost(estimator, margin=margin)
+    if module.startswith("lightgbm"):
+        return from_lightgbm(estimator, margin=margin)
+    return from_sklearn(estimator, margin=margin)
 
 
 def from_sklearn(estimator: BaseEstimator, *, margin: bool = False) -> Trees:
