@@ -209,7 +209,9 @@ def _join(parts: Sequence[FileColumn]) -> ColumnStats:
 
 def _joined_text(parts: Sequence[FileColumn]) -> TextLimits:
     """Those of all files; a file without the column has no text."""
-    return TextLimits.joined([TextLimits.unknown(len(part.known)) if part.text is None else part.text for part in parts])
+    return TextLimits.joined(
+        [TextLimits.unknown(len(part.known)) if part.text is None else part.text for part in parts]
+    )
 
 
 def _concatenate(arrays: Iterable[NDArray[Scalar]], dtype: type[Scalar]) -> NDArray[Scalar]:

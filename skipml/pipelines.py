@@ -129,7 +129,7 @@ class Pipeline:
         """Which rows [n] an input leaves without a score, given its numbers [n] and where it is NULL [n]."""
         lacking = np.zeros(len(column), np.bool_) if i in self.fills else null
         if i in self.accepted:
-            lacking = lacking | ~(np.isin(column, self.accepted[i]) | np.isnan(column))
+            lacking = lacking | ~(np.isin(column, self.accepted[i]) | (np.isnan(column) & (i in self.fills)))
         return lacking
 
 

@@ -159,7 +159,7 @@ class FeatureMap:
         if group is None or group.edges is None:
             return None
         first, last = _between(group, lower, upper)
-        return group.edges[np.clip((first + last - 1) // 2, 0, len(group.edges) - 1)]
+        return np.asarray(group.edges[np.clip((first + last - 1) // 2, 0, len(group.edges) - 1)])
 
     def _flags(self, lower: Floats, upper: Floats) -> tuple[Bools, Bools]:
         """Which inputs [M, d] may be a number, and which may be missing."""

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml.function import Function
+from skipml.parquet.texts import TextLimits
 from skipml.pipelines import Pipeline, Words
 from skipml.recent import Derived
-from skipml.regions import Regions, TextLimits
+from skipml.regions import Regions
 
 Floats = NDArray[np.float64]
 
@@ -55,6 +56,9 @@ def _read(regions: Regions, pipeline: Pipeline) -> Regions:
         accepted = np.isin(lower[:, i], numbers) & (lower[:, i] == upper[:, i])
         certain = np.bincount(regions.block[accepted], minlength=len(regions)) > 0
         may_be_null[:, i] |= ~(single & certain)
+        if i not in pipeline.fills:
+            may_be_null[:, i] |= may_be_nan[:, i]
+            may_be_nan[:, i] = False
     return replace(
         regions,
         lower=lower,

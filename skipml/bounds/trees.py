@@ -40,7 +40,6 @@ _SECONDS_PER_BOX, _SECONDS_PER_WORD = 4e-6, 12e-9
 _ROWS_AT_A_TIME = 1 << 14
 
 
-
 class TreeVerifier(Direct):
     """Bounds of `functionals` [m, n_outputs] of the outputs of trees; by default the outputs themselves.
 

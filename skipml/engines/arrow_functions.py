@@ -41,7 +41,7 @@ def _of_pipeline(pipeline: Pipeline, answer: Answer, forward: Forward) -> Any:
 
     def call(*columns: Any) -> Any:
         values, lacking = pipeline_inputs(columns, names, pipeline)
-        null = lacking.any(axis=1)
+        null = np.asarray(lacking.any(axis=1), np.bool_)
         return answer(forward(list(values.T)), null if null.any() else None)
 
     return call

@@ -107,9 +107,7 @@ class Scorer:
                 callback = self.arrow_function(function)
                 inputs: list[Any] = list(function.input_types)
                 nulls: Any = "special" if function.sees_null else "default"
-                plain.create_function(
-                    function.name, callback, inputs, function.result, type=arrow, null_handling=nulls
-                )
+                plain.create_function(function.name, callback, inputs, function.result, type=arrow, null_handling=nulls)
                 created.append(function)
         except duckdb.Error:
             self.unregister(created, (), plain, private)

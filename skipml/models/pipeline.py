@@ -58,10 +58,10 @@ def read_pipeline(estimator: Any, trees_of: ReadTrees, *, margin: bool) -> Read:
     found: dict[int, list[str]] = {}
     sources: list[int | None] = list(range(n))
     for step in steps[:-1]:
-        for i, words in categories_of(step, sources, inputs).items():
-            found.setdefault(i, []).extend(words)
+        for i, more in categories_of(step, sources, inputs).items():
+            found.setdefault(i, []).extend(more)
         sources = sources if type(step).__name__ == "SimpleImputer" else [None] * len(sources)
-    inputs = replace(inputs, words={i: Words.of(words) for i, words in found.items()})
+    inputs = replace(inputs, words={i: Words.of(several) for i, several in found.items()})
     features = [Feature(i) for i in range(n)]
     for step in steps[:-1]:
         features = transformed(step, features, inputs)
@@ -84,7 +84,9 @@ def _function(
     lacking = {feature.source for feature in features if np.isnan(feature.missing)}
     fills = {i: 0.0 for i in range(n_inputs) if i not in lacking}
     accepted = {
-        i: numbers for i in range(n_inputs) if (numbers := _accepted([f for f in features if f.source == i])) is not None
+        i: numbers
+        for i in range(n_inputs)
+        if (numbers := _accepted([f for f in features if f.source == i])) is not None
     }
     reads_more = bool(words or fills or accepted)
     name = type(last).__name__

@@ -269,6 +269,8 @@ def _cells(answers: _Answers, feature: Feature, inputs: Columns) -> tuple[Floats
         raise UnsupportedOperatorError("tells None from NaN: in SQL both are NULL; impute before")
     words = inputs.words.get(feature.source)
     missing = answers(missing_ones[0] if missing_ones else None if words is not None else np.nan)
+    if missing_ones and np.isnan(missing).any():
+        raise UnsupportedOperatorError("gives NaN to what is missing: set encoded_missing_value to a number")
     if words is not None:
         if not all(isinstance(value, str) for value in known):
             raise UnsupportedOperatorError("has categories that are text and others that are not: make them one type")

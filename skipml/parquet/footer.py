@@ -358,7 +358,7 @@ def _decode_text(
         all_null.copy(),
         all_null,
         np.zeros_like(null_count) if kind.required else null_count,
-        np.zeros(len(n_rows), dtype=bool),
+        ~all_null,
         False,
         np.where(all_null, "", kind.reason).astype(object),
         text_limits(buffer, at[_MIN], at[_MAX], flat & ordered),

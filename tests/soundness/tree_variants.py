@@ -168,7 +168,7 @@ def _unknown_is_known(patch: Patch) -> None:
 @variant("missing in trees", "trees that take no NaN give NaN, which is greater than all")
 def _nan_is_taken(patch: Patch) -> None:
     real = score_tests._with_flags
-    patch.setattr(score_tests, "_with_flags", lambda *given, **_: real(*given, takes_nan=True))
+    patch.setattr(score_tests, "_with_flags", lambda *given, takes_nan: real(*given, takes_nan=np.ones_like(takes_nan)))
 
 
 @variant("stored of trees", "maps hold the scores of rows with a NaN")
