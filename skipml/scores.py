@@ -19,7 +19,7 @@ from skipml.bounds.lirpa import LirpaVerifier
 from skipml.errors import ModelError, PredicateError
 from skipml.features import function_inputs
 from skipml.function import Function
-from skipml.models import from_lightgbm, from_torch, from_xgboost, load, read_sklearn
+from skipml.models import from_lightgbm, from_torch, from_xgboost, read, read_sklearn
 from skipml.models.pipeline import Read
 from skipml.models.native import to_bytes
 from skipml.network import Network
@@ -146,16 +146,17 @@ class Model:
         cls,
         path: str | os.PathLike[str],
         *,
-        columns: Sequence[str],
+        columns: Sequence[str] | None = None,
         margin: bool = False,
         verifier: VerifierName = "crown",
     ) -> Model:
-        """Load a model file: ONNX, XGBoost's JSON or UBJSON, LightGBM's text. Trees give what their library predicts,
-        for a classifier the probability, or with `margin` the sums before the link.
+        """Load a model file: ONNX, XGBoost's JSON or UBJSON, LightGBM's text, scikit-learn's by skops. They give what their
+        library predicts, for a classifier the probability, or with `margin` what comes before the link. Only a skops
+        file may know its `columns`.
 
         Raises ModelError, which names the part, for a model that is not supported.
         """
-        return cls(load(path, margin=margin), _names(columns), verifier)
+        return cls._of_read(read(path, margin=margin), columns, verifier)
 
     @classmethod
     def from_torch(cls, module: torch.nn.Module, *, columns: Sequence[str], verifier: VerifierName = "crown") -> Model:
@@ -196,18 +197,18 @@ class Model:
         return cls._of_read(read_sklearn(estimator, margin=margin), columns)
 
     @classmethod
-    def _of_read(cls, read: Read, columns: Sequence[str] | None) -> Model:
-        names = read.names
+    def _of_read(cls, found: Read, columns: Sequence[str] | None, verifier: VerifierName = "crown") -> Model:
+        names = found.names
         if columns is not None:
             given = _names(columns)
-            if len(given) != read.n_columns:
+            if len(given) != found.n_columns:
                 raise ModelError(
-                    f"the model has {read.n_columns} inputs but {len(given)} columns were given: name one per input"
+                    f"the model has {found.n_columns} inputs but {len(given)} columns were given: name one per input"
                 )
-            names = tuple(given[i] for i in read.sources)
+            names = tuple(given[i] for i in found.sources)
         if names is None:
             raise ModelError("the model does not know the names of its columns: pass columns=[...]")
-        return cls(read.function, names)
+        return cls(found.function, names, verifier)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file that skipml's DuckDB extension loads; the names of the columns are not in it.

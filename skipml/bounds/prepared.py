@@ -120,11 +120,9 @@ class PreparedVerifier:
         in; the others are at their extremes already.
         """
         found = np.zeros((*slope.shape[:2], lower.shape[1]))
-        d = self.function.n_inputs
         for i, rising in self._features.spread(slope):
             usable = np.isfinite(upper[:, i] - lower[:, i])
-            if lower.shape[1] > d:
-                usable &= upper[:, d + i] <= 0.0
+            usable &= self.may_cut(lower, upper)  # polygons cut by the slopes of either input
             found[:, :, i] = np.where(usable[:, None] & np.isfinite(rising), rising, 0.0)
         return found
 

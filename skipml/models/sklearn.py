@@ -106,6 +106,7 @@ def _averaged(estimator: Any, margin: bool) -> Trees:
     if estimator.n_outputs_ != 1:
         raise UnsupportedOperatorError(f"has {estimator.n_outputs_} targets: train one model for each")
     members = getattr(estimator, "estimators_", [estimator])
+    _check_nodes([member.tree_ for member in members])
     n_values = members[0].tree_.value.shape[2]
     kept = slice(1, 2) if n_values == 2 else slice(None)
     n_outputs = len(range(n_values)[kept])
@@ -135,6 +136,7 @@ def _boosted(estimator: Any, margin: bool) -> Trees:
         scale = 2.0 if estimator.loss == "exponential" else 1.0
         link = Link("logistic", scale) if n_outputs == 1 else Link("softmax")
     trees = []
+    _check_nodes([member.tree_ for stage in estimator.estimators_ for member in stage])
     for stage in estimator.estimators_:
         for k, member in enumerate(stage):
             value = np.zeros((member.tree_.node_count, n_outputs))
@@ -173,6 +175,12 @@ def _histogram_boosted(estimator: Any, margin: bool) -> Trees:
         base=np.asarray(estimator._baseline_prediction, np.float64).reshape(n_outputs).copy(),
         link=Link(kind),
     )
+
+
+def _check_nodes(trees: list[Any]) -> None:
+    """Raise ModelError for a tree out of a file that claims more nodes than it holds: its arrays would go beyond it."""
+    if any(tree.node_count > tree.capacity or tree.node_count < 1 for tree in trees):
+        raise ModelError("a tree has fewer nodes than it says; is the file damaged?")
 
 
 def _tree(tree: Any, value: NDArray[np.float64]) -> Tree:
