@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from skipml.tree import Condition, Tree
 
@@ -56,20 +56,23 @@ class Cells:
             found[missing] = len(edges) + 1
         return found
 
+    def last_left(self, i: int, edges: ArrayLike) -> Indices:
+        """The last cell of an input up to each of some of its edges, as they are before they are rounded."""
+        return np.searchsorted(self.edges[i], rounded_down(edges, self.edges[i].dtype), side="left")
+
     def goes_left(self, i: int, condition: Condition, missing_left: bool) -> Bools:
         """Which cells of an input a node sends to its left."""
         edges, low_left = condition
         left = np.empty(len(self.edges[i]) + 2, np.bool_)
-        ends = np.searchsorted(self.edges[i], rounded_down(edges, self.edges[i].dtype), side="left")
-        beyond = np.searchsorted(ends, np.arange(len(left)), side="left")
+        beyond = np.searchsorted(self.last_left(i, edges), np.arange(len(left)), side="left")
         left[:] = (beyond % 2 == 0) == low_left
         left[-1] = missing_left
         return left
 
 
-def rounded_down(numbers: Sequence[float], dtype: np.dtype[np.floating]) -> Array:
+def rounded_down(numbers: ArrayLike, dtype: np.dtype[np.floating]) -> Array:
     """The largest numbers of a type that are at most these: no number of the type lies between."""
-    wide = np.array(numbers, np.float64)
+    wide = np.asarray(numbers, np.float64)
     with np.errstate(over="ignore"):
         narrow: Array = wide.astype(dtype)
         return np.where(narrow > wide, np.nextafter(narrow, dtype.type(-np.inf)), narrow).astype(dtype)

@@ -90,14 +90,15 @@ class NodeWalk:
 def _walked(tree: Tree, cells: Cells) -> _Walked:
     levels = tuple(tree.levels())
     nodes = np.concatenate(levels)
-    cut, sets = np.zeros(len(tree.feature), np.int64), {}
-    for node in nodes[tree.feature[nodes] >= 0].tolist():
-        i = int(tree.feature[node])
-        left = cells.goes_left(i, tree.condition(node), missing_left=False)[:-1]
-        if node in tree.conditions:
-            sets[node] = left
-        else:
-            cut[node] = int(left.sum()) - 1
+    cut = np.zeros(len(tree.feature), np.int64)
+    for i in np.unique(tree.feature[tree.feature >= 0]).tolist():
+        mine = tree.feature == i
+        cut[mine] = cells.last_left(i, tree.threshold[mine])
+    sets = {
+        node: cells.goes_left(int(tree.feature[node]), tree.condition(node), missing_left=False)[:-1]
+        for node in nodes[tree.feature[nodes] >= 0].tolist()
+        if node in tree.conditions
+    }
     return _Walked(tree, cut, sets, levels, nodes[tree.feature[nodes] < 0])
 
 

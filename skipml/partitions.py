@@ -32,7 +32,7 @@ def partition_values(path: Path) -> dict[str, str | None]:
     Keys are as written; those that differ only in case are left out, because it is DuckDB's choice which one counts.
     """
     values: dict[str, str | None] = {}
-    for directory in re.split(r"[/\\]", os.fspath(path))[:-1]:
+    for directory in _directories(path):
         key, equals, value = directory.partition("=")
         if key and equals and not set(key + value) & set("=?\n"):
             is_null = value == _NULL or (value.lower() == "null" and not _NULL_IS_TEXT)
@@ -43,7 +43,11 @@ def partition_values(path: Path) -> dict[str, str | None]:
 
 def may_be_partitioned(path: Path) -> bool:
     """Whether a directory of a path could give a column its value."""
-    return any("=" in directory for directory in re.split(r"[/\\]", os.fspath(path))[:-1])
+    return any("=" in directory for directory in _directories(path))
+
+
+def _directories(path: Path) -> list[str]:
+    return re.split(r"[/\\]", os.fspath(path))[:-1]
 
 
 @lru_cache(maxsize=4096)

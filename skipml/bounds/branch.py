@@ -27,6 +27,7 @@ from skipml.bounds.memory import Known
 from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Outcome, Reason
 from skipml.bounds.polygons import Cuts, Polygons
 from skipml.bounds.sightings import Sightings
+from skipml.bounds.verdicts import Verdicts
 from skipml.recent import Derived
 
 __all__ = ["EVALUATE", "KEEP", "SKIP", "Budget", "Method", "Outcome", "Reason", "Test", "branch_and_bound", "resume"]
@@ -84,19 +85,12 @@ class _Search:
         self._polygons = polygons if len(polygons) else None
         self._meter = Meter(budget, blocks.n_rows[chosen], verifier.seconds_per_box + polygons.seconds_per_box)
         self._blocks, self._n_rows, self._chosen = blocks, blocks.n_rows, chosen
-        self._decision = np.full(n, EVALUATE, np.int8)
-        self._reason = np.full(n, Reason.BUDGET, np.int8)
-        self._method = np.full(n, Method.NONE, np.int8)
-        self._boxes, self._splits = np.zeros((2, n), np.int64)
+        self._splits, self._begun = np.zeros(n, np.int64), np.zeros(n, np.bool_)
         self._seen = Sightings(test, blocks.block, n, known, is_continuous=verifier.is_continuous)
-        self._begun = np.zeros(n, np.bool_)
+        self._verdicts = Verdicts(self._seen, blocks, known, self._meter, prove_keep=budget.prove_keep, chosen=chosen)
         self._before = known
         self._kept = np.ones(len(known.root), np.bool_)
-        self._open = np.bincount(blocks.block[known.root], minlength=n)
-        self._finished = (np.bincount(blocks.block, minlength=n) == 0) | ~chosen
-        self._reason[self._finished] = Reason.NOT_TRIED
         self._leaves, self._fresh = self._remember()
-        self._closed = [self._leaves.take(slice(0))]
 
     def run(self) -> None:
         """Bound boxes of blocks and split open leaves by turns until all is decided or the budget is used up: what the
@@ -113,7 +107,7 @@ class _Search:
                 self._split_leaves(wave // 2)
             else:
                 break
-        self._closed += [self._fresh, self._leaves]
+        self._verdicts.closed += [self._fresh, self._leaves]
         self._meter.close()
 
     def _sample(self) -> None:
@@ -123,35 +117,37 @@ class _Search:
         n_blocks = len(np.unique(self._fresh.block))
         if len(self._leaves) or n_blocks < max(_MANY_BLOCKS, len(self._fresh)):
             return
+        done = self._verdicts
         blocks = np.unique(self._blocks.block[np.isfinite(self._before.lowest).any(axis=1)])
         blocks = blocks[self._chosen[blocks]]
         if len(blocks) < _SAMPLE:
             blocks = self._fresh.block[:_SAMPLE]
         self._glance(self._fresh.take(np.isin(self._fresh.block, blocks)))
-        n_left = np.count_nonzero(~self._finished[blocks])
+        n_left = np.count_nonzero(~done.finished[blocks])
         if n_left:
             self._bound_fresh(min(int(n_left), self._meter.next_wave(deep=False)))
         useless = EVALUATE if self._budget.prove_keep else KEEP
-        if (self._finished[blocks] & (self._decision[blocks] != SKIP) & (self._decision[blocks] <= useless)).all():
+        if (done.finished[blocks] & (done.decision[blocks] != SKIP) & (done.decision[blocks] <= useless)).all():
             self._meter.stop()
             if self._seen.hopeless(blocks, keep=True).all():
-                self._reason[~self._finished] = Reason.SAMPLE
+                done.reason[~done.finished] = Reason.SAMPLE
 
     def _glance(self, leaves: Leaves) -> None:
         """Try points of leaves before they have bounds: most blocks that are neither SKIP nor KEEP need none."""
-        leaves = leaves.take(self._unfinished(leaves) & np.isfinite(leaves.upper - leaves.lower).all(axis=1))
+        leaves = leaves.take(self._verdicts.unfinished(leaves) & np.isfinite(leaves.upper - leaves.lower).all(axis=1))
         for test, reached in self._seen.aims(both=True):
             todo = leaves.take(~reached[leaves.block])
             if len(todo):
                 here = todo.lower, todo.upper
                 points = self._verifier.try_points(test, here, None, climb=True, cuts=self._cuts(todo.block))
                 self._seen.note(todo, points, reached)
-        self._give_up_falsified(leaves.block, keep=True)
+        self._verdicts.give_up_falsified(leaves.block, keep=True)
 
     @cached_property
     def known(self) -> Known:
         """What is known of the boxes in the end."""
-        return Leaves.joined(self._closed).put_into(self._before, self._kept, self._seen.lowest, self._seen.highest)
+        closed = Leaves.joined(self._verdicts.closed)
+        return closed.put_into(self._before, self._kept, self._seen.lowest, self._seen.highest)
 
     def _remember(self) -> tuple[Leaves, Leaves]:
         """Close the leaves that what is known already decides, give up where it shows that nothing can be proved -> the
@@ -164,12 +160,12 @@ class _Search:
             (Method.INTERVAL, np.isfinite(known.low).all(axis=1) & np.isfinite(known.high).all(axis=1)),
             (self._verifier.first_method, known.bounded),
         ):
-            self._method[block[looked_at & ~self._finished[block]]] = method
-        empty = np.flatnonzero((self._open == 0) & ~self._finished)
-        self._method[empty] = Method.INTERVAL
-        self._retire(empty, closed=0)
-        self._give_up_falsified(self._blocks.block)
-        self._kept = self._settle(block, known.low, known.high)
+            self._verdicts.method[block[looked_at & ~self._verdicts.finished[block]]] = method
+        empty = self._verdicts.empty
+        self._verdicts.method[empty] = Method.INTERVAL
+        self._verdicts.retire(empty, closed=0)
+        self._verdicts.give_up_falsified(self._blocks.block)
+        self._kept = self._verdicts.settle(block, known.low, known.high)
         leaves = Leaves.of(known, block, np.flatnonzero(~self._kept))
         leaves, fresh = leaves.take(leaves.bounded), leaves.take(~leaves.bounded)
         lowest, highest = self._seen.lowest[leaves.root], self._seen.highest[leaves.root]
@@ -181,24 +177,26 @@ class _Search:
     def _bound_fresh(self, wave: int) -> None:
         """Bound boxes of the blocks as they are."""
         leaves, self._fresh = self._fresh.take(slice(wave)), self._fresh.take(slice(wave, None))
-        leaves = leaves.take(self._unfinished(leaves))
-        self._count(leaves.block, Method.INTERVAL)
+        leaves = leaves.take(self._verdicts.unfinished(leaves))
+        self._verdicts.count(leaves.block, Method.INTERVAL)
         leaves = self._shrink(replace(leaves, lower=self._cast(leaves.lower), upper=self._cast(leaves.upper)))
         low, high = self._verifier.interval(leaves.lower, leaves.upper)
         leaves = replace(leaves, low=np.maximum(low, leaves.low), high=np.minimum(high, leaves.high))
-        self._bound(leaves.take(self._close(leaves)), self._verifier.first_method, first=True)
+        self._bound(leaves.take(self._verdicts.close(leaves)), self._verifier.first_method, first=True)
 
     def _split_leaves(self, wave: int) -> None:
         """Split open leaves, those of the blocks nearest to a proof first."""
         now = self._nearest(wave)
         leaves, self._leaves = self._leaves.take(now), self._leaves.take(~now)
         self._split(leaves)
-        self._leaves = self._leaves.take(self._unfinished(self._leaves))
+        self._leaves = self._leaves.take(self._verdicts.unfinished(self._leaves))
 
     def _nearest(self, wave: int) -> Bools:
         """Which leaves to split: those of the blocks begun with, then of those nearest to a proof."""
         effort = np.zeros(len(self._n_rows))
-        np.maximum.at(effort, self._leaves.block, (1.0 - self._leaves.promise) ** 2 * self._open[self._leaves.block])
+        np.maximum.at(
+            effort, self._leaves.block, (1.0 - self._leaves.promise) ** 2 * self._verdicts.n_open(self._leaves.block)
+        )
         rank = np.lexsort([effort[self._leaves.block], ~self._begun[self._leaves.block]])[:wave]
         blocks = self._leaves.block[rank]
         _, first = np.unique(blocks, return_index=True)
@@ -215,12 +213,12 @@ class _Search:
         lower, upper = np.where(nothing, -np.inf, lower), np.where(nothing, np.inf, upper)
         lower, upper = self._verifier.outputs(lower, upper)
         return Outcome(
-            decision=self._decision,
+            decision=self._verdicts.decision,
             lower=lower,
             upper=upper,
-            boxes=self._boxes,
-            method=self._method,
-            reason=self._reason,
+            boxes=self._verdicts.boxes,
+            method=self._verdicts.method,
+            reason=self._verdicts.reason,
             seconds=self._meter.seconds,
         )
 
@@ -232,16 +230,15 @@ class _Search:
         """
         times = 1 + (len(leaves) < _FEW_LEAVES) + (len(leaves) < _FEW_LEAVES // 4)
         splits = np.bincount(leaves.block, minlength=len(self._n_rows)) << times
-        self._finish(
+        self._verdicts.finish(
             np.flatnonzero((splits > 0) & (self._splits + splits > self._budget.boxes_per_block)), Reason.BUDGET
         )
-        leaves = leaves.take(self._unfinished(leaves))
-        self._open -= np.bincount(leaves.block, minlength=len(self._open))
-        leaves = self._verifier.halved(leaves, times)
-        self._open += np.bincount(leaves.block, minlength=len(self._open))
+        leaves = leaves.take(self._verdicts.unfinished(leaves))
+        whole, leaves = leaves.block, self._verifier.halved(leaves, times)
+        self._verdicts.divided(whole, leaves.block)
         np.add.at(self._splits, leaves.block, 1)
         leaves = self._shrink(leaves)
-        self._count(leaves.block, Method.BRANCH)
+        self._verdicts.count(leaves.block, Method.BRANCH)
         self._bound(leaves, Method.BRANCH, first=False)
 
     def _shrink(self, leaves: Leaves) -> Leaves:
@@ -254,7 +251,7 @@ class _Search:
         cut = self._verifier.may_cut(leaves.lower, leaves.upper)
         whole, leaves = leaves.take(~cut), leaves.take(cut)
         lower, upper, empty = self._polygons.shrink(leaves.lower, leaves.upper, leaves.block)
-        self._retire(leaves.block[empty])
+        self._verdicts.retire(leaves.block[empty])
         return Leaves.joined([replace(leaves, lower=lower, upper=upper).take(~empty), whole])
 
     def _bound(self, leaves: Leaves, method: Method, *, first: bool) -> None:
@@ -266,7 +263,7 @@ class _Search:
         bounds = self._verifier.linear(leaves.lower, leaves.upper)
         np.maximum(bounds.lower, leaves.low, out=bounds.lower)
         np.minimum(bounds.upper, leaves.high, out=bounds.upper)
-        self._method[leaves.block] = method
+        self._verdicts.method[leaves.block] = method
         self._meter.bounded(len(leaves))
         with np.errstate(over="ignore", invalid="ignore"):  # infinite bounds
             finite = np.asarray(np.isfinite(bounds.upper - bounds.lower).all(axis=1), np.bool_)
@@ -278,16 +275,18 @@ class _Search:
             slope=np.abs(bounds.slope_upper).sum(axis=1),
             promise=np.zeros(len(leaves)),
         )
-        left = self._close(leaves)
+        left = self._verdicts.close(leaves)
         leaves, bounds = leaves.take(left), bounds.take(left)
         block = leaves.block
-        self._finish(block[np.isinf(bounds.lower).any(axis=1) | np.isinf(bounds.upper).any(axis=1)], Reason.OVERFLOW)
-        self._finish(block[self._verifier.indivisible(leaves.lower, leaves.upper)], Reason.DEGENERATE)
-        left = self._unfinished(leaves)
+        self._verdicts.finish(
+            block[np.isinf(bounds.lower).any(axis=1) | np.isinf(bounds.upper).any(axis=1)], Reason.OVERFLOW
+        )
+        self._verdicts.finish(block[self._verifier.indivisible(leaves.lower, leaves.upper)], Reason.DEGENERATE)
+        left = self._verdicts.unfinished(leaves)
         leaves, bounds = leaves.take(left), bounds.take(left)
         self._probe(leaves, bounds, climb=first)
-        self._give_up_falsified(leaves.block)
-        left = self._unfinished(leaves)
+        self._verdicts.give_up_falsified(leaves.block)
+        left = self._verdicts.unfinished(leaves)
         leaves = leaves.take(left)
         if first:
             leaves = self._tighten(leaves, bounds.take(left))
@@ -311,48 +310,12 @@ class _Search:
         low, high = tighten(bounds.take(now), leaves.lower[now], leaves.upper[now], cuts, wanted)
         leaves.low[now], leaves.high[now] = low, high
         self._meter.spent(low.shape[1] * np.count_nonzero(wanted) * seconds_per_form(cuts.polygons))
-        return leaves.take(self._close(leaves))
+        return leaves.take(self._verdicts.close(leaves))
 
     def _decides(self, low: Floats, high: Floats) -> Bools:
         """Whether bounds [L, m] of a leaf are what is wanted [L]."""
         decided = self._test.never(low, high)
         return decided | self._test.always(low, high) if self._budget.prove_keep else decided
-
-    def _close(self, leaves: Leaves) -> Bools:
-        """Close the leaves whose bounds decide the test, and those of finished blocks -> which are left [L]. Sound as
-        `_settle` is.
-        """
-        return self._put_away(leaves, self._settle(leaves.block, leaves.low, leaves.high))
-
-    def _settle(self, block: Indices, low: Floats, high: Floats) -> Bools:
-        """Decide the blocks [L] whose last leaf the bounds [L, m] close -> which leaves need no more work [L].
-
-        Sound because a block is decided only once all its leaves are closed, SKIP if none of them can pass, KEEP if
-        none can fail.
-        """
-        never = self._test.never(low, high)
-        always = self._test.always(low, high) & ~never
-        closed = never | always
-        self._seen.failed[block[never]] = True
-        self._seen.passed[block[always]] = True
-        self._retire(block[closed])
-        self._give_up_falsified(block)
-        done: Bools = closed | self._finished[block]
-        return done
-
-    def _retire(self, block: Indices, closed: int = 1) -> None:
-        """Decide the blocks whose last leaf is closed; `block` [L] are those of the leaves closed now.
-
-        Sound because a block without a row that has a score is SKIP.
-        """
-        np.subtract.at(self._open, block, closed)
-        whole = np.flatnonzero(np.bincount(block, minlength=len(self._finished)))
-        whole = whole[(self._open[whole] == 0) & ~self._finished[whole]]
-        skipped, kept = whole[~self._seen.passed[whole]], whole[self._seen.passed[whole] & ~self._seen.failed[whole]]
-        self._decision[skipped] = SKIP
-        self._decision[kept] = KEEP
-        self._finish(np.concatenate([skipped, kept]), Reason.PROVED)
-        self._meter.saved(int(self._n_rows[skipped].sum()))
 
     def _cuts(self, block: Indices) -> Cuts | None:
         return Cuts(self._polygons, block) if self._polygons is not None else None
@@ -371,30 +334,6 @@ class _Search:
             near = nearness(test, open_leaves, points.lowest, points.highest)
             better = near >= leaves.promise[todo]
             leaves.slope[todo[better]], leaves.promise[todo[better]] = points.slope[better], near[better]
-
-    def _give_up_falsified(self, block: Indices, *, keep: bool | None = None) -> None:
-        """Finish blocks that can be neither SKIP nor, if that matters, KEEP."""
-        keep = self._budget.prove_keep if keep is None else keep
-        self._finish(block[self._seen.hopeless(block, keep=keep)], Reason.FALSIFIED)
-
-    def _finish(self, block: Indices, reason: Reason) -> None:
-        block = block[~self._finished[block]]
-        self._finished[block] = True
-        self._reason[block] = reason
-
-    def _unfinished(self, leaves: Leaves) -> Bools:
-        """Which leaves [L] belong to blocks still worked on; the others are closed as they are."""
-        return self._put_away(leaves, self._finished[leaves.block])
-
-    def _put_away(self, leaves: Leaves, done: Bools) -> Bools:
-        """Keep leaves that need no more work for the memory -> which are left [L]."""
-        if done.any():
-            self._closed.append(leaves.take(done))
-        return ~done
-
-    def _count(self, block: Indices, method: Method) -> None:
-        self._method[block] = method
-        np.add.at(self._boxes, block, 1)
 
     def _cast(self, x: Floats) -> Floats:
         with np.errstate(over="ignore"):

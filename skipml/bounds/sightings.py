@@ -18,22 +18,22 @@ Indices = NDArray[np.int64]
 
 
 class Sightings:
-    """Those of a test and N blocks, `block` [M] of each of their boxes, beginning with what is known.
+    """Those of a `test` and N blocks, `block` [M] of each of their boxes, beginning with what is known.
 
     `passed`, `failed` [N]: whether a point of a block passes the test, or not; `lowest`, `highest` [M, m]: values that
     points of a box have; `is_continuous`: whether a value takes all numbers between two that it has.
     """
 
     def __init__(self, test: Test, block: Indices, n: int, known: Known, *, is_continuous: bool) -> None:
-        self._test, self._block, self._is_continuous = test, block, is_continuous
+        self.test, self._block, self._is_continuous = test, block, is_continuous
         self.lowest, self.highest = known.lowest.copy(), known.highest.copy()
         self.passed, self.failed = np.zeros((2, n), np.bool_)
         self._look(np.arange(len(block)))
 
     def aims(self, *, both: bool) -> list[tuple[Test, Bools]]:
         """What points are to pass, and whether a block [N] has one that does; both: to fail as well."""
-        aims: list[tuple[Test, Bools]] = [(self._test, self.passed)]
-        return [*aims, (Opposite(self._test), self.failed)] if both else aims
+        aims: list[tuple[Test, Bools]] = [(self.test, self.passed)]
+        return [*aims, (Opposite(self.test), self.failed)] if both else aims
 
     def note(self, leaves: Leaves, points: Points, reached: Bools) -> None:
         """Take note of what points of leaves have shown; `reached` [N] is that of their aim."""

@@ -43,7 +43,7 @@ def functionals_of(trees: Trees, rng: Rng) -> Floats:
     return np.delete(np.eye(k)[label] - np.eye(k), label, axis=0)
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(ensembles(), st.booleans())
 def test_bounds_contain_every_score(case: tuple[Trees, Rng], walks: bool) -> None:
     trees, rng = case
@@ -60,7 +60,7 @@ def test_bounds_contain_every_score(case: tuple[Trees, Rng], walks: bool) -> Non
     assert (values <= high[:, None]).all()
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(ensembles(n_inputs=st.integers(1, 2), n_outputs=st.just(1)))
 def test_bounds_of_one_tree_are_exact(case: tuple[Trees, Rng]) -> None:
     trees, rng = case
@@ -89,7 +89,7 @@ def leaves_of(verifier: TreeVerifier, lower: Floats, upper: Floats) -> Leaves:
     return Leaves.of(known, np.arange(len(lower)), np.arange(len(lower)))
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(ensembles(), st.integers(1, 4))
 def test_parts_of_a_box_hold_all_its_rows_once(case: tuple[Trees, Rng], times: int) -> None:
     trees, rng = case
@@ -107,7 +107,7 @@ def test_parts_of_a_box_hold_all_its_rows_once(case: tuple[Trees, Rng], times: i
         assert (inside.all(axis=2).sum(axis=1) == 1).all()
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(ensembles())
 def test_what_cannot_be_divided_has_one_score(case: tuple[Trees, Rng]) -> None:
     trees, rng = case
@@ -125,7 +125,7 @@ def test_what_cannot_be_divided_has_one_score(case: tuple[Trees, Rng]) -> None:
     assert (low == high).all() if exact else np.allclose(low, high, rtol=1e-3, atol=1e-6)
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(ensembles())
 def test_rows_that_an_engine_may_round_stay_within_the_margin(case: tuple[Trees, Rng]) -> None:
     trees, rng = case

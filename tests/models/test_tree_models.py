@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,7 @@ def test_a_forest_of_large_trees_is_walked() -> None:
     np.testing.assert_array_equal(trees.forward(rows[:500])[:, 0], forest.predict(rows[:500]))
 
 
+@cache
 def refused_sklearn() -> dict[str, tuple[Any, str]]:
     from sklearn.ensemble import (
         GradientBoostingRegressor,

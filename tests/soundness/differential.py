@@ -5,7 +5,6 @@ python -m tests.soundness.differential --minutes 10 [--seed 1] [--cases 1000000]
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import sys
 import tempfile
@@ -26,6 +25,7 @@ from tests.oracle import standing_clock
 from tests.scorers import no_kernels
 from tests.soundness.axes import Axes
 from tests.soundness.cases import NAME, Case, Question, check_plans, check_sql, problems_of, smaller, write
+from tests.soundness.command import fuzzer_parser
 from tests.soundness.conditions import conditions, sql_of
 from tests.soundness.corpus import FOLDER, store, to_json
 from tests.soundness.lakes import KINDS
@@ -142,13 +142,10 @@ def summary(totals: Counter[str], seconds: float) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--minutes", type=float, default=10.0)
+    parser = fuzzer_parser(__doc__, minutes=10.0)
     parser.add_argument("--cases", type=int, default=10**9, help="stop earlier, after so many cases")
-    parser.add_argument("--seed", type=int, default=int.from_bytes(np.random.bytes(4), "little"))
     given = parser.parse_args(arguments)
     end = perf_counter() + 60 * given.minutes
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     print(f"seed {given.seed}, DuckDB {duckdb.__version__}")  # noqa: T201
     totals, axes_tried, stored = fuzz(given.seed, lambda totals: perf_counter() > end or totals["cases"] >= given.cases)
     for (axis, value), number in sorted(axes_tried.items()):

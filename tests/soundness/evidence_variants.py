@@ -72,7 +72,7 @@ def _scores_of_any_order(patch: Patch) -> None:
 
 @variant("levels", "a row that is NULL or NaN has a score of its own, or none")
 def _scores_speak_of_every_row(patch: Patch) -> None:
-    patch.setattr(score_tests, "_with_flags", lambda outcome, seen, on_nan: outcome)
+    patch.setattr(score_tests, "_with_flags", lambda outcome, *given, **named: outcome)
 
 
 @variant("levels", "a network has other scores at each output")
@@ -135,7 +135,7 @@ def _scores_of_columns_that_are_not_read(patch: Patch) -> None:
         "_from_evidence",
         lambda test, seen, is_open: real(test, seen, np.ones(len(seen), np.bool_)),
     )
-    patch.setattr(score_tests, "_with_flags", lambda outcome, seen, on_nan: outcome)
+    patch.setattr(score_tests, "_with_flags", lambda outcome, *given, **named: outcome)
 
 
 @variant("levels", "the rows of a block are where its row group has them")

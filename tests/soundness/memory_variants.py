@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml import score_tests
-from skipml.bounds import branch, memory
+from skipml.bounds import memory
 from skipml.bounds.leaves import Leaves
 from skipml.bounds.memory import Known
+from skipml.bounds.verdicts import Verdicts
 from tests.soundness import memory_battery
 from tests.soundness.map_variants import VARIANTS
 from tests.soundness.variants import Patch, variant
@@ -76,10 +77,10 @@ def _divided_leaves(patch: Patch) -> None:
 
 @variant("memory", "the leaves of a box hold all its rows")
 def _some_leaves(patch: Patch) -> None:
-    def unfinished(search: Any, leaves: Any) -> Any:
-        return ~search._finished[leaves.block]
+    def unfinished(verdicts: Any, leaves: Any) -> Any:
+        return ~verdicts.finished[leaves.block]
 
-    patch.setattr(branch._Search, "_unfinished", unfinished)
+    patch.setattr(Verdicts, "unfinished", unfinished)
 
 
 @variant("memory", "a leaf in place of many holds all of them")

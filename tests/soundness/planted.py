@@ -5,7 +5,6 @@ python -m tests.soundness.planted --groups 5000 [--seed 1]
 
 from __future__ import annotations
 
-import argparse
 import itertools
 import shutil
 import sys
@@ -29,6 +28,7 @@ from skipml.regions import from_footers
 from tests.oracle import standing_clock
 from tests.soundness.axes import BUDGETS, METADATA, Axes
 from tests.soundness.cases import Case, Files, write
+from tests.soundness.command import fuzzer_parser
 from tests.soundness.conditions import Condition, Scores, conditions, predicate_of
 from tests.soundness.differential import case_of
 from tests.soundness.lakes import KINDS, Rng, write_groups
@@ -207,10 +207,8 @@ def attack_all(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = fuzzer_parser(__doc__)
     parser.add_argument("--groups", type=int, default=5000)
-    parser.add_argument("--seed", type=int, default=int.from_bytes(np.random.bytes(4), "little"))
-    parser.add_argument("--minutes", type=float, default=1e6)
     given = parser.parse_args(arguments)
     return 1 if attack_all(given.seed, given.groups, seconds=60 * given.minutes)[1] else 0
 

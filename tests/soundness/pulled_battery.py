@@ -31,7 +31,8 @@ PULLED: tuple[str, ...] = (
     "SELECT id FROM {t} WHERE same(n) IS NULL",
     "SELECT id, same(n) FROM {t}",
     "SELECT id, minus(n, k), minus(k, n), minus(f, a) FROM {t} WHERE d < DATE '2020-02-01'",
-    "SELECT id, same(dec), same(dec::FLOAT), same(k::DOUBLE), minus(k, 1.5) FROM {t} WHERE dec BETWEEN 3 AND 40.5",
+    "SELECT id, same(dec) AS y, same(dec::FLOAT) AS f, same(k::DOUBLE) AS d, minus(k, 1.5) AS m FROM {t} "
+    "WHERE dec BETWEEN 3 AND 40.5",
     "SELECT * FROM {t} WHERE same(k) > 4",
     "SELECT t.*, same(k) AS id FROM {t} t WHERE same(t.k) > 4 AND s IN ('it''s 1', 'x')",
     "SELECT s, count(*), max(same(k)), min(same(a)) FROM {t} GROUP BY s HAVING max(same(k)) > 3",

@@ -5,7 +5,6 @@ python -m tests.soundness.queries --queries 10000 [--seed 1]
 
 from __future__ import annotations
 
-import argparse
 import sys
 import tempfile
 from collections import Counter
@@ -17,6 +16,7 @@ import duckdb
 import numpy as np
 
 import skipml
+from tests.soundness.command import fuzzer_parser
 from tests.soundness.corpus import FOLDER, store
 from tests.soundness.query_lake import QueryLake, query_connection, write_lake
 from tests.soundness.query_shapes import Select, random_select
@@ -115,12 +115,9 @@ def fuzz(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = fuzzer_parser(__doc__)
     parser.add_argument("--queries", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=int.from_bytes(np.random.bytes(4), "little"))
-    parser.add_argument("--minutes", type=float, default=1e6)
     given = parser.parse_args(arguments)
-    sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     _, shapes, problems = fuzz(given.seed, given.queries, seconds=60 * given.minutes)
     for shape, number in shapes.most_common():
         print(f"  {number:6,} {shape}")  # noqa: T201

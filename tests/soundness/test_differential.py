@@ -41,10 +41,10 @@ EXAMPLES: Mapping[str, tuple[int, int]] = {
 _VERSION = int(duckdb.__version__.split(".")[0])
 
 
-def many(name: str) -> settings:
-    """The examples of a test; the profile that searches for new cases tries twenty times as many."""
+def many(lakes: int) -> settings:
+    """So many examples; the profile that searches for new cases tries twenty times as many."""
     times = 1 if settings().derandomize else 20
-    return settings(max_examples=times * EXAMPLES[name][0], suppress_health_check=list(HealthCheck))
+    return settings(max_examples=times * lakes, suppress_health_check=list(HealthCheck))
 
 
 def test_there_are_a_thousand_cases_with_each_version() -> None:
@@ -145,7 +145,7 @@ def test_no_row_is_lost_and_none_added(
 ) -> None:
     counts: Counter[str] = Counter()
 
-    @many(name)
+    @many(EXAMPLES[name][0])
     @given(lakes_and_networks(by_duckdb=name == "duckdb"))
     def ask(case: tuple[Lake, Network]) -> None:
         counts.update(check_sql(con, *case, tmp_path / next(_folder_names), name))
@@ -195,7 +195,7 @@ def test_decisions_of_plans_hold_for_every_row(
 ) -> None:
     counts: Counter[str] = Counter()
 
-    @many(name)
+    @many(EXAMPLES[name][0])
     @given(lakes_and_networks())
     def decide(case: tuple[Lake, Network]) -> None:
         counts.update(check_plans(python, *case, tmp_path / next(_folder_names), name))

@@ -150,12 +150,12 @@ def _all_is_missing(patch: Patch) -> None:
     _boxes(patch, lambda box: replace(box, misses=box.may_miss))
 
 
-@variant("missing in trees", "polygons say nothing of rows that lack a number")
+@variant("hulls of trees", "polygons say nothing of rows that lack a number")
 def _polygons_cut_missing(patch: Patch) -> None:
     patch.setattr(TreeVerifier, "may_cut", lambda self, lower, upper: np.ones(len(lower), np.bool_))
 
 
-@variant("missing in trees", "limits that are unknown are none")
+@variant("unknown in trees", "limits that are unknown are none")
 def _unknown_is_known(patch: Patch) -> None:
     real = missing.missing_too
     patch.setattr(

@@ -115,7 +115,7 @@ def _dropped_leaf(patch: Patch) -> None:
 
     def bound(self: Any, leaves: Leaves, method: Method, *, first: bool) -> None:
         half = len(leaves) if first else len(leaves) // 2
-        np.subtract.at(self._open, leaves.block[half:], 1)
+        self._verdicts.divided(leaves.block[half:], leaves.block[:0])
         real(self, leaves.take(slice(half)), method, first=first)
 
     patch.setattr(branch._Search, "_bound", bound)
