@@ -33,8 +33,8 @@ from skipml.metadata.loading import load
 from skipml.metadata.storage import embed as write_embedded
 from skipml.metadata.storage import write_sidecar
 from skipml.metadata.tie import tie
-from skipml.samples import Sample
 from skipml.pipelines import Pipeline
+from skipml.samples import Sample
 from skipml.scored import READS_MORE, Scorer
 from skipml.scores import Model
 from skipml.summaries import Summary, Wanted, metadata_of, summarise

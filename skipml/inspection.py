@@ -65,7 +65,7 @@ def _column_facts(footers: Footers, name: str, sql_type: str) -> dict[str, Any]:
 
 
 def model_facts(path: str) -> dict[str, Any]:
-    """What a model consists of and how it is bounded; raises ModelError, with the part, for one that is not understood."""
+    """What a model consists of and how it is bounded; raises ModelError, with the part, for what is not understood."""
     found = read(path)
     function = found.function
     pipeline = function if isinstance(function, Pipeline) else None
@@ -93,7 +93,11 @@ def model_facts(path: str) -> dict[str, Any]:
 
 def _bounds_text(inner: Function, texts: list[str]) -> list[str]:
     """How thresholds on the outputs are decided, and what decides less than it could."""
-    found = ["leaves of the trees, branch and bound"] if isinstance(inner, Trees) else ["intervals, CROWN, branch and bound"]
+    found = (
+        ["leaves of the trees, branch and bound"]
+        if isinstance(inner, Trees)
+        else ["intervals, CROWN, branch and bound"]
+    )
     if inner.n_inputs > _MANY_INPUTS:
         found.append(f"branch and bound rarely pays with {inner.n_inputs} inputs")
     if texts:

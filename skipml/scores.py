@@ -20,8 +20,8 @@ from skipml.errors import ModelError, PredicateError
 from skipml.features import function_inputs
 from skipml.function import Function
 from skipml.models import from_lightgbm, from_torch, from_xgboost, read, read_sklearn
-from skipml.models.pipeline import Read
 from skipml.models.native import to_bytes
+from skipml.models.pipeline import Read
 from skipml.network import Network
 from skipml.predicates import Predicate
 from skipml.score_tests import Between, Class, Threshold
@@ -150,9 +150,9 @@ class Model:
         margin: bool = False,
         verifier: VerifierName = "crown",
     ) -> Model:
-        """Load a model file: ONNX, XGBoost's JSON or UBJSON, LightGBM's text, scikit-learn's by skops. They give what their
-        library predicts, for a classifier the probability, or with `margin` what comes before the link. Only a skops
-        file may know its `columns`.
+        """Load a model file: ONNX, XGBoost's JSON or UBJSON, LightGBM's text, scikit-learn's by skops. They give what
+        their library predicts, for a classifier the probability, or with `margin` what comes before the link. Only a
+        skops file may know its `columns`.
 
         Raises ModelError, which names the part, for a model that is not supported.
         """

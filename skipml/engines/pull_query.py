@@ -63,8 +63,8 @@ _STAR_PLAIN = {"class", "type", "alias", "query_location", "query_location_lengt
 
 @dataclass(slots=True)
 class Pull:
-    """What is pulled of a reference for a query: columns by name and type, inputs of models as trees by their type and meaning,
-    and for each answer the function and its inputs, by position.
+    """What is pulled of a reference for a query: columns by name and type, inputs of models as trees by their type and
+    meaning, and for each answer the function and its inputs, by position.
     """
 
     reference: Reference

@@ -36,7 +36,7 @@ class Scored:
     """Whether it answers rows with a NULL too."""
 
     def __call__(self, columns: Sequence[pa.Array]) -> pa.Array:
-        """The answers for the rows of some columns: NULL where an input is NULL, as DuckDB has it, unless it sees NULL."""
+        """The answers for the rows of some columns: NULL where an input is, as DuckDB has it, unless they see it."""
         inputs = [columns[i] for i in self.inputs]
         if self.sees_null or not any(column.null_count for column in inputs):
             return self.answer(*inputs)

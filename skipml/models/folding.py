@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 
 
 def folded(trees: Trees, features: Sequence[Feature], n_inputs: int, *, takes_nan: bool) -> Trees:
-    """Trees over features as trees over inputs; raises UnsupportedOperatorError for a feature that trees cannot take."""
+    """Trees over features as trees over inputs; raises UnsupportedOperatorError for what trees cannot take."""
     if len(features) != trees.n_inputs:
         raise UnsupportedOperatorError(f"{len(features)} features do not fit trees of {trees.n_inputs} inputs")
     found = tuple(_tree(tree, features, trees.input_dtype) for tree in trees.trees)

@@ -13,10 +13,10 @@ from skipml.errors import ModelError, UnsupportedOperatorError
 from skipml.links import IDENTITY, Link
 from skipml.network import Affine, LeakyRelu, Network, Op
 
-_REGRESSORS = (
-    "LinearRegression Ridge RidgeCV Lasso LassoCV ElasticNet ElasticNetCV BayesianRidge ARDRegression HuberRegressor "
-    "LinearSVR SGDRegressor Lars LassoLars QuantileRegressor TheilSenRegressor"
-).split()
+_REGRESSORS = [
+    *("LinearRegression", "Ridge", "RidgeCV", "Lasso", "LassoCV", "ElasticNet", "ElasticNetCV", "BayesianRidge"),
+    *("ARDRegression", "HuberRegressor", "LinearSVR", "SGDRegressor", "Lars", "LassoLars", "QuantileRegressor"),
+]
 _DECISIONS = ["LinearSVC", "RidgeClassifier", "RidgeClassifierCV", "Perceptron", "PassiveAggressiveClassifier"]
 _PROBABILITIES = ["LogisticRegression", "LogisticRegressionCV"]
 LINEAR = (*_REGRESSORS, *_DECISIONS, *_PROBABILITIES, "SGDClassifier", "MLPClassifier", "MLPRegressor")

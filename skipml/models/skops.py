@@ -1,4 +1,4 @@
-"""skops files: scikit-learn models without a pickle, read by skops itself, which builds no type that it does not trust."""
+"""skops files: scikit-learn models without a pickle, read by skops, which builds no type that it does not trust."""
 
 from __future__ import annotations
 

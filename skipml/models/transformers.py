@@ -181,9 +181,8 @@ def _power(step: Any, features: Sequence[Feature], inputs: Columns) -> list[Feat
 def _imputer(step: Any, features: Sequence[Feature], inputs: Columns) -> list[Feature]:
     statistics = list(step.statistics_)
     missing = step.missing_values
-    if missing is not None and not (isinstance(missing, float) and np.isnan(missing)):
-        if type(missing).__name__ != "NAType":
-            raise UnsupportedOperatorError(f"takes {missing!r} for missing: use NULL, with missing_values=np.nan")
+    if not _is_missing(missing) and type(missing).__name__ != "NAType":
+        raise UnsupportedOperatorError(f"takes {missing!r} for missing: use NULL, with missing_values=np.nan")
     found, indicated = [], []
     chosen = set(step.indicator_.features_.tolist()) if step.add_indicator else set()
     for i, (feature, value) in enumerate(zip(features, statistics, strict=True)):
@@ -217,7 +216,8 @@ def _encoder(step: Any, features: Sequence[Feature], inputs: Columns) -> list[Fe
     for i, (feature, width) in enumerate(zip(features, widths, strict=True)):
         if len(step.categories_[i]) > _MOST_CATEGORIES:
             raise UnsupportedOperatorError(
-                f"has {len(step.categories_[i])} categories in a column: group rare ones, {_MOST_CATEGORIES} are evaluated"
+                f"has {len(step.categories_[i])} categories in a column, and {_MOST_CATEGORIES} are evaluated: "
+                "group rare ones before"
             )
         answers = _Answers(step, i, slice(start, start + int(width)))
         edges, values, missing = _cells(answers, feature, inputs)

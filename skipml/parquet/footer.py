@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from skipml.errors import FooterError
 from skipml.identity import FileIdentity, identity
 from skipml.parquet.chunks import Chunks, Extent, locate, pack
-from skipml.parquet.thrift import BINARY, I64, STRUCT, Buffer, Positions, read_list_header, read_struct, scan, zigzag
 from skipml.parquet.texts import TextLimits, text_limits
+from skipml.parquet.thrift import BINARY, I64, STRUCT, Buffer, Positions, read_list_header, read_struct, scan, zigzag
 from skipml.parquet.types import TEXT, ColumnType, column_type, element_name
 
 _SCHEMA, _ROW_GROUPS, _CREATED_BY, _COLUMN_ORDERS = 2, 4, 6, 7  # fields of FileMetaData

@@ -24,7 +24,19 @@ Rng = np.random.Generator
 _ROWS, _ASKED = 120, 60
 _WORDS = ("", "AIR", "AIR REG", "MAIL", "RAIL", "ship", "ß", "Ünder", "zz")
 _UNKNOWN = ("A", "AIR ", "QQ", "zzz", "Ÿ", "\U0001f600")
-KINDS = ("linear", "ridge", "logistic", "softmax", "svc", "mlp", "mlp softmax", "mlp regressor", "forest", "hist", "gbm")
+KINDS = (
+    "linear",
+    "ridge",
+    "logistic",
+    "softmax",
+    "svc",
+    "mlp",
+    "mlp softmax",
+    "mlp regressor",
+    "forest",
+    "hist",
+    "gbm",
+)
 TOLERANCE = 1e-9
 """Relative to the largest score; sums of products come in another order, powers and exp from another library."""
 
@@ -161,7 +173,9 @@ def _edges(rng: Rng, pipeline: Any, frame: pd.DataFrame, *, impute: bool) -> pd.
         near = np.nextafter(seen, rng.choice([-np.inf, np.inf], len(asked)))
         which = rng.random(len(asked))
         asked[name] = np.where(which < 0.3, seen, np.where(which < 0.6, near, asked[name]))
-    asked["k"] = np.where(rng.random(len(asked)) < 0.8, rng.choice(frame["k"].dropna().to_numpy(), len(asked)), asked["k"])
+    asked["k"] = np.where(
+        rng.random(len(asked)) < 0.8, rng.choice(frame["k"].dropna().to_numpy(), len(asked)), asked["k"]
+    )
     texts = np.where(rng.random(len(asked)) < 0.8, rng.choice(frame["s"].to_numpy(), len(asked)), asked["s"])
     asked["s"] = pd.Series(texts, dtype=object)
     return asked

@@ -48,11 +48,11 @@ def _regions(blocks: Sequence[pa.Table]) -> Regions:
     """The tightest regions, of text the limits of the bytes."""
     numbers = regions_of(blocks, _NUMBERS)
     n = len(blocks)
-    texts = [[s.encode() for s in block["s"].to_pylist() if s is not None] for block in blocks]
+    written = [[s.encode() for s in block["s"].to_pylist() if s is not None] for block in blocks]
     limits = TextLimits.unknown(n)
-    for i, found in enumerate(texts):
-        if found:
-            limits.lower[i], limits.upper[i] = min(found), max(found)
+    for i, several in enumerate(written):
+        if several:
+            limits.lower[i], limits.upper[i] = min(several), max(several)
     null = np.array([[pc.sum(pc.is_null(block["s"])).as_py()] for block in blocks])
     lower, upper = (np.hstack([side, np.full((n, 1), end)]) for side, end in _sides(numbers))
     order = (*_NUMBERS, "s")
@@ -94,7 +94,11 @@ def _tests(model: skipml.Model, blocks: Sequence[pa.Table]) -> Iterator[tuple[st
 def _checked(name: str, fitted: FittedPipeline, blocks: Sequence[pa.Table], regions: Regions) -> list[str]:
     model = fitted.model
     regions = regions.project(model.columns)
-    return [text for what, test in _tests(model, blocks) for text in broken(f"{name} {what}", test, regions, blocks, _THOROUGH)]
+    return [
+        text
+        for what, test in _tests(model, blocks)
+        for text in broken(f"{name} {what}", test, regions, blocks, _THOROUGH)
+    ]
 
 
 def bounds(_: Path) -> list[str]:
@@ -119,7 +123,9 @@ def hulls(_: Path) -> list[str]:
 
 def _hull(blocks: Sequence[pa.Table], regions: Regions) -> PairHull:
     """Half-planes along and across both inputs around the rows that have both."""
-    normal = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0], [1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]])
+    normal = np.array(
+        [[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0], [1.0, 1.0], [-1.0, 1.0], [1.0, -1.0], [-1.0, -1.0]]
+    )
     offset = np.zeros((len(blocks), len(normal)))
     lower, upper = regions.lower[:, :2], regions.upper[:, :2]
     for i, block in enumerate(blocks):

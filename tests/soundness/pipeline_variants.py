@@ -29,6 +29,11 @@ def variant(battery: str, rule: str) -> Callable[[Callable[[Patch], None]], Call
     return add
 
 
+def _middle(low: Any, high: Any) -> Any:
+    with np.errstate(invalid="ignore"):
+        return (low + high) / 2, (low + high) / 2
+
+
 def _as_read(patch: Patch, change: Callable[[Any], Any]) -> None:
     patch.setattr(score_tests, "as_read", lambda regions, function: change(reading._read(regions, function)))
 
@@ -76,7 +81,7 @@ def _first_cell_alone(patch: Patch) -> None:
 @variant("pipelines", "softmax of a class is least where the other margins are largest")
 def _softmax_at_one_end(patch: Patch) -> None:
     real = through._softmax
-    patch.setattr(through, "_softmax", lambda low, high: real((low + high) / 2, (low + high) / 2))
+    patch.setattr(through, "_softmax", lambda low, high: real(*_middle(low, high)))
 
 
 @variant("pipelines", "a logistic rises from the lower to the upper margin")
@@ -84,7 +89,7 @@ def _logistic_at_one_end(patch: Patch) -> None:
     real = Through.outputs
 
     def outputs(self: Any, low: Any, high: Any) -> Any:
-        return real(self, low, high) if self.way != "each" else real(self, (low + high) / 2, (low + high) / 2)
+        return real(self, low, high) if self.way != "each" else real(self, *_middle(low, high))
 
     patch.setattr(Through, "outputs", outputs)
 
