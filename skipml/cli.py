@@ -48,7 +48,7 @@ except ModuleNotFoundError as missing:
     raise SystemExit(f"the skipml command needs {missing.name}: pip install 'skipml[cli]'") from None
 
 _FETCH_ROWS = 2048
-_MODELS = ".onnx, .json, .ubj, .txt"
+_MODELS = ".onnx, .json, .ubj, .txt, .skops"
 _BINDING = re.compile(r"([^=]*)=(.+)", re.DOTALL)
 
 app = typer.Typer(

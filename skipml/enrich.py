@@ -33,8 +33,9 @@ from skipml.metadata.loading import load
 from skipml.metadata.storage import embed as write_embedded
 from skipml.metadata.storage import write_sidecar
 from skipml.metadata.tie import tie
+from skipml.pipelines import Pipeline
 from skipml.samples import Sample
-from skipml.scored import Scorer
+from skipml.scored import READS_MORE, Scorer
 from skipml.scores import Model
 from skipml.summaries import Summary, Wanted, metadata_of, summarise
 
@@ -114,6 +115,8 @@ class _Settings:
             raise EnrichmentError(f"boxes, score_bytes, witness_bytes and block_rows are integers, not {numbers}")
         if not all(isinstance(model, Model) for model in self.models):
             raise EnrichmentError("models are skipml.Model: load them with Model.load or Model.from_torch")
+        if any(isinstance(model.function, Pipeline) for model in self.models):
+            raise EnrichmentError(READS_MORE)
         if min(self.boxes, self.score_bytes, self.witness_bytes) < 0:
             raise EnrichmentError("boxes, score_bytes and witness_bytes are counts: give 0 or more")
         if self.block_rows is not None and self.block_rows < 1:

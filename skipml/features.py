@@ -26,6 +26,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from skipml.errors import SchemaError
+from skipml.function import Function
+from skipml.pipelines import Pipeline
 
 EXACT = 2**53
 """Up to here every integer is a double."""
@@ -80,6 +82,45 @@ def model_inputs(
         values[:, i], null[:, i] = numbers, missing
         values[missing, i] = 0.0
     return values, null
+
+
+def function_inputs(
+    batch: pa.RecordBatch | pa.Table, columns: Sequence[str], function: Function
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The numbers float64 [n, d] that go into a function, and bool [n, d] where an input leaves the row without a score.
+
+    As `model_inputs` but for pipelines, in which text is a place, and NULL is NaN where it has a value.
+    """
+    if not isinstance(function, Pipeline):
+        return model_inputs(batch, columns)
+    arrays = [find_column(batch, name) for name in columns]
+    return pipeline_inputs(arrays, columns, function)
+
+
+def pipeline_inputs(
+    arrays: Sequence[pa.Array | pa.ChunkedArray], names: Sequence[str], pipeline: Pipeline
+) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    """The same for one array per input; raises SchemaError, with its name, for one that the pipeline does not take."""
+    n = len(arrays[0])
+    values, lacking = np.zeros((n, len(arrays)), order="F"), np.zeros((n, len(arrays)), np.bool_, order="F")
+    for i, (array, name) in enumerate(zip(arrays, names, strict=True)):
+        if i in pipeline.words:
+            if not _is_text(array.type):
+                raise SchemaError(f"column '{name}' has type {array.type}, but the pipeline reads text there")
+            found = pipeline.words[i].places(array)
+            missing = np.isnan(found)
+        else:
+            found, missing = column_inputs(array, name)
+            found = np.where(missing, np.nan, found)
+        lacking[:, i] = pipeline.has_no_score(i, found, missing)
+        values[:, i] = found
+    return values, lacking
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    if pa.types.is_dictionary(kind):
+        return _is_text(kind.value_type)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def find_column(batch: pa.RecordBatch | pa.Table, name: str) -> pa.Array | pa.ChunkedArray:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from skipml.errors import FooterError
 from skipml.identity import FileIdentity, identity, is_settled
 from skipml.parquet.footer import FileColumn, Footer, read_files
+from skipml.parquet.texts import TextLimits
 from skipml.parquet.types import INTEGER_TYPES
 from skipml.recent import Recent
 
@@ -51,10 +52,13 @@ class ColumnStats:
     """The file has no such column; with union_by_name every row is NULL, otherwise the query fails."""
     reason: NDArray[np.object_]
     """Why the column is unknown or may be NaN, in a few words; '' where nothing is missing."""
+    text: TextLimits | None = None
+    """Limits of a column of text, which is unknown otherwise."""
 
     def divided(self, group: NDArray[np.int64]) -> ColumnStats:
         """What holds for parts of row groups [M]."""
-        taken = {f.name: getattr(self, f.name)[group] for f in fields(self) if f.name != "sql_type"}
+        taken = {f.name: getattr(self, f.name)[group] for f in fields(self) if f.name not in ("sql_type", "text")}
+        taken["text"] = None if self.text is None else self.text.take(group)
         return ColumnStats(self.sql_type, **{**taken, "null_count": np.where(taken["null_count"] == 0, 0, -1)})
 
     def merged(self, starts: NDArray[np.int64]) -> ColumnStats:
@@ -74,6 +78,7 @@ class ColumnStats:
             may_be_nan=np.logical_or.reduceat(self.may_be_nan, starts),
             missing=np.logical_and.reduceat(self.missing, starts),
             reason=self.reason[starts],
+            text=None if self.text is None else self.text.merged(starts, self.all_null),
         )
 
 
@@ -198,6 +203,14 @@ def _join(parts: Sequence[FileColumn]) -> ColumnStats:
         may_be_nan=_concatenate((part.may_be_nan for part in parts), np.bool_) if agree else np.ones(n, dtype=bool),
         missing=missing,
         reason=reason,
+        text=_joined_text(parts) if agree and types == ["VARCHAR"] else None,
+    )
+
+
+def _joined_text(parts: Sequence[FileColumn]) -> TextLimits:
+    """Those of all files; a file without the column has no text."""
+    return TextLimits.joined(
+        [TextLimits.unknown(len(part.known)) if part.text is None else part.text for part in parts]
     )
 
 

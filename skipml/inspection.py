@@ -10,9 +10,14 @@ from skipml.footers import ColumnStats, Footers, read_footers
 from skipml.function import Function
 from skipml.identity import Path, expand, private_connection
 from skipml.metadata.refine import refine
-from skipml.models import load
+from skipml.models import read
 from skipml.network import Affine, LeakyRelu, Network, Op
+from skipml.pipelines import Pipeline, text_inputs
+from skipml.preparation import Feature
+from skipml.prepared import Prepared
 from skipml.trees import Trees
+
+_MANY_INPUTS = 8
 
 
 def parquet_facts(pattern: str, root: Path | None = None) -> dict[str, Any]:
@@ -60,17 +65,52 @@ def _column_facts(footers: Footers, name: str, sql_type: str) -> dict[str, Any]:
 
 
 def model_facts(path: str) -> dict[str, Any]:
-    """What a model consists of; raises ModelError for one that is not understood."""
-    function = load(path)
+    """What a model consists of and how it is bounded; raises ModelError, with the part, for what is not understood."""
+    found = read(path)
+    function = found.function
+    pipeline = function if isinstance(function, Pipeline) else None
+    inner = function.inner if isinstance(function, Pipeline) else function
+    network = inner.network if isinstance(inner, Prepared) else inner
+    steps = [_feature_text(feature) for feature in inner.features] if isinstance(inner, Prepared) else []
+    ops = [_op_text(op) for op in network.ops] if isinstance(network, Network) else [_trees_text(network)]
+    link = [inner.link.kind] if isinstance(inner, Prepared) and inner.link.kind != "identity" else []
+    texts, fills = text_inputs(function), pipeline.fills if pipeline is not None else {}
+    names = found.names or tuple(f"input {i + 1}" for i in range(function.n_inputs))
     return {
         "file": path,
         "inputs": function.n_inputs,
         "outputs": function.n_outputs,
         "dtype": function.dtype.name,
-        "ops": [_op_text(op) for op in function.ops] if isinstance(function, Network) else [_trees_text(function)],
-        "parameters": _parameters(function),
+        **({} if found.names is None else {"columns_read": list(names)}),
+        **({"text": [names[i] for i in sorted(texts)]} if texts else {}),
+        **({"null_has_a_value": [names[i] for i in sorted(fills)]} if fills else {}),
+        "ops": [*steps, *ops, *link],
+        "parameters": _parameters(network),
+        "bounded_by": _bounds_text(inner, [names[i] for i in sorted(texts)]),
         "hash": function.hash,
     }
+
+
+def _bounds_text(inner: Function, texts: list[str]) -> list[str]:
+    """How thresholds on the outputs are decided, and what decides less than it could."""
+    found = (
+        ["leaves of the trees, branch and bound"]
+        if isinstance(inner, Trees)
+        else ["intervals, CROWN, branch and bound"]
+    )
+    if inner.n_inputs > _MANY_INPUTS:
+        found.append(f"branch and bound rarely pays with {inner.n_inputs} inputs")
+    if texts:
+        found.append(f"text by the limits of its bytes, not as sets: cluster by {' or '.join(texts)} to skip on it")
+    if isinstance(inner, Prepared) and any(f.slope is None and not f.is_stepped for f in inner.features):
+        found.append("no hulls where a column is clipped or taken to a power")
+    return found
+
+
+def _feature_text(feature: Feature) -> str:
+    if feature.values is not None:
+        return f"Cells {len(feature.values)} of input {feature.source + 1}"
+    return " ".join([f"Input {feature.source + 1}", *(step.kind for step in feature.steps)])
 
 
 def _trees_text(function: Function) -> str:

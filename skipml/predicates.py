@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from skipml.bounds.branch import KEEP, SKIP, Budget, Outcome
 from skipml.bounds.evidence import ScoreKey
 from skipml.errors import PredicateError
+from skipml.function import Function
 from skipml.regions import Regions
 
 if TYPE_CHECKING:
@@ -32,6 +33,10 @@ class Score(Protocol):
     @property
     def inputs(self) -> tuple[str, ...]:
         """The region columns the score reads, in the order of the model's inputs."""
+
+    @property
+    def function(self) -> Function:
+        """The model that it is of."""
 
     @property
     def verifier(self) -> Bounder:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from skipml.footers import Footers
 from skipml.metadata.evidence import Evidence
 from skipml.metadata.refine import ColumnBoxes, Refined
+from skipml.parquet.texts import TextLimits
 from skipml.recent import Derived
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -74,6 +75,8 @@ class Regions:
     """Fewer blocks that cover these."""
     parent: NDArray[np.int64] | None = None
     """The block of `coarser` that each block belongs to [N]."""
+    texts: Mapping[int, TextLimits] = field(default_factory=dict)
+    """Limits of the inputs that are text, by number; as a number such an input is unknown."""
 
     def __len__(self) -> int:
         return len(self.n_rows)
@@ -101,6 +104,7 @@ class Regions:
             hulls=tuple(hull.moved((number[hull.inputs[0]], number[hull.inputs[1]])) for hull in hulls),
             sources=tuple(self.sources[i] for i in chosen) if self.sources else (),
             evidence=self.evidence,
+            texts={new: self.texts[old] for new, old in enumerate(chosen) if old in self.texts},
         )
 
     def take(self, blocks: NDArray[np.bool_]) -> Regions:
@@ -120,6 +124,7 @@ class Regions:
             hulls=tuple(hull.take(blocks) for hull in self.hulls),
             sources=self.sources,
             evidence=self.evidence.take(blocks),
+            texts={i: limits.take(blocks) for i, limits in self.texts.items()},
         )
 
 
@@ -214,4 +219,5 @@ def from_footers(footers: Footers, columns: Sequence[str]) -> Regions:
         all_null=stack((column.all_null for column in stats), np.bool_),
         may_be_null=stack((column.null_count != 0 for column in stats), np.bool_),
         may_be_nan=stack((column.may_be_nan for column in stats), np.bool_),
+        texts={i: column.text for i, column in enumerate(stats) if column.text is not None},
     )

@@ -16,8 +16,9 @@ from skipml.metadata.contents import LabelMetadata, Metadata, ScoreMetadata
 from skipml.metadata.loading import load
 from skipml.metadata.storage import write_sidecar
 from skipml.metadata.tie import Tie, tie
+from skipml.pipelines import Pipeline
 from skipml.predicates import Score
-from skipml.scored import Scored, Scorer
+from skipml.scored import READS_MORE, Scored, Scorer
 
 _CELL_BYTES = 32
 
@@ -58,7 +59,9 @@ class ScoreStore:
                     f"'{path}' is not enriched for the column {missing[0]!r}; enrich it with that too"
                 )
             names, types = zip(*((c.name, c.sql_type) for c in columns if c is not None), strict=True)
-            function = score.verifier.function
+            function = score.function
+            if isinstance(function, Pipeline):
+                raise EnrichmentError(READS_MORE)
             scorers[function.hash, names] = Scorer(function, names, types)
         return cls(path, root, metadata, state, tuple(scorers.values()), [{} for _ in scorers])
 

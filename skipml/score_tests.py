@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Method, Outcome, Reason, resume
 from skipml.bounds.evidence import by_labels, by_scores, label_map, score_map, witness_rows
 from skipml.bounds.memory import Known, key_of
+from skipml.bounds.reading import as_read
 from skipml.errors import PredicateError
-from skipml.features import model_inputs
+from skipml.features import function_inputs
 from skipml.metadata.contents import ScoreMetadata
+from skipml.pipelines import takes_nan_in
 from skipml.predicates import Predicate, Score
 from skipml.regions import Regions
 
@@ -65,9 +67,9 @@ class ScoreTest(Predicate):
         """What the test says of a NaN score; None where that depends on the row."""
 
     def decide(self, regions: Regions, budget: Budget, chosen: Bools | None = None) -> Outcome:
-        seen = regions.project(self.score.inputs)
-        takes_nan, is_unknown = self.score.verifier.function.takes_nan, seen.unknown.any(axis=1)
-        is_open: Bools = np.logical_not(seen.all_null.any(axis=1) | (is_unknown & (not takes_nan)))
+        seen = as_read(regions.project(self.score.inputs), self.score.function)
+        takes_nan, is_unknown = takes_nan_in(self.score.function), seen.unknown.any(axis=1)
+        is_open: Bools = np.logical_not(seen.all_null.any(axis=1) | (seen.unknown & ~takes_nan).any(axis=1))
         if chosen is not None:
             is_open &= chosen
         known = self._from_evidence(seen, is_open & ~is_unknown)
@@ -85,7 +87,7 @@ class ScoreTest(Predicate):
         blocks = verifier.blocks(seen)
         key = key_of(verifier, blocks) if memory is not None else None
         known = memory.recall(key) if memory is not None and key is not None else None
-        known = known or Known.nothing(blocks.lower, blocks.upper, len(verifier.functionals))
+        known = known or Known.nothing(blocks.lower, blocks.upper, verifier.n_values)
         found, after = resume(verifier, blocks, self, budget, known, chosen=left)
         if memory is not None and key is not None:
             memory.learn(key, after)
@@ -127,7 +129,7 @@ class ScoreTest(Predicate):
         return self.holds(self.score.evaluate(inputs))
 
     def matches(self, rows: pa.Table) -> Bools:
-        inputs, is_null = model_inputs(rows, self.score.inputs)
+        inputs, is_null = function_inputs(rows, self.score.inputs, self.score.function)
         return np.asarray(self.passes(inputs) & ~is_null.any(axis=1), dtype=np.bool_)
 
 
@@ -140,16 +142,16 @@ def _is_finer(known: ScoreMetadata, seen: Regions) -> Bools:
     return np.asarray(is_known & ((n_boxes == 1) | (known.cells.shape[1] > 0)), np.bool_)
 
 
-def _with_flags(outcome: Outcome, seen: Regions, on_nan: bool | None, *, takes_nan: bool) -> Outcome:
-    """Take NULL and NaN rows into account: bounds speak only of rows whose inputs are numbers, or where the model takes
-    NaN of all rows without NULL, what is unknown being any number or NaN.
+def _with_flags(outcome: Outcome, seen: Regions, on_nan: bool | None, *, takes_nan: Bools) -> Outcome:
+    """Take NULL and NaN rows into account: bounds speak only of rows whose inputs are numbers, or NaN where the model
+    takes NaN in them [d], what is unknown being any number or NaN there.
     """
     decision, is_unknown = outcome.decision.copy(), seen.unknown.any(axis=1)
-    may_be_nan = seen.may_be_nan.any(axis=1) & (not takes_nan)
+    may_be_nan = (seen.may_be_nan & ~takes_nan).any(axis=1)
     decision[may_be_nan & (decision == SKIP) & (on_nan is not False)] = EVALUATE
     decision[may_be_nan & (decision == KEEP) & (on_nan is not True)] = EVALUATE
     decision[(seen.may_be_null.any(axis=1) | is_unknown) & (decision == KEEP)] = EVALUATE
-    decision[is_unknown & (not takes_nan)] = EVALUATE
+    decision[(seen.unknown & ~takes_nan).any(axis=1)] = EVALUATE
     decision[seen.all_null.any(axis=1)] = SKIP
     return outcome.replace_decision(decision)
 

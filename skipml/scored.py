@@ -20,6 +20,12 @@ Bools = NDArray[np.bool_]
 Payload = NDArray[np.uint8]
 
 
+READS_MORE = (
+    "scores of a pipeline that reads text, or gives NULL a value, are not stored: leave the model out and enrich the "
+    "columns that are numbers"
+)
+
+
 @dataclass(frozen=True)
 class Scorer:
     """A model over columns of a file, whose types in DuckDB are `sql_types`."""

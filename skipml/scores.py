@@ -17,10 +17,11 @@ from skipml.bounds.choice import bounder
 from skipml.bounds.evidence import ScoreKey
 from skipml.bounds.lirpa import LirpaVerifier
 from skipml.errors import ModelError, PredicateError
-from skipml.features import model_inputs
+from skipml.features import function_inputs
 from skipml.function import Function
-from skipml.models import from_lightgbm, from_sklearn, from_torch, from_xgboost, load
+from skipml.models import from_lightgbm, from_torch, from_xgboost, read, read_sklearn
 from skipml.models.native import to_bytes
+from skipml.models.pipeline import Read
 from skipml.network import Network
 from skipml.predicates import Predicate
 from skipml.score_tests import Between, Class, Threshold
@@ -145,16 +146,17 @@ class Model:
         cls,
         path: str | os.PathLike[str],
         *,
-        columns: Sequence[str],
+        columns: Sequence[str] | None = None,
         margin: bool = False,
         verifier: VerifierName = "crown",
     ) -> Model:
-        """Load a model file: ONNX, XGBoost's JSON or UBJSON, LightGBM's text. Trees give what their library predicts,
-        for a classifier the probability, or with `margin` the sums before the link.
+        """Load a model file: ONNX, XGBoost's JSON or UBJSON, LightGBM's text, scikit-learn's by skops. They give what
+        their library predicts, for a classifier the probability, or with `margin` what comes before the link. Only a
+        skops file may know its `columns`.
 
         Raises ModelError, which names the part, for a model that is not supported.
         """
-        return cls(load(path, margin=margin), _names(columns), verifier)
+        return cls._of_read(read(path, margin=margin), columns, verifier)
 
     @classmethod
     def from_torch(cls, module: torch.nn.Module, *, columns: Sequence[str], verifier: VerifierName = "crown") -> Model:
@@ -182,12 +184,31 @@ class Model:
         return cls(from_lightgbm(model, margin=margin), _names(columns))
 
     @classmethod
-    def from_sklearn(cls, estimator: BaseEstimator, *, columns: Sequence[str], margin: bool = False) -> Model:
-        """Take a snapshot of a fitted tree, forest or gradient boosting of scikit-learn: what `predict` gives of a
-        regressor, what `predict_proba` gives of a classifier, of two classes that of the second; with `margin` the
-        decision function of gradient boosting. Raises ModelError for what is not supported.
+    def from_sklearn(
+        cls, estimator: BaseEstimator, *, columns: Sequence[str] | None = None, margin: bool = False
+    ) -> Model:
+        """Take a snapshot of a fitted tree, forest, gradient boosting, linear model, perceptron or pipeline of
+        scikit-learn: what `predict` gives of a regressor, what `predict_proba` gives of a classifier, of two classes
+        that of the second; with `margin` the decision function.
+
+        `columns` name what it was fitted on, by default as it knows them; those that a pipeline drops are no inputs.
+        Raises ModelError for what is not supported.
         """
-        return cls(from_sklearn(estimator, margin=margin), _names(columns))
+        return cls._of_read(read_sklearn(estimator, margin=margin), columns)
+
+    @classmethod
+    def _of_read(cls, found: Read, columns: Sequence[str] | None, verifier: VerifierName = "crown") -> Model:
+        names = found.names
+        if columns is not None:
+            given = _names(columns)
+            if len(given) != found.n_columns:
+                raise ModelError(
+                    f"the model has {found.n_columns} inputs but {len(given)} columns were given: name one per input"
+                )
+            names = tuple(given[i] for i in found.sources)
+        if names is None:
+            raise ModelError("the model does not know the names of its columns: pass columns=[...]")
+        return cls(found.function, names, verifier)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file that skipml's DuckDB extension loads; the names of the columns are not in it.
@@ -243,7 +264,7 @@ class Model:
 
     def evaluate(self, rows: pa.Table) -> NDArray[np.floating]:
         """The outputs [n, n_outputs] for a table that holds the columns; rows with a NULL input get NaN."""
-        inputs, is_null = model_inputs(rows, self.columns)
+        inputs, is_null = function_inputs(rows, self.columns, self.function)
         outputs = self.function.forward(inputs)
         outputs[is_null.any(axis=1)] = np.nan
         return outputs

@@ -14,7 +14,7 @@ from skipml.bounds.budget import Budget
 from skipml.bounds.memory import SHARED
 from skipml.decisions import Decisions, common_schema, own_names, prune
 from skipml.errors import FileChangedError, FooterError, PredicateError, SchemaError
-from skipml.features import model_inputs
+from skipml.features import function_inputs
 from skipml.footers import Footers, read_footers
 from skipml.identity import Path, expand, identity
 from skipml.metadata.refine import Refined, refine
@@ -160,7 +160,7 @@ class _Reader:
         if self.where is not None:
             passed = self.where.matches(rows)
             rows, place = rows.filter(pa.array(passed)), place[passed]
-        inputs, null = model_inputs(rows, self.score.inputs)
+        inputs, null = function_inputs(rows, self.score.inputs, self.score.function)
         is_null: Bools = np.asarray(null.any(axis=1), np.bool_)
         return self.score.evaluate(inputs)[:, 0], is_null, np.full(len(place), group), place
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from skipml.bounds.budget import Budget
 from skipml.bounds.outcome import EVALUATE, SKIP, Outcome, Reason
+from skipml.bounds.reading import as_read
 from skipml.decisions import decide
 from skipml.errors import PredicateError
 from skipml.predicates import Score
@@ -87,7 +88,7 @@ class TopK:
         null_is_before = self._null_rank < limit or (self.breaks_ties and self._null_rank == limit)
         if not null_is_before:
             return found
-        seen = regions.project(self.score.inputs)
+        seen = as_read(regions.project(self.score.inputs), self.score.function)
         may_be_null = (seen.may_be_null | seen.all_null | seen.unknown).any(axis=1)
         return found.replace_decision(np.where(may_be_null & (found.decision == SKIP), EVALUATE, found.decision))
 
@@ -97,7 +98,7 @@ class TopK:
         if value is None or (np.isnan(value) and (self.ascending or not self.breaks_ties)):
             # the limit is an end of all scores: they all come before, or none
             none_is_before = self.nulls_first if value is None else not self.ascending
-            seen = regions.project(self.score.inputs)
+            seen = as_read(regions.project(self.score.inputs), self.score.function)
             proved = chosen & (seen.all_null.any(axis=1) | none_is_before)
             nothing = Outcome.evaluate_all(len(regions), 1)
             decided = nothing.replace_decision(np.where(proved, SKIP, EVALUATE))

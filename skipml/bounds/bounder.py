@@ -35,6 +35,16 @@ class Bounder(Protocol):
         """[m, n_outputs], with coefficients -1, 0 and 1."""
 
     @property
+    def n_values(self) -> int:
+        """How many values are bounded: the functionals, or others that these follow from."""
+
+    def aim(self, test: Test) -> Test:
+        """A test on the functionals, as one on the values that are bounded."""
+
+    def outputs(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+        """Bounds [N, m] of the functionals from those [N, n_values] of the values that are bounded."""
+
+    @property
     def content(self) -> bytes:
         """A hash of everything that the bounds depend on."""
 

@@ -44,12 +44,12 @@ _SAMPLE, _MANY_BLOCKS = 64, 256
 
 
 def branch_and_bound(verifier: Bounder, blocks: Blocks, test: Test, budget: Budget) -> Outcome:
-    """Decide `test` on the verifier's m values for N blocks, given as boxes; a block without a box is EVALUATE.
+    """Decide `test` on the verifier's functionals for N blocks, given as boxes; a block without a box is EVALUATE.
 
     Sound because the leaves of a block cover its boxes, every decision rests on bounds of all its leaves, and bounds
     contain the computed values.
     """
-    known = Known.nothing(blocks.lower, blocks.upper, len(verifier.functionals))
+    known = Known.nothing(blocks.lower, blocks.upper, verifier.n_values)
     return resume(verifier, blocks, test, budget, known)[0]
 
 
@@ -62,7 +62,7 @@ def resume(
     Sound as `branch_and_bound` is, and because known bounds are bounds.
     """
     chosen = np.ones(len(blocks.n_rows), np.bool_) if chosen is None else chosen
-    search = _Search(verifier, blocks, test, budget, known, chosen=chosen)
+    search = _Search(verifier, blocks, verifier.aim(test), budget, known, chosen=chosen)
     search.run()
     return search.outcome(), search.known
 
@@ -210,10 +210,12 @@ class _Search:
         """What is known at the end."""
         lower, upper = self.known.bounds(self._blocks.block, len(self._n_rows))
         nothing = np.all(lower > upper, axis=1, keepdims=True)
+        lower, upper = np.where(nothing, -np.inf, lower), np.where(nothing, np.inf, upper)
+        lower, upper = self._verifier.outputs(lower, upper)
         return Outcome(
             decision=self._verdicts.decision,
-            lower=np.where(nothing, -np.inf, lower),
-            upper=np.where(nothing, np.inf, upper),
+            lower=lower,
+            upper=upper,
             boxes=self._verdicts.boxes,
             method=self._verdicts.method,
             reason=self._verdicts.reason,

@@ -5,11 +5,14 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 
 from skipml.bounds.bounder import Bounder
+from skipml.bounds.prepared import PreparedVerifier
 from skipml.bounds.trees import TreeVerifier
 from skipml.bounds.verifier import Verifier
 from skipml.errors import ModelError
 from skipml.function import Function
 from skipml.network import Network
+from skipml.pipelines import Pipeline
+from skipml.prepared import Prepared
 from skipml.trees import Trees
 
 
@@ -18,6 +21,10 @@ def bounder(function: Function, functionals: ArrayLike | None = None) -> Bounder
 
     Raises ModelError for a function of no known kind, or functionals that do not fit it.
     """
+    if isinstance(function, Pipeline):
+        return bounder(function.inner, functionals)
+    if isinstance(function, Prepared):
+        return PreparedVerifier(function, functionals)
     if isinstance(function, Network):
         return Verifier(function, functionals)
     if isinstance(function, Trees):

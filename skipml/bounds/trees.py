@@ -11,7 +11,7 @@ Boxes are split at the edges of conditions: at the one that halves what the cond
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -19,13 +19,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from skipml.bounds.blocks import Blocks
 from skipml.bounds.crown import LinearBounds
+from skipml.bounds.direct import Direct
 from skipml.bounds.falsify import Points, Test
 from skipml.bounds.leaves import Leaves
+from skipml.bounds.missing import with_missing
 from skipml.bounds.outcome import Method
-from skipml.bounds.polygons import Cuts, Hull
+from skipml.bounds.polygons import Cuts
 from skipml.errors import ModelError
 from skipml.leaf_sets import CellBox
-from skipml.recent import Derived
 from skipml.regions import Regions
 from skipml.tree import Tree
 from skipml.trees import Trees
@@ -39,36 +40,7 @@ _SECONDS_PER_BOX, _SECONDS_PER_WORD = 4e-6, 12e-9
 _ROWS_AT_A_TIME = 1 << 14
 
 
-@dataclass(frozen=True, eq=False)
-class _MissingToo:
-    """Blocks whose boxes say behind the numbers [M, d] which may be missing [M, d]."""
-
-    lower: Floats
-    upper: Floats
-    block: Indices
-    n_rows: Indices
-    hulls: tuple[Hull, ...]
-
-
-def _missing_too(regions: Regions) -> _MissingToo:
-    """Sound because the boxes of a block hold its rows but for the numbers that these lack, a row may lack any that the
-    block may hold a NaN in, and what is unknown may be anything.
-    """
-    unknown = regions.unknown[regions.block]
-    may_miss = (regions.may_be_nan[regions.block] | unknown).astype(np.float64)
-    return _MissingToo(
-        np.hstack([np.where(unknown, -np.inf, regions.lower), np.zeros_like(may_miss)]),
-        np.hstack([np.where(unknown, np.inf, regions.upper), may_miss]),
-        regions.block,
-        regions.n_rows,
-        regions.hulls,
-    )
-
-
-_with_missing = Derived(_missing_too)
-
-
-class TreeVerifier:
+class TreeVerifier(Direct):
     """Bounds of `functionals` [m, n_outputs] of the outputs of trees; by default the outputs themselves.
 
     Raises ModelError if the functionals do not fit.
@@ -106,7 +78,7 @@ class TreeVerifier:
     def blocks(self, regions: Regions) -> Blocks:
         """The regions, with what may be missing where the trees take NaN and a block may hold one."""
         if self.function.takes_nan and (regions.may_be_nan.any() or regions.unknown.any()):
-            return _with_missing(regions)
+            return with_missing(regions)
         return regions
 
     def interval(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:

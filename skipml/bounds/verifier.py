@@ -12,6 +12,7 @@ from skipml.bounds import stages
 from skipml.bounds.blocks import Blocks
 from skipml.bounds.compiled_passes import passes
 from skipml.bounds.crown import LinearBounds, crown
+from skipml.bounds.direct import Direct
 from skipml.bounds.falsify import Points, Test, try_points
 from skipml.bounds.interval import IntervalPass
 from skipml.bounds.leaves import Leaves, halved
@@ -37,7 +38,7 @@ _SECONDS_PER_RELATION, _COMPILED_PER_RELATION = 0.5e-9, 0.2e-9  # of one weight 
 _ROUNDED_UP = 1 + 2.0**-20  # sums and products of positive numbers lose far less
 
 
-class Verifier:
+class Verifier(Direct):
     """Bounds of `functionals` [m, n_outputs] of a network's outputs; by default the outputs themselves.
 
     Every bound contains the functional of the outputs as computed in the network's dtype by any order of summation. A

@@ -11,37 +11,55 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from skipml.engines.functions import Kind
+from skipml.features import pipeline_inputs
 from skipml.function import Function
+from skipml.pipelines import Pipeline
 
 Forward = Callable[[Sequence[NDArray[Any]]], NDArray[np.floating]]
 """One array [n] per input -> the outputs [n, n_outputs]."""
+Answer = Callable[[NDArray[np.floating], NDArray[np.bool_] | None], Any]
+"""Outputs [n, n_outputs], and where there are none [n] -> what DuckDB is told."""
 
 
 def arrow_function(function: Function, kind: Kind, forward: Forward) -> Any:
-    """A function over the model's inputs, one Arrow array each; DuckDB never hands it a NULL."""
-    return _with_arity(_scorer(function, forward) if kind == "score" else _classifier(forward), function.n_inputs)
+    """A function over the model's inputs, one Arrow array each; DuckDB hands NULL to pipelines only."""
+    answer = _scorer(function) if kind == "score" else _classes
+    if isinstance(function, Pipeline):
+        return _with_arity(_of_pipeline(function, answer, forward), function.n_inputs)
+    return _with_arity(_of_numbers(answer, forward), function.n_inputs)
 
 
-def _outputs(forward: Forward, columns: tuple[Any, ...]) -> NDArray[np.floating]:
-    return forward([column.to_numpy() for column in columns])
+def _of_numbers(answer: Answer, forward: Forward) -> Any:
+    def call(*columns: Any) -> Any:
+        return answer(forward([column.to_numpy() for column in columns]), None)
+
+    return call
 
 
-def _scorer(function: Function, forward: Forward) -> Any:
-    def score(*columns: Any) -> Any:
-        outputs = _outputs(forward, columns)
+def _of_pipeline(pipeline: Pipeline, answer: Answer, forward: Forward) -> Any:
+    names = [f"argument {i + 1}" for i in range(pipeline.n_inputs)]
+
+    def call(*columns: Any) -> Any:
+        values, lacking = pipeline_inputs(columns, names, pipeline)
+        null = np.asarray(lacking.any(axis=1), np.bool_)
+        return answer(forward(list(values.T)), null if null.any() else None)
+
+    return call
+
+
+def _scorer(function: Function) -> Answer:
+    def scores(outputs: NDArray[np.floating], null: NDArray[np.bool_] | None) -> Any:
         if function.n_outputs == 1:
-            return pa.array(outputs[:, 0])
+            return pa.array(outputs[:, 0], mask=null)
         offsets = np.arange(len(outputs) + 1, dtype=np.int32) * function.n_outputs
-        return pa.ListArray.from_arrays(pa.array(offsets), pa.array(outputs.reshape(-1)))
+        mask = None if null is None else pa.array(null)
+        return pa.ListArray.from_arrays(pa.array(offsets), pa.array(outputs.reshape(-1)), mask=mask)
 
-    return score
+    return scores
 
 
-def _classifier(forward: Forward) -> Any:
-    def label(*columns: Any) -> Any:
-        return pa.array(np.argmax(_outputs(forward, columns), axis=1).astype(np.int32))
-
-    return label
+def _classes(outputs: NDArray[np.floating], null: NDArray[np.bool_] | None) -> Any:
+    return pa.array(np.argmax(outputs, axis=1).astype(np.int32), mask=null)
 
 
 def _with_arity(function: Any, n_inputs: int) -> Any:

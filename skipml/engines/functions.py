@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from skipml.engines.dialect import Expr, quote_text
+from skipml.pipelines import Pipeline, text_inputs
 from skipml.scores import Model
 
 Kind = Literal["score", "class"]
@@ -40,6 +41,17 @@ class ModelFunction:
         return element if self.model.n_outputs == 1 else f"{element}[]"
 
     @property
+    def input_types(self) -> list[str]:
+        """The SQL types that it takes."""
+        texts = text_inputs(self.model.function)
+        return ["VARCHAR" if i in texts else "DOUBLE" for i in range(self.model.function.n_inputs)]
+
+    @property
+    def sees_null(self) -> bool:
+        """Whether DuckDB asks it about NULL, or leaves rows with one alone."""
+        return isinstance(self.model.function, Pipeline)
+
+    @property
     def macro(self) -> str | None:
         """The parameters and the body of the macro that calls the extension, None where Python scores."""
         if self.key is None:
@@ -62,7 +74,7 @@ class ModelFunction:
     def takes(self, inputs: Iterable[Expr], result: str) -> bool:
         """Whether a bound call is of this function and not of another of its name."""
         expected = "LIST" if self.result.endswith("[]") else self.result
-        return [arg.type for arg in inputs] == ["DOUBLE"] * self.model.function.n_inputs and result == expected
+        return [arg.type for arg in inputs] == self.input_types and result == expected
 
 
 @dataclass(frozen=True, slots=True)

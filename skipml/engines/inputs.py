@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml.engines.dialect import Expr
+from skipml.parquet.texts import TextLimits
 from skipml.regions import Regions
 
 Floats = NDArray[np.float64]
@@ -67,6 +68,8 @@ class Values:
     all_null: Bools
     may_be_null: Bools
     may_be_nan: Bools
+    text: TextLimits | None = None
+    """Limits of text, which is unknown otherwise."""
 
     @classmethod
     def constant(cls, value: float, n_blocks: int) -> Values:
@@ -119,6 +122,7 @@ def input_regions(
         all_null=np.asarray(side(lambda v: v.all_null, np.bool_), dtype=np.bool_),
         may_be_null=np.asarray(side(lambda v: v.may_be_null, np.bool_), dtype=np.bool_),
         may_be_nan=np.asarray(side(lambda v: v.may_be_nan, np.bool_), dtype=np.bool_),
+        texts={i: values.text for i, values in enumerate(found) if values.text is not None},
     )
 
 

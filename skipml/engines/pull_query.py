@@ -63,14 +63,14 @@ _STAR_PLAIN = {"class", "type", "alias", "query_location", "query_location_lengt
 
 @dataclass(slots=True)
 class Pull:
-    """What is pulled of a reference for a query: columns by name and type, inputs of models as trees by their meaning,
-    and for each answer the function and its inputs, by position.
+    """What is pulled of a reference for a query: columns by name and type, inputs of models as trees by their type and
+    meaning, and for each answer the function and its inputs, by position.
     """
 
     reference: Reference
     select: Node
     columns: dict[str, str] = field(default_factory=dict)
-    inputs: dict[str, Node] = field(default_factory=dict)
+    inputs: dict[tuple[str, str], Node] = field(default_factory=dict)
     answers: dict[tuple[ModelFunction, tuple[int, ...]], str] = field(default_factory=dict)
     _calls: list[tuple[Node, str]] = field(default_factory=list)
 
@@ -106,8 +106,8 @@ class Pull:
         tree = parser.tree("SELECT 1 FROM x")
         select = tree["statements"][0]["node"]
         items = [parser.expression(quote_name(name)) for name in self.columns]
-        for i, tree_of_input in enumerate(self.inputs.values()):
-            item = parser.expression("CAST(x AS DOUBLE)")
+        for i, ((sql_type, _), tree_of_input) in enumerate(self.inputs.items()):
+            item = parser.expression(f"CAST(x AS {sql_type})")
             items.append({**item, "child": copy.deepcopy(tree_of_input), "alias": f"{_PREFIX}_input_{i}"})
         select["select_list"], select["from_table"] = items, table
         conditions = list(_conditions(self.reference.filters[0])) if len(self.reference.filters) == 1 else []
@@ -153,8 +153,8 @@ class Pull:
         if not plain or len(given) != function.model.function.n_inputs or function.name not in query.functions:
             raise NotAnalysableError(f"a call of {function.name} is not understood")
         aliases = self._aliases()
-        for argument in given:
-            if self._number(argument) is None:
+        for argument, sql_type in zip(given, function.input_types, strict=True):
+            if not (self._number(argument) if sql_type == "DOUBLE" else self._is_text(argument)):
                 raise NotAnalysableError(
                     f"an argument of {function.name} is more than a column, a number or a cast to DOUBLE"
                 )
@@ -162,13 +162,17 @@ class Pull:
                 alias = aliases.get(str(node["column_names"][-1]).lower()) if "column_names" in node else None
                 if alias is not None and (alias["class"] != "COLUMN_REF" or self._column(alias) != self._column(node)):
                     raise NotAnalysableError(f"an output has the name of an argument of {function.name}")
-        positions = tuple(self._input(argument) for argument in given)
+        typed = zip(given, function.input_types, strict=True)
+        positions = tuple(self._input(argument, sql_type) for argument, sql_type in typed)
         name = self.answers.setdefault((function, positions), f"{_PREFIX}_answer_{len(self.answers)}")
         self._calls.append((call, name))
 
-    def _input(self, argument: Node) -> int:
+    def _is_text(self, node: Node) -> bool:
+        return node["class"] == "COLUMN_REF" and (self._column(node) or ("", ""))[1] == "VARCHAR"
+
+    def _input(self, argument: Node, sql_type: str) -> int:
         plain = {**argument, "alias": ""}
-        key = json.dumps(meaning(plain), sort_keys=True)
+        key = sql_type, json.dumps(meaning(plain), sort_keys=True)
         self.inputs.setdefault(key, plain)
         return list(self.inputs).index(key)
 

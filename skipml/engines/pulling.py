@@ -62,7 +62,8 @@ def pulled(
     source = pull.source(parser, table or parser.read(reference, reference.files, None, ()))
     first = len(pull.columns)
     scored = tuple(
-        Scored(scorer.arrow_function(function), tuple(first + i for i in inputs)) for function, inputs in pull.answers
+        Scored(scorer.arrow_function(function), tuple(first + i for i in inputs), function.sees_null)
+        for function, inputs in pull.answers
     )
     stream = ScoredStream(source, pull.schema, scored, query.threads, parser.private.cursor)
     pull.mark(parser)

@@ -77,6 +77,7 @@ def _column_values(reference: Reference, footers: Footers, name: str) -> Values:
         all_null=all_null,
         may_be_null=(stats.null_count != 0) | null,
         may_be_nan=stats.may_be_nan & ~null,
+        text=stats.text,
     )
 
 

@@ -32,11 +32,13 @@ class Scored:
 
     answer: ArrowFunction
     inputs: tuple[int, ...]
+    sees_null: bool = False
+    """Whether it answers rows with a NULL too."""
 
     def __call__(self, columns: Sequence[pa.Array]) -> pa.Array:
-        """The answers for the rows of some columns: NULL where an input is NULL, as DuckDB has it."""
+        """The answers for the rows of some columns: NULL where an input is, as DuckDB has it, unless they see it."""
         inputs = [columns[i] for i in self.inputs]
-        if not any(column.null_count for column in inputs):
+        if self.sees_null or not any(column.null_count for column in inputs):
             return self.answer(*inputs)
         valid = functools.reduce(pc.and_, (column.is_valid() for column in inputs))
         answers = self.answer(*(column.filter(valid) for column in inputs))

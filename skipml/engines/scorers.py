@@ -105,15 +105,18 @@ class Scorer:
         try:
             for function in functions:
                 callback = self.arrow_function(function)
-                inputs: list[Any] = ["DOUBLE"] * function.model.function.n_inputs
-                plain.create_function(function.name, callback, inputs, function.result, type=arrow)
+                inputs: list[Any] = list(function.input_types)
+                nulls: Any = "special" if function.sees_null else "default"
+                plain.create_function(function.name, callback, inputs, function.result, type=arrow, null_handling=nulls)
                 created.append(function)
         except duckdb.Error:
             self.unregister(created, (), plain, private)
             raise
 
     def arrow_function(self, function: ModelFunction) -> Any:
-        """What DuckDB calls where Python scores: one Arrow array per input, without NULL, gives an answer per row."""
+        """What DuckDB calls where Python scores: one Arrow array per input, without NULL unless the function sees it,
+        gives an answer per row.
+        """
         asked = (function.model.hash, function.kind)
         if asked not in self._callbacks:
             forward = self._forward(function.model)

@@ -7,10 +7,10 @@ is refused by name.
 from __future__ import annotations
 
 from skipml.models.lightgbm import from_lightgbm
-from skipml.models.loading import load
+from skipml.models.loading import load, read
 from skipml.models.onnx import load_onnx
-from skipml.models.sklearn import from_sklearn
+from skipml.models.sklearn import from_sklearn, read_sklearn
 from skipml.models.torch import from_torch
 from skipml.models.xgboost import from_xgboost
 
-__all__ = ["from_lightgbm", "from_sklearn", "from_torch", "from_xgboost", "load", "load_onnx"]
+__all__ = ["from_lightgbm", "from_sklearn", "from_torch", "from_xgboost", "load", "load_onnx", "read", "read_sklearn"]

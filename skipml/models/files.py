@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from skipml.errors import ModelError
+from skipml.models.skops import is_skops
 
 MAX_FILE_BYTES = 256 << 20
 
@@ -38,9 +39,10 @@ def read_model_file(path: Path) -> bytes:
         raise ModelError(f"cannot be read: {error.strerror}") from error
     if len(data) > MAX_FILE_BYTES:
         raise ModelError(f"larger than {MAX_FILE_BYTES >> 20} MiB, the limit for a model file")
-    if path.suffix.lower() in _PICKLE_SUFFIXES or data.startswith(_PICKLE_MAGIC):
+    is_pickle = data.startswith(_PICKLE_MAGIC) and not is_skops(data)
+    if path.suffix.lower() in _PICKLE_SUFFIXES or is_pickle:
         raise ModelError(
             "looks like a pickle, or an archive that may hold one, and loading a pickle runs code; "
-            "export the model with torch.onnx.export, or build the module yourself and use Model.from_torch"
+            "export the model with torch.onnx.export or skops.io.dump, or use Model.from_torch or Model.from_sklearn"
         )
     return data

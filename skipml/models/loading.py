@@ -10,12 +10,20 @@ from skipml.function import Function
 from skipml.models.files import read_model_file
 from skipml.models.lightgbm import read_lightgbm
 from skipml.models.onnx import load_onnx
+from skipml.models.pipeline import Read
+from skipml.models.sklearn import read_sklearn
+from skipml.models.skops import is_skops, read_skops
 from skipml.models.xgboost import read_xgboost
 
 
 def load(path: str | os.PathLike[str], *, margin: bool = False) -> Function:
-    """Read an ONNX file, or a model saved by XGBoost (JSON or UBJSON) or LightGBM (text); `margin` as in `read_xgboost`
-    and `read_lightgbm`.
+    """The function in a model file; see `read`."""
+    return read(path, margin=margin).function
+
+
+def read(path: str | os.PathLike[str], *, margin: bool = False) -> Read:
+    """Read an ONNX file, a model saved by XGBoost (JSON or UBJSON) or LightGBM (text), or a scikit-learn model saved by
+    skops; `margin` as in `read_xgboost`, `read_lightgbm` and `read_sklearn`.
 
     Raises ModelError, which names the file, for anything else and for what is not evaluated, pickles among them.
     """
@@ -24,11 +32,27 @@ def load(path: str | os.PathLike[str], *, margin: bool = False) -> Function:
         data = read_model_file(path)
         start = data[:64].lstrip()
         if start.startswith(b"{"):
-            return read_xgboost(data, margin=margin)
+            return _of_all_columns(read_xgboost(data, margin=margin))
         if start.startswith((b"tree\n", b"tree\r\n")):
-            return read_lightgbm(data, margin=margin)
+            return _of_all_columns(read_lightgbm(data, margin=margin))
+        if is_skops(data):
+            return _of_skops(data, margin)
         if margin:
-            raise ModelError("only tree ensembles have a margin: load it without")
+            raise ModelError("only trees and scikit-learn models have a margin: load it without")
     except ModelError as error:
         raise type(error)(f"{path}: {error}") from error
-    return load_onnx(path)
+    return _of_all_columns(load_onnx(path))
+
+
+def _of_all_columns(function: Function) -> Read:
+    return Read(function, tuple(range(function.n_inputs)), None, function.n_inputs)
+
+
+def _of_skops(data: bytes, margin: bool) -> Read:
+    """What is built from a file may lack parts or have others than an estimator that was fitted."""
+    try:
+        return read_sklearn(read_skops(data), margin=margin)
+    except ModelError:
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise ModelError(f"is not a fitted model: {type(error).__name__}: {error}") from error

@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from skipml.errors import ModelError, UnsupportedOperatorError
 from skipml.links import Kind, Link
+from skipml.models.lightgbm import from_lightgbm
+from skipml.models.pipeline import Read, is_pipeline, read_pipeline
+from skipml.models.xgboost import from_xgboost
 from skipml.tree import Tree
 from skipml.trees import Trees
 
@@ -29,10 +32,31 @@ _F64: np.dtype[np.floating] = np.dtype(np.float64)
 _CONSTANT_INIT = ("DummyClassifier", "DummyRegressor")
 _INSTEAD = {
     "IsolationForest": "it scores by the depth of leaves; train a classifier on its labels",
-    "Pipeline": "give the last step, and columns that are transformed already",
     "XGB": "use from_xgboost",
     "LGBM": "use from_lightgbm",
 }
+
+
+def read_sklearn(estimator: BaseEstimator, *, margin: bool = False) -> Read:
+    """Take a snapshot of a fitted pipeline, linear model, perceptron or tree ensemble, with the columns that it reads.
+
+    Raises ModelError, and UnsupportedOperatorError which names the part, for what is not evaluated here.
+    """
+    if is_pipeline(estimator):
+        return read_pipeline(estimator, lambda last: _last(last, margin), margin=margin)
+    trees, names = from_sklearn(estimator, margin=margin), getattr(estimator, "feature_names_in_", None)
+    inputs = tuple(range(trees.n_inputs))
+    return Read(trees, inputs, None if names is None else tuple(map(str, names)), trees.n_inputs)
+
+
+def _last(estimator: Any, margin: bool) -> Trees:
+    """The trees that end a pipeline."""
+    module = type(estimator).__module__
+    if module.startswith("xgboost"):
+        return from_xgboost(estimator, margin=margin)
+    if module.startswith("lightgbm"):
+        return from_lightgbm(estimator, margin=margin)
+    return from_sklearn(estimator, margin=margin)
 
 
 def from_sklearn(estimator: BaseEstimator, *, margin: bool = False) -> Trees:
@@ -82,6 +106,7 @@ def _averaged(estimator: Any, margin: bool) -> Trees:
     if estimator.n_outputs_ != 1:
         raise UnsupportedOperatorError(f"has {estimator.n_outputs_} targets: train one model for each")
     members = getattr(estimator, "estimators_", [estimator])
+    _check_nodes([member.tree_ for member in members])
     n_values = members[0].tree_.value.shape[2]
     kept = slice(1, 2) if n_values == 2 else slice(None)
     n_outputs = len(range(n_values)[kept])
@@ -111,6 +136,7 @@ def _boosted(estimator: Any, margin: bool) -> Trees:
         scale = 2.0 if estimator.loss == "exponential" else 1.0
         link = Link("logistic", scale) if n_outputs == 1 else Link("softmax")
     trees = []
+    _check_nodes([member.tree_ for stage in estimator.estimators_ for member in stage])
     for stage in estimator.estimators_:
         for k, member in enumerate(stage):
             value = np.zeros((member.tree_.node_count, n_outputs))
@@ -149,6 +175,12 @@ def _histogram_boosted(estimator: Any, margin: bool) -> Trees:
         base=np.asarray(estimator._baseline_prediction, np.float64).reshape(n_outputs).copy(),
         link=Link(kind),
     )
+
+
+def _check_nodes(trees: list[Any]) -> None:
+    """Raise ModelError for a tree out of a file that claims more nodes than it holds: its arrays would go beyond it."""
+    if any(tree.node_count > tree.capacity or tree.node_count < 1 for tree in trees):
+        raise ModelError("a tree has fewer nodes than it says; is the file damaged?")
 
 
 def _tree(tree: Any, value: NDArray[np.float64]) -> Tree:

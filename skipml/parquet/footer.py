@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from skipml.errors import FooterError
 from skipml.identity import FileIdentity, identity
 from skipml.parquet.chunks import Chunks, Extent, locate, pack
+from skipml.parquet.texts import TextLimits, text_limits
 from skipml.parquet.thrift import BINARY, I64, STRUCT, Buffer, Positions, read_list_header, read_struct, scan, zigzag
-from skipml.parquet.types import ColumnType, column_type, element_name
+from skipml.parquet.types import TEXT, ColumnType, column_type, element_name
 
 _SCHEMA, _ROW_GROUPS, _CREATED_BY, _COLUMN_ORDERS = 2, 4, 6, 7  # fields of FileMetaData
 _CHILDREN = 5  # field of SchemaElement
@@ -52,6 +53,8 @@ class FileColumn:
     may_be_nan: NDArray[np.bool_]
     missing: bool
     reason: NDArray[np.object_]
+    text: TextLimits | None = None
+    """Limits of a column of text, which has no others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +236,7 @@ def _decode(buffer: Buffer, parsed: Sequence[_Parsed | str], columns: Sequence[s
             position = _find(file.head.names, column)
             if isinstance(position, str):
                 footers[i].columns[column] = _unusable(file, "", position, missing=position == _MISSING)
-            elif reason := file.head.types[position].reason:
+            elif (reason := file.head.types[position].reason) and file.head.types[position].codec != TEXT:
                 footers[i].columns[column] = _unusable(file, file.head.types[position].sql_type, reason, missing=False)
             else:
                 same_type.setdefault(file.head.types[position], {})[i] = file.head.leaves[position]
@@ -306,6 +309,8 @@ def _decode_statistics(
     context: tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]],
 ) -> FileColumn:
     n_rows, num_values, nan_free, ordered = context
+    if kind.codec == TEXT:
+        return _decode_text(buffer, kind, at, (n_rows, num_values == n_rows, ordered))
     limits = kind.limits(buffer, at[_MIN], at[_MAX])
     flat = num_values == n_rows
     has_both, has_none = (at[_MIN] >= 0) & (at[_MAX] >= 0), (at[_MIN] < 0) & (at[_MAX] < 0)
@@ -335,6 +340,31 @@ def _decode_statistics(
     return FileColumn(kind.sql_type, lower, upper, known, all_null, null_count, may_be_nan, False, reason)
 
 
+def _decode_text(
+    buffer: Buffer,
+    kind: ColumnType,
+    at: Mapping[tuple[int, int], Positions],
+    context: tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_]],
+) -> FileColumn:
+    """A column of text: no limits as a model input, but those of its bytes."""
+    n_rows, flat, ordered = context
+    null_count = _count(buffer, at[_NULL_COUNT], n_rows, flat)
+    has_none = (at[_MIN] < 0) & (at[_MAX] < 0)
+    all_null = flat & ((n_rows == 0) | ((null_count == n_rows) & has_none & (not kind.required)))
+    return FileColumn(
+        kind.sql_type,
+        np.full(len(n_rows), -np.inf),
+        np.full(len(n_rows), np.inf),
+        all_null.copy(),
+        all_null,
+        np.zeros_like(null_count) if kind.required else null_count,
+        ~all_null,
+        False,
+        np.where(all_null, "", kind.reason).astype(object),
+        text_limits(buffer, at[_MIN], at[_MAX], flat & ordered),
+    )
+
+
 def _count(buffer: Buffer, at: Positions, n_rows: NDArray[np.int64], flat: NDArray[np.bool_]) -> NDArray[np.int64]:
     """A recorded count, -1 where there is none or it cannot be true."""
     count = zigzag(buffer, np.maximum(at, 0))
@@ -353,4 +383,5 @@ def _slice(column: FileColumn, start: int, stop: int) -> FileColumn:
         column.may_be_nan[part],
         column.missing,
         column.reason[part],
+        None if column.text is None else column.text.take(part),
     )

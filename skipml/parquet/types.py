@@ -43,7 +43,7 @@ _MILLIS = _Unit(1000, 10**6)
 _MICROS = _Unit(1, 10**6)
 _NANOS = _Unit(1, _NANOSECONDS)
 _UNITS = {1: _MILLIS, 2: _MICROS, 3: _NANOS}  # members of TimeUnit
-_CONVERTED_DECIMAL, _CONVERTED_DATE = 5, 6  # values of ConvertedType
+_CONVERTED_TEXT, _CONVERTED_DECIMAL, _CONVERTED_DATE = 0, 5, 6  # values of ConvertedType
 _CONVERTED_TIMES = {7: _MILLIS, 8: _MICROS}
 _CONVERTED_TIMESTAMPS = {9: _MILLIS, 10: _MICROS}
 _CONVERTED_INTEGERS = {
@@ -59,6 +59,8 @@ _CONVERTED_INTEGERS = {
 INTEGER_TYPES = frozenset(name for name, _, _ in _CONVERTED_INTEGERS.values())
 _NANOSECOND_TYPES = int(duckdb.__version__.partition(".")[0]) >= 2  # before, they were read as microseconds
 _MAX_DECIMAL_DIGITS = 38
+TEXT = "text"
+"""The codec of what is text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +188,8 @@ def _converted_type(element: Mapping[int, Any]) -> ColumnType | None:
         return _time(physical, False, _CONVERTED_TIMES[converted])
     if converted == _CONVERTED_DECIMAL:
         return _decimal(element)
+    if converted == _CONVERTED_TEXT and physical == BYTE_ARRAY:
+        return ColumnType("VARCHAR", "no model input", codec=TEXT)
     return ColumnType({0: "VARCHAR", 21: "INTERVAL"}.get(converted, ""), "no model input")
 
 

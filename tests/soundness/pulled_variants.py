@@ -36,7 +36,7 @@ def _part_of_a_condition(patch: Patch) -> None:
 @variant("pulled", "each call has its own inputs")
 def _inputs_of_another_call(patch: Patch) -> None:
     real = pull_query.Pull._input
-    patch.setattr(pull_query.Pull, "_input", lambda self, argument: real(self, argument) // 2)
+    patch.setattr(pull_query.Pull, "_input", lambda self, *given: real(self, *given) // 2)
 
 
 @variant("pulled", "inputs come in the order of the call")

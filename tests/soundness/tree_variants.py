@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from skipml import score_tests
-from skipml.bounds import branch
+from skipml.bounds import branch, missing
 from skipml.bounds import trees as bounds_of_trees
 from skipml.bounds.trees import TreeVerifier
 from skipml.leaf_sets import CellBox, LeafSets
@@ -157,10 +157,10 @@ def _polygons_cut_missing(patch: Patch) -> None:
 
 @variant("unknown in trees", "limits that are unknown are none")
 def _unknown_is_known(patch: Patch) -> None:
-    real = bounds_of_trees._missing_too
+    real = missing.missing_too
     patch.setattr(
         bounds_of_trees,
-        "_with_missing",
+        "with_missing",
         lambda regions: real(replace(regions, unknown=np.zeros_like(regions.unknown))),
     )
 
@@ -168,7 +168,7 @@ def _unknown_is_known(patch: Patch) -> None:
 @variant("missing in trees", "trees that take no NaN give NaN, which is greater than all")
 def _nan_is_taken(patch: Patch) -> None:
     real = score_tests._with_flags
-    patch.setattr(score_tests, "_with_flags", lambda *given, **_: real(*given, takes_nan=True))
+    patch.setattr(score_tests, "_with_flags", lambda *given, takes_nan: real(*given, takes_nan=np.ones_like(takes_nan)))
 
 
 @variant("stored of trees", "maps hold the scores of rows with a NaN")

@@ -1,0 +1,1 @@
+"""A scikit-learn pipeline over lineitem as a filter, end to end."""

@@ -1,0 +1,82 @@
+"""Regions as a model reads them: text as places, NULL as NaN where that has a value."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skipml.function import Function
+from skipml.parquet.texts import TextLimits
+from skipml.pipelines import Pipeline, Words
+from skipml.recent import Derived
+from skipml.regions import Regions
+
+Floats = NDArray[np.float64]
+
+
+def as_read(regions: Regions, function: Function) -> Regions:
+    """The same blocks as the numbers that go into a function, made once."""
+    if not isinstance(function, Pipeline):
+        return regions
+    made = _made(regions)
+    if function.hash not in made:
+        made[function.hash] = _read(regions, function)
+    return made[function.hash]
+
+
+def _nothing(_: Regions) -> dict[str, Regions]:
+    return {}
+
+
+_made = Derived(_nothing)
+"""By the hash of the function."""
+
+
+def _read(regions: Regions, pipeline: Pipeline) -> Regions:
+    """Sound because every text has a place between those of its limits, a NULL that has a value is NaN for the function
+    inside, and a row that is refused has a NULL score.
+    """
+    lower, upper, unknown = regions.lower.copy(), regions.upper.copy(), regions.unknown.copy()
+    all_null, may_be_null = regions.all_null.copy(), regions.may_be_null.copy()
+    may_be_nan = regions.may_be_nan.copy()
+    for i, words in pipeline.words.items():
+        low, high = _places(regions.texts.get(i), words, len(regions))
+        lower[:, i], upper[:, i] = low[regions.block], high[regions.block]
+        unknown[:, i] = may_be_nan[:, i] = False
+    for i, fill in pipeline.fills.items():
+        nothing = all_null[:, i].copy()
+        may_be_nan[:, i] |= may_be_null[:, i] | nothing | unknown[:, i]
+        may_be_null[:, i] = all_null[:, i] = False
+        lower[nothing[regions.block], i] = upper[nothing[regions.block], i] = fill
+        unknown[nothing, i] = False
+    for i, numbers in pipeline.accepted.items():
+        single = np.bincount(regions.block, minlength=len(regions)) == 1
+        accepted = np.isin(lower[:, i], numbers) & (lower[:, i] == upper[:, i])
+        certain = np.bincount(regions.block[accepted], minlength=len(regions)) > 0
+        may_be_null[:, i] |= ~(single & certain)
+        if i not in pipeline.fills:
+            may_be_null[:, i] |= may_be_nan[:, i]
+            may_be_nan[:, i] = False
+    return replace(
+        regions,
+        lower=lower,
+        upper=upper,
+        unknown=unknown,
+        all_null=all_null,
+        may_be_null=may_be_null,
+        may_be_nan=may_be_nan,
+        coarser=None,
+        parent=None,
+    )
+
+
+def _places(limits: TextLimits | None, words: Words, n: int) -> tuple[Floats, Floats]:
+    """The first and last place [N] of the texts of blocks."""
+    last = float(words.n_places - 1)
+    if limits is None:
+        return np.zeros(n), np.full(n, last)
+    low = [0.0 if text is None else float(words.place(text)) for text in limits.lower.tolist()]
+    high = [last if text is None else float(words.place(text)) for text in limits.upper.tolist()]
+    return np.array(low), np.maximum(np.array(high), low)

@@ -1,0 +1,90 @@
+"""Networks behind prepared inputs: what a scikit-learn pipeline of scalers, imputers and encoders computes that ends in
+a linear model or a multi-layer perceptron.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from skipml.errors import ModelError
+from skipml.links import IDENTITY, Link
+from skipml.network import Array, Network
+from skipml.preparation import Feature
+
+_MACS_PER_FEATURE = 40
+"""What a feature takes, in multiply-accumulates of a network."""
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """`link(network(features))` over `n_inputs` numbers per row; a feature that is NaN makes the outputs NaN.
+
+    Raises ModelError if the features do not fit the network, or the link its outputs.
+    """
+
+    n_inputs: int
+    features: tuple[Feature, ...]
+    network: Network
+    link: Link = IDENTITY
+
+    def __post_init__(self) -> None:
+        if len(self.features) != self.network.n_inputs:
+            raise ModelError(f"{len(self.features)} features do not fit a network of {self.network.n_inputs} inputs")
+        if self.network.dtype != np.float64:
+            raise ModelError("prepared features are float64, so the network has to be")
+        if self.link.kind == "softmax" and self.n_outputs < 2:
+            raise ModelError("softmax needs two outputs")
+
+    @property
+    def n_outputs(self) -> int:
+        """Those of the network."""
+        return self.network.n_outputs
+
+    @property
+    def input_dtype(self) -> np.dtype[np.floating]:
+        """As the network's."""
+        return self.network.dtype
+
+    @property
+    def dtype(self) -> np.dtype[np.floating]:
+        """As the network's."""
+        return self.network.dtype
+
+    @cached_property
+    def takes_nan(self) -> bool:
+        """Whether every feature says what becomes of NaN."""
+        return not any(np.isnan(feature.missing) for feature in self.features)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of a network that take as long, per row."""
+        return self.network.macs + _MACS_PER_FEATURE * len(self.features)
+
+    @cached_property
+    def hash(self) -> str:
+        """sha256 (hex) of everything the outputs depend on."""
+        digest = hashlib.sha256(f"prepared {self.n_inputs} {self.network.hash} {self.link}".encode())
+        for feature in self.features:
+            digest.update(feature.text.encode())
+        return digest.hexdigest()
+
+    def forward(self, x: ArrayLike) -> Array:
+        """The outputs for each row: x [n, n_inputs] -> [n, n_outputs]; a row's depend on nothing but it."""
+        rows = np.asarray(x)
+        if rows.ndim != 2 or rows.shape[1] != self.n_inputs:
+            raise ValueError(f"expected rows of {self.n_inputs} inputs, got an array of shape {rows.shape}")
+        return self.forward_columns(list(rows.T))
+
+    def forward_columns(self, columns: Sequence[NDArray[Any]]) -> Array:
+        """The same for rows given as one array [n] per input."""
+        margins = self.network.forward_columns([feature.apply(columns[feature.source]) for feature in self.features])
+        if self.link.kind == "identity":
+            return margins
+        return np.ascontiguousarray(self.link.apply(np.ascontiguousarray(margins.T)).T)
