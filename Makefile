@@ -72,11 +72,12 @@ mutants: extension ## Break the code in every way that is kept in tests/soundnes
 	$(PYTEST) tests/soundness/test_unsound_variants.py tests/soundness/test_unsound_trees.py -m ""
 
 MINUTES := 10
-fuzz: extension ## Attack for MINUTES=10: decisions, planted rows, queries, damaged files; cases that fail go to tests/corpus
+fuzz: extension ## Attack for MINUTES=10: decisions, planted rows, queries, damaged files, loaders; cases that fail go to tests/corpus
 	$(BIN)/python -m tests.soundness.differential --minutes $(MINUTES)
 	$(BIN)/python -m tests.soundness.planted --minutes $(MINUTES)
 	$(BIN)/python -m tests.soundness.queries --minutes $(MINUTES)
 	$(BIN)/python -m tests.soundness.damage --minutes $(MINUTES)
+	$(BIN)/python -m tests.soundness.loaders --minutes $(MINUTES)
 
 demo: setup ## Skip row groups of TPC-H lineitem for a small network, against a PyTorch UDF
 	@$(MAKE) --no-print-directory extension || echo "The extension is not built, so Python scores"

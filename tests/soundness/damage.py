@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import multiprocessing
 import os
 import resource
@@ -39,7 +40,9 @@ from tests.soundness.damaged_files import MODEL, Base, Damage, damages, put, wri
 SCORERS = ("python", "kernels", "native", "batches")
 """What scores in turn, in a process each; see tests/scorers.py."""
 SECONDS, BYTES = 10.0, 2 << 30
-"""What one file may take."""
+"""What one file may take; seconds of the process itself, which may have to wait for others."""
+_PATIENCE = 600.0
+"""Seconds without a word, after which a process that does nothing hangs."""
 _BATCH = 400
 _ENOUGH = 20
 """Problems after which a run ends."""
@@ -167,7 +170,7 @@ def run_batch(
         stage = "begin"
         try:
             while done < len(batch):
-                if not ours.poll(SECONDS + (20 if stage == "begin" else 0)):
+                if not _heard(ours, process.pid or 0, SECONDS + (20 if stage == "begin" else 0)):
                     yield batch[done], f"hangs in: {stage}", {}
                     done += 1
                     break
@@ -184,6 +187,24 @@ def run_batch(
             os.kill(process.pid, signal.SIGKILL)
         process.join()
         ours.close()
+
+
+def _heard(pipe: Pipe, pid: int, seconds: float) -> bool:
+    """Wait for a message of a process until it has worked for so many seconds, or for a long time."""
+    worked, start = _worked(pid), perf_counter()
+    while not pipe.poll(seconds / 10):
+        if _worked(pid) - worked > seconds or perf_counter() - start > _PATIENCE:
+            return False
+    return True
+
+
+def _worked(pid: int) -> float:
+    """The seconds of processor time that a process has used, infinite where there is none."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except FileNotFoundError:
+        return math.inf
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def damage_all(
@@ -208,6 +229,7 @@ def damage_all(
         while totals["files"] < files and perf_counter() - start < seconds and len(problems) < _ENOUGH:
             batch = list(itertools.islice(todo, min(_BATCH, files - totals["files"])))
             scorer = next(turns)
+            say(f"{totals['files']:,} files, {len(problems)} problems, {perf_counter() - start:,.0f} s")
             for damage, problem, counts in run_batch(bases, batch, folder, scorer):
                 totals += Counter(files=1, **counts)
                 totals[f"scored by {scorer}"] += 1

@@ -182,6 +182,7 @@ def attack_all(
 ) -> tuple[Counter[str], list[str]]:
     """Attack random lakes until so many row groups were attacked, or the time is over."""
     totals, problems, start = Counter[str](), list[str](), perf_counter()
+    said = start
     with tempfile.TemporaryDirectory() as place, standing_clock():
         for number in itertools.count():
             if totals["groups"] >= groups or perf_counter() - start > seconds:
@@ -198,12 +199,19 @@ def attack_all(
             for problem in found:
                 say(f"seed {seed}, lake {number}, {axes}: {problem}")
             problems += found
-    say(
-        f"seed {seed}: {totals['groups']:,} skipped row groups of {totals['lakes']:,} lakes attacked, "
-        f"{totals['points']:,} points tried inside, {totals['rewritten']:,} lakes rewritten, "
-        f"{len(problems)} problems, {perf_counter() - start:,.0f} s"
-    )
+            if perf_counter() - said > 60:
+                said = perf_counter()
+                say(_summary(totals, problems, said - start))
+    say(f"seed {seed}: {_summary(totals, problems, perf_counter() - start)}")
     return totals, problems
+
+
+def _summary(totals: Counter[str], problems: list[str], seconds: float) -> str:
+    """One line."""
+    return (
+        f"{totals['groups']:,} skipped row groups of {totals['lakes']:,} lakes attacked, {totals['points']:,} points "
+        f"tried inside, {totals['rewritten']:,} lakes rewritten, {len(problems)} problems, {seconds:,.0f} s"
+    )
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.soundness import damage, differential, planted, queries
 from tests.soundness.cases import problems_of
 from tests.soundness.corpus import from_json, stored
 from tests.soundness.damaged_files import Damage, written
+from tests.soundness.loader_checks import CHECKS
 from tests.soundness.query_lake import QueryLake, query_connection, write_lake
 
 Say = Callable[[str], None]
@@ -86,6 +88,20 @@ def test_damage_that_did_harm(path: Path, tmp_path: Path) -> None:
     scorer = case.pop("scorer", None)
     (found,) = damage.run_batch(written(tmp_path), [Damage(**case)], str(tmp_path), scorer)
     assert found[1] == ""
+
+
+@pytest.mark.parametrize("path", stored("loaders"), ids=lambda path: path.stem)
+def test_bytes_that_broke_a_loader(path: Path) -> None:
+    case: dict[str, str] = json.loads(path.read_text())
+    CHECKS[case["what"]][0](base64.b64decode(case["data"]))
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_loaders_take_what_is_right(name: str) -> None:
+    check, examples = CHECKS[name]
+    for data in examples():
+        check(data)
+        check(data[: len(data) // 2])
 
 
 def test_a_wrong_decision_is_found_shrunk_and_stored(
