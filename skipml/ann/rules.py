@@ -1,0 +1,170 @@
+"""The stop rules whose reading one number sets, and what each setting would have done in recorded searches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skipml.ann import looks
+from skipml.ann.learned import Gain, Level
+from skipml.ann.regression import Trees
+from skipml.ann.stopping import FloatMatrix, FloatVector, IntMatrix, IntVector, Nprobe, Progress, StopRule
+from skipml.ann.traces import Trace
+
+NPROBE, NEARNESS, LEVELED, MARGINAL = "nprobe", "nearness", "leveled", "marginal gain"
+_FINENESS = 1.04
+"""The ratio of two neighbouring settings."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scaled:
+    """Reads `scale` times the lists that `level` expects a query to need, and stops."""
+
+    level: Callable[[FloatMatrix], FloatVector]
+    scale: float
+
+    def first(self, route: FloatMatrix, sizes: IntMatrix, k: int) -> IntVector:
+        """The level of each query, (q,)."""
+        return looks.rounded(self.level(route) * np.float32(self.scale), route.shape[1])
+
+    def more(self, progress: Progress) -> IntVector:
+        """What was read is enough, (q,)."""
+        return progress.lists
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Priced:
+    """Reads on while the next lists are worth more than `price`."""
+
+    worth: Callable[[Progress], FloatVector]
+    price: float
+
+    def first(self, route: FloatMatrix, sizes: IntMatrix, k: int) -> IntVector:
+        """A few lists, (q,)."""
+        return np.full(len(route), min(looks.FIRST, route.shape[1]), np.int64)
+
+    def more(self, progress: Progress) -> IntVector:
+        """The next look, (q,)."""
+        more = looks.following(progress.lists, progress.route.shape[1])
+        return np.where(self.worth(progress) > self.price, more, progress.lists)
+
+
+def nearness(progress: Progress) -> FloatVector:
+    """How far the k-th best row is, as a share of the distance to the centroid last read: needs no training."""
+    rows = np.arange(len(progress.lists))
+    last = np.maximum(progress.route[rows, progress.lists - 1], np.float32(1e-12))
+    return (progress.best[:, -1] / last).astype(np.float32)
+
+
+class Family(Protocol):
+    """The settings of a rule, the one that reads most first."""
+
+    @property
+    def settings(self) -> NDArray[np.float64]:
+        """(s,)."""
+        ...
+
+    def rule(self, setting: float) -> StopRule:
+        """The rule with one setting."""
+        ...
+
+    def stops(self, trace: Trace) -> IntMatrix:
+        """The look at which each query of a trace stops, with each setting (s, q)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FixedFamily:
+    """The same number of lists for every query, of at most `lists`."""
+
+    lists: int
+
+    @property
+    def settings(self) -> NDArray[np.float64]:
+        """Numbers of lists."""
+        return looks.grid(self.lists)[::-1].astype(np.float64)
+
+    def rule(self, setting: float) -> StopRule:
+        """Nprobe."""
+        return Nprobe(int(setting))
+
+    def stops(self, trace: Trace) -> IntMatrix:
+        """(s, q)."""
+        found = looks.places(trace.looks, self.settings)
+        return _with_k_rows(np.repeat(found[:, None], len(trace), 1), trace)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ScaledFamily:
+    """Multiples of a level that is known before reading."""
+
+    level: Callable[[FloatMatrix], FloatVector]
+
+    @property
+    def settings(self) -> NDArray[np.float64]:
+        """From a thousandfold down."""
+        return _geometric(1000, 0.05)
+
+    def rule(self, setting: float) -> StopRule:
+        """Scaled."""
+        return Scaled(self.level, setting)
+
+    def stops(self, trace: Trace) -> IntMatrix:
+        """(s, q)."""
+        level = self.level(trace.route)
+        stops = [looks.places(trace.looks, level * np.float32(scale)) for scale in self.settings]
+        return _with_k_rows(np.stack(stops), trace)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class PricedFamily:
+    """Prices of a worth that is known during reading."""
+
+    worth: Callable[[Progress], FloatVector]
+    least: float
+    most: float
+
+    @property
+    def settings(self) -> NDArray[np.float64]:
+        """From the lowest price up."""
+        return _geometric(self.least, self.most)
+
+    def rule(self, setting: float) -> StopRule:
+        """Priced."""
+        return Priced(self.worth, setting)
+
+    def stops(self, trace: Trace) -> IntMatrix:
+        """(s, q)."""
+        everyone = np.arange(len(trace))
+        first = int(looks.places(trace.looks, np.array([looks.FIRST]))[0])
+        worth = [self.worth(trace.progress(look, everyone)) for look in range(first, len(trace.looks) - 1)]
+        columns = np.stack([*worth, np.full(len(trace), -np.inf, np.float32)], 1)
+        return _with_k_rows(np.stack([first + (columns <= price).argmax(1) for price in self.settings]), trace)
+
+
+def family(name: str, lists: int, models: Mapping[str, Trees]) -> Family:
+    """A rule by name, for an index of so many lists."""
+    if name == LEVELED:
+        return ScaledFamily(Level(models[LEVELED]))
+    if name == MARGINAL:
+        return PricedFamily(Gain(models[MARGINAL]), 1e-5, 3.0)
+    if name == NEARNESS:
+        return PricedFamily(nearness, 0.1, 10.0)
+    if name == NPROBE:
+        return FixedFamily(lists)
+    raise ValueError(f"'{name}' is no stop rule: {NPROBE}, {NEARNESS}, {LEVELED}, {MARGINAL}")
+
+
+def _with_k_rows(stops: IntMatrix, trace: Trace) -> IntMatrix:
+    """No search stops before it has k rows."""
+    full = np.isfinite(trace.best[:, :, -1])
+    return np.maximum(stops, np.where(full.any(1), full.argmax(1), len(trace.looks) - 1))
+
+
+def _geometric(start: float, end: float) -> NDArray[np.float64]:
+    number = int(abs(np.log(end / start)) / np.log(_FINENESS)) + 1
+    return np.geomspace(start, end, number)
