@@ -1,4 +1,4 @@
-"""The numbers of lists after which a search may look at what it has found: four per doubling."""
+"""The numbers of lists after which a search may look at what it has found: a few per doubling."""
 
 from __future__ import annotations
 
@@ -14,12 +14,14 @@ Numbers = NDArray[np.int64] | NDArray[np.float32] | NDArray[np.float64]
 FIRST = 4
 PER_DOUBLING = 4
 _STEP = 2 ** (1 / PER_DOUBLING)
+_MOST = 1 << 24
+"""More lists than any index has."""
 
 
 @lru_cache(maxsize=64)
-def grid(lists: int) -> IntVector:
-    """Every look at up to `lists` lists, which is the last, ascending; every number up to the first."""
-    found = list(range(1, FIRST + 1))
+def grid(lists: int = _MOST) -> IntVector:
+    """Every look at up to `lists` lists, which is the last, ascending."""
+    found = [FIRST]
     while found[-1] < lists:
         found.append(max(found[-1] + 1, round(found[-1] * _STEP)))
     made = np.unique(np.minimum(found, max(lists, 1))).astype(np.int64)
@@ -32,12 +34,6 @@ def places(looks: IntVector, lists: Numbers) -> IntVector:
     return np.minimum(np.searchsorted(looks, lists), len(looks) - 1)
 
 
-def rounded(lists: Numbers, most: int) -> IntVector:
-    """The first look at so many lists or more, of at most `most`, (q,)."""
-    looks = grid(most)
-    return looks[places(looks, lists)]
-
-
-def following(lists: IntVector, most: int) -> IntVector:
-    """The look after so many lists, of at most `most`, (q,)."""
-    return rounded(lists + 1, most)
+def rounded(lists: Numbers) -> IntVector:
+    """The first look at so many lists or more, (q,); an index may have fewer."""
+    return grid()[places(grid(), lists)]

@@ -29,7 +29,7 @@ class Scaled:
 
     def first(self, route: FloatMatrix, sizes: IntMatrix, k: int) -> IntVector:
         """The level of each query, (q,)."""
-        return looks.rounded(self.level(route) * np.float32(self.scale), route.shape[1])
+        return looks.rounded(self.level(route) * np.float32(self.scale))
 
     def more(self, progress: Progress) -> IntVector:
         """What was read is enough, (q,)."""
@@ -45,12 +45,11 @@ class Priced:
 
     def first(self, route: FloatMatrix, sizes: IntMatrix, k: int) -> IntVector:
         """A few lists, (q,)."""
-        return np.full(len(route), min(looks.FIRST, route.shape[1]), np.int64)
+        return np.full(len(route), looks.FIRST, np.int64)
 
     def more(self, progress: Progress) -> IntVector:
         """The next look, (q,)."""
-        more = looks.following(progress.lists, progress.route.shape[1])
-        return np.where(self.worth(progress) > self.price, more, progress.lists)
+        return np.where(self.worth(progress) > self.price, looks.rounded(progress.lists + 1), progress.lists)
 
 
 def nearness(progress: Progress) -> FloatVector:
@@ -140,10 +139,9 @@ class PricedFamily:
     def stops(self, trace: Trace) -> IntMatrix:
         """(s, q)."""
         everyone = np.arange(len(trace))
-        first = int(looks.places(trace.looks, np.array([looks.FIRST]))[0])
-        worth = [self.worth(trace.progress(look, everyone)) for look in range(first, len(trace.looks) - 1)]
+        worth = [self.worth(trace.progress(look, everyone)) for look in range(len(trace.looks) - 1)]
         columns = np.stack([*worth, np.full(len(trace), -np.inf, np.float32)], 1)
-        return _with_k_rows(np.stack([first + (columns <= price).argmax(1) for price in self.settings]), trace)
+        return _with_k_rows(np.stack([(columns <= price).argmax(1) for price in self.settings]), trace)
 
 
 def family(name: str, lists: int, models: Mapping[str, Trees]) -> Family:

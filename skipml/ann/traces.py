@@ -83,8 +83,8 @@ class Recorder:
     seen: list[Progress] = field(default_factory=list)
 
     def first(self, route: FloatMatrix, sizes: IntMatrix, k: int) -> IntVector:
-        """The nearest list, (q,)."""
-        return np.ones(len(route), np.int64)
+        """A few lists, (q,)."""
+        return np.full(len(route), looks.FIRST, np.int64)
 
     def more(self, progress: Progress) -> IntVector:
         """The next look, or where they are for all of them at once, (q,)."""
@@ -93,7 +93,7 @@ class Recorder:
         found = shares_found(kept.best, self.truth) >= 1
         if (found & (kept.late == 0)).all():  # nothing new in the second half: so it stays from here on
             return progress.lists
-        return looks.following(progress.lists, progress.route.shape[1])
+        return looks.rounded(progress.lists + 1)
 
     def trace(self) -> Trace:
         """The batch; from its last look on nothing changes."""

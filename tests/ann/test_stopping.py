@@ -28,8 +28,7 @@ def test_looks_ascend_to_the_last_list_and_four_per_doubling(lists: int) -> None
     assert grid[-1] == lists
     assert (np.diff(grid) > 0).all()
     assert len(grid) <= 4 * np.log2(lists) + 4
-    assert (looks.following(grid[:-1], lists) == grid[1:]).all()
-    assert looks.following(grid[-1:], lists) == lists
+    assert (looks.rounded(grid[:-2] + 1) == grid[1:-1]).all()
 
 
 @given(st.integers(1, 300), st.lists(st.floats(0, 400, width=32), min_size=1, max_size=20))
