@@ -1,0 +1,226 @@
+"""The public face of the vector index."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from skipml.ann import build as building
+from skipml.ann import manifest
+from skipml.ann.exact import exact_search
+from skipml.ann.metric import Metric
+from skipml.ann.postings import ROW_ID
+from skipml.ann.search import Found, Snapshot, search
+from skipml.ann.stopping import Nprobe, StopRule
+from skipml.ann.vectors import query_matrix
+from skipml.errors import FileChangedError, MetadataError, PredicateError, SchemaError
+from skipml.identity import Path
+
+STATS_KEY = b"skipml.stats"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchStats:
+    """What a search read, summed over its queries, and on what guarantee its result rests."""
+
+    queries: int
+    lists: int
+    scanned: int
+    """Codes, or vectors where the index has no codes."""
+    vectors: int
+    """Vectors whose distance was computed."""
+    bytes_read: int
+    guarantee: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return asdict(self)
+
+
+class VectorIndex:
+    """A nearest-neighbour index in a folder: Parquet files whose row groups are posting lists, and a manifest."""
+
+    def __init__(self, path: Path, *, cold: bool = False) -> None:
+        self.path = os.fspath(path)
+        self.cold = cold
+        self._snapshot = _opened(self.path, cold=cold)
+        self._stats: SearchStats | None = None
+
+    @classmethod
+    def build(
+        cls,
+        source: Path | Sequence[Path] | pa.Table,
+        *,
+        column: str,
+        path: Path,
+        metric: str = "l2",
+        memory: int = building.DEFAULT_MEMORY,
+        n_lists: int | None = None,
+        codes: bool | None = None,
+        progress: building.Progress | None = None,
+    ) -> VectorIndex:
+        """Index the vectors in a column of Parquet files, or of an Arrow table, in the folder `path`.
+
+        `metric` is l2, ip or cosine. Not much more than `memory` bytes are used beside the page cache. `n_lists` is
+        chosen by the number of rows, `codes` (a compact code of each vector, read first) by the dimension. Rows whose
+        vector is NULL are left out and counted. A build of files that was stopped goes on where it stopped.
+
+        Raises VectorError for vectors of another dimension, NaN or infinity, SchemaError for a column that holds no
+        vectors, EnrichmentError where the folder cannot be written or holds an index already, FileChangedError for
+        files that change meanwhile, ConflictError where another process writes there.
+        """
+        building.build(
+            source,
+            column=column,
+            path=path,
+            metric=metric,
+            memory=memory,
+            n_lists=n_lists,
+            codes=codes,
+            progress=progress,
+        )
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path, *, cold: bool = False) -> VectorIndex:
+        """Open an index as it is now; later changes are seen after `refresh`.
+
+        A `cold` index asks for what it reads in batches, which is faster where the files are not in the page cache.
+        Raises MetadataError where there is no index or it is damaged, FileChangedError where a file of it is another.
+        """
+        return cls(path, cold=cold)
+
+    def refresh(self) -> None:
+        """See the changes that were made since it was opened."""
+        self._snapshot = _opened(self.path, cold=self.cold)
+
+    def __len__(self) -> int:
+        return self._snapshot.manifest.n_rows
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What searches read."""
+        return self._snapshot
+
+    @property
+    def metric(self) -> Metric:
+        """l2, ip or cosine."""
+        return self._snapshot.manifest.metric
+
+    @property
+    def dimension(self) -> int:
+        """Values of a vector."""
+        return self._snapshot.manifest.vector.dimension
+
+    @property
+    def skipped_nulls(self) -> int:
+        """Rows that were left out as their vector was NULL."""
+        return self._snapshot.manifest.skipped_nulls
+
+    @property
+    def stats(self) -> SearchStats | None:
+        """Those of the last search; each result has its own as JSON in `table.schema.metadata[b"skipml.stats"]`."""
+        return self._stats
+
+    @property
+    def records(self) -> Mapping[str, Any]:
+        """What was learned and calibrated, by name: plain values that the manifest keeps."""
+        return self._snapshot.manifest.records
+
+    def search(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        recall: float | None = None,
+        nprobe: int | None = None,
+        exact: bool = False,
+        rule: StopRule | None = None,
+        columns: Sequence[str] | None = None,
+        threads: int = 1,
+    ) -> pa.Table:
+        """The k nearest rows to each query: `query`, `rank` from 1, `row_id`, the user's columns (by default all but
+        the vector), `distance` as DuckDB's function of the metric has it; rows of equal distance by row_id.
+
+        `queries` are a vector, a matrix or an Arrow column. `nprobe` lists are read for each, or as many as `rule`
+        says; `exact` reads all that may hold a neighbour. More is read where fewer than k rows are found.
+        """
+        if k < 1:
+            raise PredicateError(f"k is a number of rows of at least 1, not {k}")
+        vectors = query_matrix(queries, self.dimension)
+        names = self._columns(columns)
+        if sum((recall is not None, nprobe is not None, exact, rule is not None)) > 1:
+            raise PredicateError("give one of recall, nprobe, exact and rule")
+        if nprobe is not None and nprobe < 1:
+            raise PredicateError(f"nprobe is a number of lists of at least 1, not {nprobe}")
+        if recall is not None:
+            raise MetadataError("the index is not calibrated for a recall; give nprobe= or exact=True")
+        if nprobe is not None:
+            rule, guarantee = Nprobe(nprobe), f"none: the nearest {nprobe} lists were read"
+        elif rule is not None:
+            guarantee = f"none: {rule!r}"
+        else:
+            guarantee = "exact: no list that was not read holds a nearer row"
+        if rule is None:
+            found = exact_search(self._snapshot, vectors, k, threads)
+        else:
+            found = search(self._snapshot, vectors, k, rule, threads)
+        return self._result(found, len(vectors), names, guarantee)
+
+    def _columns(self, columns: Sequence[str] | None) -> list[str]:
+        own = self._snapshot.manifest.schema.names
+        if columns is None:
+            return [name for name in own if name != self._snapshot.manifest.column]
+        for name in columns:
+            if name not in own:
+                raise SchemaError(f"the index has no column {name!r}; its columns are {', '.join(own)}")
+        return list(columns)
+
+    def _result(self, found: Found, n_queries: int, names: Sequence[str], guarantee: str) -> pa.Table:
+        work = found.work
+        stats = SearchStats(n_queries, work.lists, work.scanned, work.vectors, work.bytes_read, guarantee)
+        self._stats = stats
+        rank = np.arange(len(found.query)) - np.searchsorted(found.query, found.query) + 1
+        arrays = {"query": pa.array(found.query), "rank": pa.array(rank)}
+        arrays |= {ROW_ID: pa.array(self._snapshot.row_ids(found.position))}
+        arrays |= dict(zip(names, rows_of(self._snapshot, found, names), strict=True))
+        arrays["distance"] = pa.array(found.distance)
+        table = pa.Table.from_arrays(list(arrays.values()), names=list(arrays))
+        return table.replace_schema_metadata({STATS_KEY: json.dumps(stats.to_dict()).encode()})
+
+
+def rows_of(snapshot: Snapshot, found: Found, names: Sequence[str]) -> list[pa.Array]:
+    """Columns of the rows that were found."""
+    schema = snapshot.manifest.schema
+    parts, order = [schema.empty_table().select(list(names))], [np.empty(0, np.int64)]
+    for reader, mine, places in snapshot.by_segment(found.position):
+        parts.append(reader.table(mine, names, schema))
+        order.append(places)
+    if not names:
+        return []
+    if len(parts) == 2:
+        return [column.combine_chunks() for column in parts[1].columns]
+    back = np.argsort(np.concatenate(order))
+    return [column.combine_chunks() for column in pa.concat_tables(parts).take(pa.array(back)).columns]
+
+
+def _opened(folder: str, *, cold: bool) -> Snapshot:
+    """The present state; a change that removes files meanwhile has written another manifest."""
+    while True:
+        found = manifest.read(folder)
+        try:
+            for file in found.files:
+                file.check(folder)
+            return Snapshot(folder, found, cold=cold)
+        except FileChangedError:
+            if manifest.read(folder).version == found.version:
+                raise
+        except OSError as error:
+            if manifest.read(folder).version == found.version:
+                raise MetadataError(f"the index '{folder}' cannot be read: {error}") from error
