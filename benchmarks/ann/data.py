@@ -14,9 +14,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from benchmarks.ann import texts
+from skipml.ann.index import VectorIndex
+from skipml.ann.manifest import NAME
 
 FOLDER = Path(__file__).parents[2] / ".data" / "ann"
 BASE_ROWS, OTHER_QUERIES = 100_000, 3_000
@@ -72,6 +76,26 @@ def clusters(rows: int = SYNTHETIC_ROWS, seed: int = 3) -> Data:
     one, other = draw(OTHER_QUERIES), draw(OTHER_QUERIES)
     between = ((one + other) / 2).astype(np.float32)
     return Data("clusters", draw(rows), {IN_DISTRIBUTION: draw(SYNTHETIC_QUERIES), "between clusters": between})
+
+
+def index_of(data: Data) -> VectorIndex:
+    """The index of a table, built once; the Parquet file it is made of lies beside it."""
+    path, table = FOLDER / f"{data.name}-{len(data.base)}.index", parquet_of(data)
+    if not (path / NAME).exists():
+        VectorIndex.build(table, column="vector", path=path)
+    return VectorIndex.open(path)
+
+
+def parquet_of(data: Data) -> Path:
+    """The table as DuckDB would have it: an id and a list of floats, compressed."""
+    path = FOLDER / f"{data.name}-{len(data.base)}.parquet"
+    if not path.exists():
+        values = pa.array(np.ascontiguousarray(data.base).ravel())
+        vectors = pa.FixedSizeListArray.from_arrays(values, data.base.shape[1])
+        table = pa.table({"id": pa.array(np.arange(len(data.base))), "vector": vectors})
+        pq.write_table(table, path.with_suffix(".tmp"), compression="zstd")
+        os.replace(path.with_suffix(".tmp"), path)
+    return path
 
 
 def _texts(group: str) -> list[str]:

@@ -1,6 +1,4 @@
-"""Posting lists in memory, as the index makes them: k-means, split, each row in two lists by SOAR; and what searches
-of them find at each look.
-"""
+"""The posting lists of an index as arrays, and what searches that read every list of them find at each look."""
 
 from __future__ import annotations
 
@@ -12,18 +10,18 @@ from numpy.typing import NDArray
 
 from benchmarks.ann.data import Matrix
 from skipml.ann import looks
+from skipml.ann.index import VectorIndex
 from skipml.ann.stopping import FloatMatrix, IntMatrix
 from skipml.ann.traces import Trace, shares_found
 
-_NEAR, _LAMBDA = 32, 1.0
 _BLOCK = 256
-ROWS_PER_LIST = 90
 
 
 @dataclass(frozen=True, slots=True)
 class Lists:
-    """Centroids (m, d) and the lists of each row, (n, 1) or (n, 2)."""
+    """The rows (n, d), the centroids (m, d), and the lists of each row (n, copies)."""
 
+    rows: Matrix
     centroids: Matrix
     of_row: IntMatrix
 
@@ -33,25 +31,18 @@ class Lists:
         return np.bincount(self.of_row.ravel(), minlength=len(self.centroids))
 
 
-def build(base: Matrix, copies: int = 2, seed: int = 0) -> Lists:
-    """Cluster the rows (n, d); `copies` is 2 for SOAR's second list, 1 without."""
-    base = np.ascontiguousarray(base, np.float32)
-    number = max(1, len(base) // ROWS_PER_LIST)
-    clustering = faiss.Kmeans(base.shape[1], number, niter=8, seed=seed, max_points_per_centroid=1000)
-    clustering.train(base)
-    centroids = np.ascontiguousarray(clustering.centroids)
-    near = _nearest(centroids, base, min(_NEAR, number))
-    if copies == 1:
-        return Lists(centroids, near[:, :1])
-    second = np.empty(len(base), np.int64)
-    for start in range(0, len(base), 4096):
-        rows = slice(start, start + 4096)
-        residual = base[rows, None] - centroids[near[rows]]
-        first = residual[:, 0] / np.maximum(np.linalg.norm(residual[:, 0], axis=1, keepdims=True), 1e-12)
-        along = np.einsum("nd,nmd->nm", first, residual[:, 1:])
-        loss = np.einsum("nmd,nmd->nm", residual[:, 1:], residual[:, 1:]) + _LAMBDA * along**2
-        second[rows] = near[rows][np.arange(len(loss)), 1 + loss.argmin(1)]
-    return Lists(centroids, np.stack([near[:, 0], second], 1))
+def lists_of(index: VectorIndex) -> Lists:
+    """The posting lists of an index of one segment, with l2."""
+    snapshot = index.snapshot
+    segment, reader = snapshot.manifest.segments[0], snapshot.readers[0]
+    counts = segment.counts if segment.code is None else segment.code.counts
+    of_entry = np.repeat(np.arange(len(counts)), counts)
+    place = np.arange(len(of_entry)) - np.repeat(np.cumsum(counts) - counts, counts)
+    position = reader.copies(of_entry, place)
+    order = np.argsort(position, kind="stable")
+    of_row = of_entry[order].reshape(len(index), -1)
+    rows = reader.vectors(np.arange(len(index))).astype(np.float32)
+    return Lists(rows, snapshot.manifest.centroids, of_row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +58,9 @@ class Searches:
         return share
 
 
-def search(base: Matrix, lists: Lists, queries: Matrix, k: int) -> Searches:
+def search(lists: Lists, queries: Matrix, k: int) -> Searches:
     """Search exactly and list by list; distances are squared."""
+    base = lists.rows
     norms, number = np.einsum("nd,nd->n", base, base), len(lists.centroids)
     at = looks.grid(number)
     bucket = np.searchsorted(at, np.arange(1, number + 1)).astype(np.uint8)
@@ -110,7 +102,7 @@ def _follow(
             continue
         chosen = np.flatnonzero(times <= look)[:k]
         best[look] = values[chosen]
-        late[look] = np.mean(positions[chosen] >= at[look] / 2)
+        late[look] = np.mean(at[times[chosen]] > at[look] / 2)  # as a search sees it: at which look
     return best, late, positions[:k].astype(np.int64) + 1
 
 
@@ -119,9 +111,3 @@ def _route(centroids: Matrix, queries: Matrix) -> tuple[FloatMatrix, IntMatrix]:
     index.add(centroids)
     route, order = index.search(np.ascontiguousarray(queries, np.float32), len(centroids))
     return route, order.astype(np.int64)
-
-
-def _nearest(centroids: Matrix, base: Matrix, number: int) -> IntMatrix:
-    index = faiss.IndexFlatL2(centroids.shape[1])
-    index.add(centroids)
-    return np.asarray(index.search(base, number)[1], np.int64)

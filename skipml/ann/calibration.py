@@ -52,6 +52,14 @@ class Calibration:
     queries: str
     date: str
 
+    @property
+    def guarantee(self) -> str:
+        """The promise in words."""
+        return (
+            f"mean recall of at least {self.target:g} with {self.confidence:.0%} confidence, "
+            f"calibrated on {self.n} {self.queries} on {self.date[:10]} ({self.rule})"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
         return asdict(self)

@@ -9,6 +9,10 @@ import numpy as np
 from skipml.ann.calibration import Calibration, Misses, broken, lower_bound
 
 
+class DriftWarning(UserWarning):
+    """A promise of recall looks broken."""
+
+
 @dataclass(frozen=True, slots=True)
 class Drift:
     """What a comparison of `n` searches with exact ones says of a promise.

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from skipml.ann import build as building
-from skipml.ann import manifest
+from skipml.ann import manifest, promises
+from skipml.ann.calibration import Calibration
+from skipml.ann.drift import Drift, DriftWarning, compare
 from skipml.ann.exact import exact_search
+from skipml.ann.locking import writer_lock
 from skipml.ann.metric import Metric
 from skipml.ann.postings import ROW_ID
 from skipml.ann.search import Found, Snapshot, search
+from skipml.ann.served import Served
 from skipml.ann.stopping import Nprobe, StopRule
 from skipml.ann.vectors import query_matrix
-from skipml.errors import FileChangedError, MetadataError, PredicateError, SchemaError
+from skipml.errors import ConflictError, FileChangedError, MetadataError, PredicateError, SchemaError
 from skipml.identity import Path
 
 STATS_KEY = b"skipml.stats"
@@ -51,6 +56,8 @@ class VectorIndex:
         self.cold = cold
         self._snapshot = _opened(self.path, cold=cold)
         self._stats: SearchStats | None = None
+        self._rules: dict[tuple[int, float], tuple[StopRule, Calibration]] = {}
+        self._served: dict[tuple[int, float], Served] = {}
 
     @classmethod
     def build(
@@ -99,6 +106,7 @@ class VectorIndex:
     def refresh(self) -> None:
         """See the changes that were made since it was opened."""
         self._snapshot = _opened(self.path, cold=self.cold)
+        self._rules = {}
 
     def __len__(self) -> int:
         return self._snapshot.manifest.n_rows
@@ -148,8 +156,10 @@ class VectorIndex:
         """The k nearest rows to each query: `query`, `rank` from 1, `row_id`, the user's columns (by default all but
         the vector), `distance` as DuckDB's function of the metric has it; rows of equal distance by row_id.
 
-        `queries` are a vector, a matrix or an Arrow column. `nprobe` lists are read for each, or as many as `rule`
-        says; `exact` reads all that may hold a neighbour. More is read where fewer than k rows are found.
+        `queries` are a vector, a matrix or an Arrow column. `recall` reads as far as its promise takes, see
+        `calibrate`; `nprobe` lists are read for each, or as many as `rule` says; `exact` reads all that may hold a
+        neighbour. More is read where fewer than k rows are found. Raises MetadataError for a recall that is not
+        promised.
         """
         if k < 1:
             raise PredicateError(f"k is a number of rows of at least 1, not {k}")
@@ -159,9 +169,12 @@ class VectorIndex:
             raise PredicateError("give one of recall, nprobe, exact and rule")
         if nprobe is not None and nprobe < 1:
             raise PredicateError(f"nprobe is a number of lists of at least 1, not {nprobe}")
+        wanted = k
         if recall is not None:
-            raise MetadataError("the index is not calibrated for a recall; give nprobe= or exact=True")
-        if nprobe is not None:
+            rule, promise = self._promised(k, recall)
+            wanted, guarantee = promise.k, promise.guarantee
+            self._served.setdefault((promise.k, promise.target), Served()).add(vectors)
+        elif nprobe is not None:
             rule, guarantee = Nprobe(nprobe), f"none: the nearest {nprobe} lists were read"
         elif rule is not None:
             guarantee = f"none: {rule!r}"
@@ -170,8 +183,59 @@ class VectorIndex:
         if rule is None:
             found = exact_search(self._snapshot, vectors, k, threads)
         else:
-            found = search(self._snapshot, vectors, k, rule, threads)
+            found = search(self._snapshot, vectors, wanted, rule, threads).first(k)
         return self._result(found, len(vectors), names, guarantee)
+
+    def calibrate(
+        self,
+        queries: Any = None,
+        recall: Sequence[float] = (0.9, 0.95, 0.99),
+        *,
+        k: int = 10,
+        rule: str | None = None,
+    ) -> list[Calibration]:
+        """Learn and calibrate what `search(recall=)` rests on: for each recall that can be promised, how far to read so
+        that the mean recall of k rows reaches it, with 95 % confidence; the promises are kept in the manifest.
+
+        `queries` are a log of real ones, 4,000 or more if possible; without it rows of the table stand for them, and
+        the promise is one for queries that are like rows. `rule` is "marginal gain" (the default where there are enough
+        queries), "leveled", "nearness" or "nprobe". Raises ConflictError where the index changes meanwhile.
+        """
+        if k < 1:
+            raise PredicateError(f"k is a number of rows of at least 1, not {k}")
+        if not all(0 < target < 1 for target in recall):
+            raise PredicateError(f"a recall lies between 0 and 1, not {', '.join(map(str, recall))}")
+        vectors = None if queries is None else query_matrix(queries, self.dimension)
+        records = promises.calibrate(self._snapshot, vectors, recall, k=k, rule=rule)
+        with writer_lock(self.path):
+            present = manifest.read(self.path)
+            if present.version != self._snapshot.manifest.version:
+                raise ConflictError(f"'{self.path}' changed while it was calibrated; calibrate it again")
+            manifest.write(self.path, replace(present, records=records, version=present.version + 1))
+        self.refresh()
+        return [one for one in promises.of(records) if one.k == k]
+
+    def check_drift(self, queries: Any = None, recall: float = 0.95, *, k: int = 10) -> Drift:
+        """Compare searches with exact ones, and warn where they refute the promise of a recall.
+
+        Without `queries` these are a sample of those that this index served since it was opened. Raises MetadataError
+        where no such recall is promised, PredicateError where there are no queries.
+        """
+        rule, promise = self._promised(k, recall)
+        served = self._served.get((promise.k, promise.target), Served())
+        vectors = served.sample(self.dimension) if queries is None else query_matrix(queries, self.dimension)
+        if not len(vectors):
+            raise PredicateError("there are no queries to check: none was served with this recall yet, so give some")
+        found = search(self._snapshot, vectors, promise.k, rule)
+        drift = compare(promise, promises.misses(self._snapshot, vectors, found, promise.k))
+        if drift.is_broken:
+            warnings.warn(str(drift), DriftWarning, stacklevel=2)
+        return drift
+
+    def _promised(self, k: int, recall: float) -> tuple[StopRule, Calibration]:
+        if (k, recall) not in self._rules:
+            self._rules[k, recall] = promises.promised(self.records, k, recall, self._snapshot.n_lists)
+        return self._rules[k, recall]
 
     def _columns(self, columns: Sequence[str] | None) -> list[str]:
         own = self._snapshot.manifest.schema.names

@@ -16,6 +16,7 @@ from skipml.ann.stopping import FloatMatrix, FloatVector, IntMatrix, IntVector, 
 from skipml.ann.traces import Trace
 
 NPROBE, NEARNESS, LEVELED, MARGINAL = "nprobe", "nearness", "leveled", "marginal gain"
+NAMES = (NPROBE, NEARNESS, LEVELED, MARGINAL)
 _FINENESS = 1.04
 """The ratio of two neighbouring settings."""
 
@@ -154,7 +155,7 @@ def family(name: str, lists: int, models: Mapping[str, Trees]) -> Family:
         return PricedFamily(nearness, 0.1, 10.0)
     if name == NPROBE:
         return FixedFamily(lists)
-    raise ValueError(f"'{name}' is no stop rule: {NPROBE}, {NEARNESS}, {LEVELED}, {MARGINAL}")
+    raise ValueError(f"{name!r} is no stop rule; they are {', '.join(NAMES)}")
 
 
 def _with_k_rows(stops: IntMatrix, trace: Trace) -> IntMatrix:

@@ -27,6 +27,8 @@ Bools = NDArray[np.bool_]
 
 _ROUTE = 256
 """Lists that are put in order at first, for a rule that may read on."""
+_AHEAD = 2
+"""Rules see the distances of so many times the lists that are read."""
 _LEAST_CANDIDATES, _CANDIDATES_PER_ROW = 100, 12
 """How many rows are looked at for each that is wanted: codes put the best rows among so many."""
 _BLOCK_QUERIES = 64
@@ -59,6 +61,11 @@ class Found:
     position: Indices
     distance: Floats
     work: Work = field(default_factory=Work)
+
+    def first(self, k: int) -> Found:
+        """The k nearest of each query."""
+        kept = np.arange(len(self.query)) - np.searchsorted(self.query, self.query) < k
+        return Found(self.query[kept], self.position[kept], self.distance[kept], self.work)
 
 
 class Snapshot:
@@ -184,6 +191,17 @@ def ranked(snapshot: Snapshot, query: Indices, position: Indices, distance: Floa
     return kept, rank[rank < k]
 
 
+def squared(manifest: Manifest, queries: Singles, distance: Floats) -> Singles:
+    """Distances [q, k] from queries [q, d] as the squared ones of the space, which routes have."""
+    if manifest.metric == "l2":
+        return np.square(distance).astype(np.float32)
+    if manifest.metric == "cosine":
+        return (2 * distance).astype(np.float32)
+    length = np.sqrt(np.einsum("ij,ij->i", queries, queries, dtype=np.float64))
+    scale = manifest.longest / np.where(length > 0, length, 1)
+    return np.maximum(2 * (manifest.longest**2 + scale[:, None] * distance), 0).astype(np.float32)
+
+
 class _Search:
     """A search for a block of queries."""
 
@@ -234,7 +252,7 @@ class _Search:
         ]
         at = np.take_along_axis(self.found_at[active], among, axis=1)
         late = (at > read[:, None] / 2).mean(axis=1)
-        near = self._in_space(active, best)
+        near = squared(self.snapshot.manifest, self.queries[active], best)
         return self.rule.more(Progress(read, self.route[active], near, late.astype(np.float32), self._sizes[active]))
 
     def _best(self, active: Indices) -> Floats:
@@ -242,20 +260,10 @@ class _Search:
         found = np.where(np.isnan(self.distance[active]), np.inf, self.distance[active])
         return np.sort(found, axis=1)[:, : self.k]
 
-    def _in_space(self, active: Indices, best: Floats) -> Singles:
-        """Distances as the squared ones of the space, which the route has."""
-        manifest = self.snapshot.manifest
-        if manifest.metric == "l2":
-            return np.square(best).astype(np.float32)
-        if manifest.metric == "cosine":
-            return (2 * best).astype(np.float32)
-        length = np.sqrt(np.einsum("ij,ij->i", self.queries[active], self.queries[active], dtype=np.float64))
-        scale = manifest.longest / np.where(length > 0, length, 1)
-        return np.maximum(2 * (manifest.longest**2 + scale[:, None] * best), 0).astype(np.float32)
-
     def _read(self, active: Indices, target: Indices) -> None:
         """Read the lists up to the target [a] of the active queries [a]."""
-        if (most := int(target.max())) > self.order.shape[1]:
+        most = int(target.max()) * (1 if isinstance(self.rule, Nprobe) else _AHEAD)
+        if most > self.order.shape[1] and self.order.shape[1] < self.snapshot.n_lists:
             count = min(max(most, 4 * self.order.shape[1]), self.snapshot.n_lists)
             self.route, self.order = self.snapshot.router.nearest(self.placed, count)
         read = self.read[active]

@@ -95,10 +95,10 @@ class Recorder:
             return progress.lists
         return looks.rounded(progress.lists + 1)
 
-    def trace(self) -> Trace:
-        """The batch; from its last look on nothing changes."""
+    def trace(self, lists: int) -> Trace:
+        """The batch, in an index of so many lists; from its last look on nothing changes."""
         last = self.seen[-1]
-        at = looks.grid(last.route.shape[1])
+        at = looks.grid(lists)
         steps = [*self.seen, *[last] * (len(at) - len(self.seen))]
         best = np.stack([step.best for step in steps], 1)
         late = np.stack([step.late for step in steps], 1)
@@ -107,6 +107,9 @@ class Recorder:
 
 
 def joined(traces: Sequence[Trace]) -> Trace:
-    """Traces of one index as one."""
-    names = ("route", "sizes", "best", "late", "recall")
-    return Trace(traces[0].looks, *(np.concatenate([getattr(trace, name) for trace in traces]) for name in names))
+    """Traces of one index as one; routes as long as the longest, beyond their ends the last distance again."""
+    width = max(trace.route.shape[1] for trace in traces)
+    routes = [np.pad(trace.route, ((0, 0), (0, width - trace.route.shape[1])), "edge") for trace in traces]
+    sizes = [np.pad(trace.sizes, ((0, 0), (0, width - trace.sizes.shape[1]))) for trace in traces]
+    best, late, recall = (np.concatenate([getattr(t, name) for t in traces]) for name in ("best", "late", "recall"))
+    return Trace(traces[0].looks, np.concatenate(routes), np.concatenate(sizes), best, late, recall)

@@ -88,7 +88,7 @@ def test_a_recorder_keeps_what_a_search_knew_until_all_is_found() -> None:
         batch = TRACE.take(np.arange(start, min(start + 8, len(TRACE))))
         recorder = Recorder(batch.best[:, -1])
         search(batch, recorder)
-        recorded.append(recorder.trace())
+        recorded.append(recorder.trace(50))
     trace = joined(recorded)
     assert (trace.recall == TRACE.recall).all()
     assert (trace.best == TRACE.best).all()
@@ -102,7 +102,7 @@ def test_a_recorder_leaves_the_query_itself_out() -> None:
     )
     recorder = Recorder(TRACE.best[:, -1], own=True)
     search(with_self, recorder)
-    assert (recorder.trace().recall == TRACE.recall).all()
+    assert (recorder.trace(50).recall == TRACE.recall).all()
 
 
 def test_nprobe_reads_no_more_than_there_is() -> None:
