@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml.ann.metric import Matrix, Metric, Singles, distances
-from skipml.ann.search import Found, Snapshot, Work, joined, ranked, run_all
+from skipml.ann.search import Found, Snapshot, Work, joined, run_all
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
@@ -81,7 +81,7 @@ def exact_search(snapshot: Snapshot, queries: Singles, k: int, threads: int = 1)
     snapshot.check_unchanged()
     k = min(k, snapshot.manifest.n_rows)
     if not k or not len(queries):
-        return Found(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+        return Found.nothing()
     balls = balls_of(snapshot)
     starts = range(len(queries))
     return joined(run_all(lambda i: _one(snapshot, balls, queries[i : i + 1], k), starts, threads), starts)
@@ -92,21 +92,20 @@ def _one(snapshot: Snapshot, balls: Balls, query: Singles, k: int) -> Found:
     rows = sum((s.counts for s in snapshot.manifest.segments), np.zeros(snapshot.n_lists, np.int64))
     order = np.argsort(low, kind="stable")
     order = order[rows[order] > 0]
-    work = Work()
-    position, distance = np.empty(0, np.int64), np.empty(0)
+    best = Found.nothing()
     done, limit = 0, np.inf
     while done < len(order) and not low[order[done]] > limit:
         upto = int(np.searchsorted(np.cumsum(rows[order[done:]]), _ROUND_ROWS)) + 1
         lists = order[done : done + upto]
         lists = lists[~(low[lists] > limit)]
         done += len(lists)
-        new_position, new_distance = _read(snapshot, lists, query, work)
-        position, distance = np.concatenate([position, new_position]), np.concatenate([distance, new_distance])
-        kept, _ = ranked(snapshot, np.zeros(len(position), np.int64), position, distance, k)
-        position, distance = position[kept], distance[kept]
-        if len(position) == k:
-            limit = distance[-1] if not np.isnan(distance[-1]) else np.inf
-    return Found(np.zeros(len(position), np.int64), position, distance, work)
+        position, distance = _read(snapshot, lists, query, best.work)
+        position = np.concatenate([best.position, position])
+        distance = np.concatenate([best.distance, distance])
+        best = Found.ranked(snapshot, np.zeros(len(position), np.int64), position, distance, k, best.work)
+        if len(best.distance) == k and not np.isnan(best.distance[-1]):
+            limit = best.distance[-1]
+    return best
 
 
 def _read(snapshot: Snapshot, lists: Indices, query: Singles, work: Work) -> tuple[Indices, Floats]:
