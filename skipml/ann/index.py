@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,14 @@ from skipml.ann.postings import ROW_ID
 from skipml.ann.search import Found, Snapshot, search
 from skipml.ann.stopping import Nprobe, StopRule
 from skipml.ann.vectors import query_matrix
-from skipml.errors import FileChangedError, MetadataError, PredicateError, SchemaError
+from skipml.ann.within import Distance, Present
+from skipml.bounds.budget import Budget
+from skipml.decisions import Plan, prune
+from skipml.errors import FileChangedError, MetadataError, PredicateError, SchemaError, VectorError
+from skipml.footers import read_footers
 from skipml.identity import Path
+from skipml.predicates import Predicate
+from skipml.regions import from_footers
 
 Indices = NDArray[np.int64]
 
@@ -175,6 +181,31 @@ class VectorIndex:
         else:
             found = search(self._snapshot, vectors, k, rule, threads)
         return self._result(found, len(vectors), names, guarantee)
+
+    def distance(self, query: Any) -> Distance:
+        """The distance of a row to a query, to be compared with a number: `index.distance(q) < 0.5`."""
+        vectors = query_matrix(query, self.dimension)
+        if len(vectors) != 1:
+            raise VectorError(f"a distance is that to one query, not to {len(vectors)}")
+        return Distance(self.metric, self._snapshot.manifest.column, vectors[0])
+
+    def prune(self, predicate: Predicate) -> Plan:
+        """The posting lists, and what a predicate on distances (and models) decides about each, as `skipml.plan` has
+        it: SKIP is proved. `Plan.scan` reads the rows.
+        """
+        snapshot = self._snapshot
+        snapshot.check_unchanged()
+        manifest = snapshot.manifest
+        paths = [os.path.join(self.path, segment.rows.name) for segment in manifest.segments]
+        names = tuple(name for name in predicate.inputs if name not in (manifest.column, ROW_ID))
+        footers = read_footers(paths, names)
+        lists = np.concatenate([np.flatnonzero(segment.counts) for segment in manifest.segments])
+        regions = replace(from_footers(footers, names), balls={manifest.column: snapshot.balls.take(lists)})
+        if len(snapshot.deleted):
+            starts = np.concatenate([[0], np.cumsum(footers.n_rows)])
+            touched = np.diff(np.searchsorted(snapshot.deleted, starts)) > 0
+            predicate = predicate & Present(snapshot.row_ids(snapshot.deleted), touched)
+        return Plan(predicate, footers, prune(predicate, regions, Budget(predicate.seconds_per_row)))
 
     def _columns(self, columns: Sequence[str] | None) -> list[str]:
         own = self._snapshot.manifest.schema.names

@@ -57,9 +57,7 @@ class ListScanner:
         self._index = index
         self._is_negative = index.metric_type == faiss.METRIC_INNER_PRODUCT
 
-    def scan(
-        self, queries: Singles, lists: Indices, route: Singles, count: int
-    ) -> tuple[Singles, Indices, Indices]:
+    def scan(self, queries: Singles, lists: Indices, route: Singles, count: int) -> tuple[Singles, Indices, Indices]:
         """At most `count` of the best rows of some lists [q, m], -1 for none, for each query [q, width]: estimates of
         the squared distance (or the negative inner product), the queries and the positions [n]. A row may come twice.
         """
@@ -96,9 +94,7 @@ class ExactScanner:
         self._reader = reader
         self._metric = metric
 
-    def scan(
-        self, queries: Singles, lists: Indices, route: Singles, count: int
-    ) -> tuple[Singles, Indices, Indices]:
+    def scan(self, queries: Singles, lists: Indices, route: Singles, count: int) -> tuple[Singles, Indices, Indices]:
         """The same, with distances of the metric."""
         del route
         estimates, rows, positions = [np.empty(0, np.float32)], [np.empty(0, np.int64)], [np.empty(0, np.int64)]

@@ -20,6 +20,7 @@ from skipml.ann.reader import SegmentReader
 from skipml.ann.routing import Router
 from skipml.ann.scan import ExactScanner, ListScanner
 from skipml.ann.stopping import Nprobe, Progress, StopRule
+from skipml.regions import Balls
 
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -75,10 +76,9 @@ class Found:
         order = np.lexsort((distance, query))
         query, distance = query[order], distance[order]
         first = np.searchsorted(query, query)
-        rank = np.arange(len(query)) - first
         last = np.minimum(first + k - 1, len(query) - 1)
-        limit = np.where(query[last] == query, distance[last], np.inf)
-        kept = (rank < k) | (distance <= limit) | (np.isnan(distance) & np.isnan(limit))
+        # all that are as near as the k-th, NaN being beyond every number: their numbers decide
+        kept = (query[last] != query) | ~(distance > distance[last]) & ~(np.isnan(distance) & ~np.isnan(distance[last]))
         query, distance, position = query[kept], distance[kept], position[order[kept]]
         row_id = snapshot.row_ids(position)
         order = np.lexsort((row_id, distance, query))
@@ -122,6 +122,11 @@ class Snapshot:
     def n_lists(self) -> int:
         """Lists of the index."""
         return len(self.manifest.centroids)
+
+    @property
+    def balls(self) -> Balls:
+        """Around the rows of each list."""
+        return Balls(self.manifest.centroids, self.manifest.radii, self.manifest.norms)
 
     def check_unchanged(self) -> None:
         """Raise FileChangedError if a file was written to."""
@@ -267,7 +272,9 @@ class _Search:
         query = query[order]
         rank = np.arange(len(query)) - np.searchsorted(query, query)
         order, query, rank = order[rank < self.k], query[rank < self.k], rank[rank < self.k]
-        best[query, rank] = np.where(np.isnan(self.distance[order]), np.inf, self._in_space(query, self.distance[order]))
+        best[query, rank] = np.where(
+            np.isnan(self.distance[order]), np.inf, self._in_space(query, self.distance[order])
+        )
         found_at[query, rank] = self.found_at[order]
         read = self.read[active]
         late = (found_at[active] > read[:, None] / 2).mean(axis=1)
