@@ -54,7 +54,7 @@ def neighbours(snapshot: Snapshot, queries: Singles, k: int) -> Singles:
         heap = [np.sort(np.concatenate([*heap, found], 1), 1)[:, :k]]
     best = np.full((len(queries), k), np.inf)
     best[:, : heap[0].shape[1]] = heap[0]
-    return squared(manifest, queries, best)
+    return squared(manifest, queries, best).astype(np.float32)
 
 
 def recorded(snapshot: Snapshot, queries: Singles, k: int, *, own: bool) -> Trace:
@@ -149,4 +149,5 @@ def misses(snapshot: Snapshot, queries: Singles, found: Found, k: int) -> Misses
     rank = np.arange(len(found.query)) - np.searchsorted(found.query, found.query)
     best[found.query[rank < k], rank[rank < k]] = found.distance[rank < k]
     k = min(k, snapshot.manifest.n_rows)
-    return 1 - shares_found(squared(snapshot.manifest, queries, best)[:, :k], neighbours(snapshot, queries, k))
+    near = squared(snapshot.manifest, queries, best[:, :k]).astype(np.float32)
+    return 1 - shares_found(near, neighbours(snapshot, queries, k))

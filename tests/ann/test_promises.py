@@ -13,7 +13,7 @@ from skipml.ann.promises import neighbours, recorded
 from skipml.ann.rules import LEVELED, MARGINAL, NEARNESS, NPROBE
 from skipml.ann.stopping import Nprobe
 
-ROWS, DIMENSION, K = 6000, 24, 5
+ROWS, DIMENSION, K = 2000, 24, 5
 
 
 def draw(number: int, seed: int) -> np.ndarray:
@@ -27,13 +27,13 @@ def table(vectors: np.ndarray) -> pa.Table:
     return pa.table({"n": np.arange(len(vectors)), "v": pa.array(list(vectors), kind)})
 
 
-ROWS_DRAWN, LOG, LATER = draw(ROWS, 0), draw(2400, 1), draw(1000, 2)
+ROWS_DRAWN, LOG, LATER = draw(ROWS, 0), draw(2000, 1), draw(600, 2)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("ann") / "index"
-    VectorIndex.build(table(ROWS_DRAWN), column="v", path=path, n_lists=80)
+    VectorIndex.build(table(ROWS_DRAWN), column="v", path=path, n_lists=30)
     return path
 
 
