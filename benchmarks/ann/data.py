@@ -86,14 +86,18 @@ def index_of(data: Data) -> VectorIndex:
     return VectorIndex.open(path)
 
 
+def table_of(data: Data) -> pa.Table:
+    """The table in Arrow: `id` and `vector`."""
+    values = pa.array(np.ascontiguousarray(data.base).ravel())
+    vectors = pa.FixedSizeListArray.from_arrays(values, data.base.shape[1])
+    return pa.table({"id": pa.array(np.arange(len(data.base))), "vector": vectors})
+
+
 def parquet_of(data: Data) -> Path:
     """The table as DuckDB would have it: an id and a list of floats, compressed."""
     path = FOLDER / f"{data.name}-{len(data.base)}.parquet"
     if not path.exists():
-        values = pa.array(np.ascontiguousarray(data.base).ravel())
-        vectors = pa.FixedSizeListArray.from_arrays(values, data.base.shape[1])
-        table = pa.table({"id": pa.array(np.arange(len(data.base))), "vector": vectors})
-        pq.write_table(table, path.with_suffix(".tmp"), compression="zstd")
+        pq.write_table(table_of(data), path.with_suffix(".tmp"), compression="zstd")
         os.replace(path.with_suffix(".tmp"), path)
     return path
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.ann.lists import Searches
-from skipml.ann import learned
+from skipml.ann import learned, regression
 from skipml.ann.calibration import CONFIDENCE, choose
+from skipml.ann.learned import Gain, Level
 from skipml.ann.regression import Trees
-from skipml.ann.rules import LEVELED, MARGINAL, NEARNESS, Family, family
-from skipml.ann.stopping import IntMatrix, IntVector
+from skipml.ann.rules import LEVELED, MARGINAL, NEARNESS, PRICES, Family, PricedFamily, family
+from skipml.ann.stopping import IntMatrix, IntVector, Progress
 
 FIXED, SPANN = "fixed nprobe", "SPANN (1+eps)"
 TARGETS = (0.9, 0.95, 0.99)
@@ -163,6 +166,47 @@ def promises(rules: Mapping[str, Reading], splits: int = SPLITS) -> list[dict[st
                     "lists_more": float(np.mean(lists) / np.mean(cheap) - 1),
                 }
             )
+    return found
+
+
+def seconds_per_prediction(searches: Searches, models: Models) -> dict[str, float]:
+    """What one prediction takes, features included, for one query: the best of some runs, in processor time."""
+    gain, level = Gain(models[MARGINAL]), Level(models[LEVELED])
+    progress = searches.trace.progress(4, np.arange(1))
+
+    def best(predict: Callable[[], Any]) -> float:
+        runs = []
+        for _ in range(40):
+            started = time.process_time()
+            for _ in range(100):
+                predict()
+            runs.append((time.process_time() - started) / 100)
+        return min(runs)
+
+    return {MARGINAL: best(lambda: gain(progress)), LEVELED: best(lambda: level(progress.route))}
+
+
+def against_lightgbm(searches: Searches, training: IntVector, test: IntVector) -> list[dict[str, Any]]:
+    """Lists read by marginal gain with our regression and with LightGBM's; empty where that is not installed."""
+    if find_spec("lightgbm") is None:
+        return []
+    from lightgbm import LGBMRegressor
+
+    trace = searches.trace.take(training)
+    features, gains = learned.gains(trace)
+    theirs = LGBMRegressor(n_estimators=200, num_leaves=31, learning_rate=0.06, n_jobs=1, verbose=-1)
+    theirs.fit(features, gains)
+    ours = regression.fit(features, gains)
+    found = []
+    for name, predict in (("ours", ours.predict), ("LightGBM", theirs.booster_.predict)):
+
+        def worth(progress: Progress, predict: Callable[..., Any] = predict) -> Any:
+            return (predict(learned.during(progress)) / progress.lists).astype(np.float32)
+
+        part = Searches(searches.trace.take(test), searches.found[test])
+        reading = _of_family(part, PricedFamily(worth, *PRICES))
+        lists = {str(target): float(reading.lists[reading.cheapest(target)].mean()) for target in TARGETS}
+        found.append({"regression": name, "lists": lists})
     return found
 
 

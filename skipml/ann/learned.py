@@ -93,10 +93,15 @@ def train_leveled(trace: Trace, seed: int = 0) -> Trees:
 
 def train_marginal(trace: Trace, seed: int = 0) -> Trees:
     """Learn from a trace how many rows the next doubling brings."""
+    return regression.fit(*gains(trace), seed)
+
+
+def gains(trace: Trace) -> tuple[FloatMatrix, FloatVector]:
+    """What was known at each look of each query (n, 17), and the rows that the next doubling brought (n,)."""
     everyone = np.arange(len(trace))
-    features, gains = [], []
+    features, found = [], []
     for look in range(len(trace.looks) - 1):
-        after = looks.places(trace.looks, 2 * trace.looks[look])
+        after = looks.places(trace.looks, 2 * trace.looks[look : look + 1])[0]
         features.append(during(trace.progress(look, everyone)))
-        gains.append((trace.recall[:, after] - trace.recall[:, look]) * trace.k)
-    return regression.fit(np.concatenate(features), np.concatenate(gains), seed)
+        found.append((trace.recall[:, after] - trace.recall[:, look]) * np.float32(trace.k))
+    return np.concatenate(features), np.concatenate(found)

@@ -17,6 +17,8 @@ from skipml.ann.traces import Trace
 
 NPROBE, NEARNESS, LEVELED, MARGINAL = "nprobe", "nearness", "leveled", "marginal gain"
 NAMES = (NPROBE, NEARNESS, LEVELED, MARGINAL)
+PRICES = 1e-5, 3.0
+"""Rows per list, the least and the most that a setting of marginal gain asks for."""
 _START = 2
 """Lists read before the first look at what they are worth."""
 _FURTHEST = 64.0
@@ -176,7 +178,7 @@ def family(name: str, lists: int, models: Mapping[str, Trees]) -> Family:
     if name == LEVELED:
         return ScaledFamily(Level(models[LEVELED]))
     if name == MARGINAL:
-        return PricedFamily(Gain(models[MARGINAL]), 1e-5, 3.0)
+        return PricedFamily(Gain(models[MARGINAL]), *PRICES)
     if name == NEARNESS:
         return PricedFamily(nearness, 0.1, 10.0)
     if name == NPROBE:
