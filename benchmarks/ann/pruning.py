@@ -141,7 +141,9 @@ def promises(rules: Mapping[str, Reading], splits: int = SPLITS) -> list[dict[st
     """
     found = []
     for target in TARGETS:
-        for name, reading in rules.items():
+        for name, every in rules.items():
+            thin = slice(None, None, max(1, len(every.lists) // 150))
+            reading = Reading(every.lists[thin], every.recall[thin])
             missed, plugged, lists, cheap, recalls = 0, 0, [], [], []
             for split in range(splits):
                 order = np.random.default_rng(split).permutation(reading.lists.shape[1])

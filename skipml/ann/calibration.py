@@ -106,7 +106,9 @@ def choose(
     """
     passed = np.ones(len(miss), np.bool_)
     for group in groups if groups is not None else [np.arange(miss.shape[1])]:
-        passed &= refuted(miss[:, group], 1 - target, confidence)
+        mine = miss[:, group]
+        passed &= mine.mean(1) <= 1 - target if len(group) else False  # others are not worth a test
+        passed[passed] = refuted(mine[passed], 1 - target, confidence)
     return None if not passed[0] else int(np.append(passed, False).argmin()) - 1
 
 

@@ -98,10 +98,9 @@ def train_marginal(trace: Trace, seed: int = 0) -> Trees:
 
 def gains(trace: Trace) -> tuple[FloatMatrix, FloatVector]:
     """What was known at each look of each query (n, 17), and the rows that the next doubling brought (n,)."""
-    everyone = np.arange(len(trace))
     features, found = [], []
     for look in range(len(trace.looks) - 1):
         after = looks.places(trace.looks, 2 * trace.looks[look : look + 1])[0]
-        features.append(during(trace.progress(look, everyone)))
+        features.append(during(trace.progress(look)))
         found.append((trace.recall[:, after] - trace.recall[:, look]) * np.float32(trace.k))
     return np.concatenate(features), np.concatenate(found)

@@ -69,8 +69,8 @@ def _next(lists: IntVector, times: FloatVector) -> IntVector:
 
 def nearness(progress: Progress) -> FloatVector:
     """How far the k-th best row is, as a share of the distance to the centroid last read: needs no training."""
-    rows = np.arange(len(progress.lists))
-    last = np.maximum(progress.route[rows, progress.lists - 1], np.float32(1e-12))
+    rows, read = np.arange(len(progress.lists)), np.minimum(progress.lists, progress.route.shape[1])
+    last = np.maximum(progress.route[rows, read - 1], np.float32(1e-12))
     return (progress.best[:, -1] / last).astype(np.float32)
 
 
@@ -153,8 +153,7 @@ class PricedFamily:
 
     def stops(self, trace: Trace) -> IntMatrix:
         """(s, q)."""
-        everyone = np.arange(len(trace))
-        worth = np.stack([self.worth(trace.progress(look, everyone)) for look in range(len(trace.looks))], 1)
+        worth = np.stack([self.worth(trace.progress(look)) for look in range(len(trace.looks))], 1)
         return np.stack([_stops(trace, worth, price) for price in self.settings])
 
 

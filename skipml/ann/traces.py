@@ -13,6 +13,8 @@ from skipml.ann.stopping import FloatMatrix, FloatVector, IntMatrix, IntVector, 
 
 _TIES = 1e-5
 """Distances that differ by less than this share are one distance: kernels round differently."""
+_MOST_LISTS = 2048
+"""A recorded search that has not found its rows by then counts as one that never does, however many lists there are."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,11 +43,12 @@ class Trace:
         best, late, recall = self.best[queries], self.late[queries], self.recall[queries]
         return Trace(self.looks, self.route[queries], self.sizes[queries], best, late, recall)
 
-    def progress(self, look: int, queries: IntVector) -> Progress:
-        """What the searches of some queries know at a look."""
-        lists = np.full(len(queries), self.looks[look], np.int64)
-        best, late = self.best[queries, look], self.late[queries, look]
-        return Progress(lists, self.route[queries], best, late, self.sizes[queries])
+    def progress(self, look: int, queries: IntVector | None = None) -> Progress:
+        """What the searches of some queries, or of all, know at a look."""
+        which = slice(None) if queries is None else queries
+        route = self.route[which]
+        lists = np.full(len(route), self.looks[look], np.int64)
+        return Progress(lists, route, self.best[which, look], self.late[which, look], self.sizes[which])
 
 
 def replay(rule: StopRule, trace: Trace) -> IntVector:
@@ -92,7 +95,8 @@ class Recorder:
         kept = replace(progress, best=progress.best[:, 1:]) if self.own else progress
         self.seen.append(kept)
         found = shares_found(kept.best, self.truth) >= 1
-        if (found & (kept.late == 0)).all():  # nothing new in the second half: so it stays from here on
+        settled = found & (kept.late == 0)  # nothing new in the second half: so it stays from here on
+        if settled.all() or (progress.lists >= _MOST_LISTS).all():
             return progress.lists
         return looks.rounded(progress.lists + 1)
 
