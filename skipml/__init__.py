@@ -5,10 +5,12 @@ skips them.
 from __future__ import annotations
 
 from skipml.adviser import Recommendation, recommend
+from skipml.ann.index import VectorIndex
 from skipml.decisions import EVALUATE, KEEP, SKIP, Plan, plan
 from skipml.engines.duckdb import Connection, connect
 from skipml.enrich import EnrichReport, enrich
 from skipml.errors import (
+    ConflictError,
     EnrichmentError,
     FileChangedError,
     FooterError,
@@ -19,6 +21,7 @@ from skipml.errors import (
     SchemaError,
     SkipmlError,
     UnsupportedOperatorError,
+    VectorError,
 )
 from skipml.layout import Advice, Clustering, advise, cluster
 from skipml.predicates import Predicate
@@ -34,6 +37,7 @@ __all__ = [
     "SKIP",
     "Advice",
     "Clustering",
+    "ConflictError",
     "Connection",
     "EnrichReport",
     "EnrichmentError",
@@ -52,6 +56,8 @@ __all__ = [
     "SkipmlError",
     "TopRows",
     "UnsupportedOperatorError",
+    "VectorError",
+    "VectorIndex",
     "advise",
     "cluster",
     "connect",

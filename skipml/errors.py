@@ -9,7 +9,9 @@
     ├── RegistrationError (ValueError)   a name or model that cannot be registered on a connection
     ├── MetadataError (ValueError)       skipml's own metadata is damaged, of another version or of another file
     ├── EnrichmentError (RuntimeError)   a file cannot be enriched or rewritten: read-only, full disk, changing data
-    └── FileChangedError (RuntimeError)  a file was rewritten between plan and scan
+    ├── FileChangedError (RuntimeError)  a file was rewritten between plan and scan
+    ├── VectorError (ValueError)         a vector that an index cannot take: another dimension, NaN, infinite
+    └── ConflictError (RuntimeError)     another writer is changing the same index
 
 Each message says what went wrong, where (file, row group, column) and what to do about it.
 """
@@ -55,3 +57,11 @@ class EnrichmentError(SkipmlError, RuntimeError):
 
 class FileChangedError(SkipmlError, RuntimeError):
     """A file was rewritten between plan and scan; run the query again."""
+
+
+class VectorError(SkipmlError, ValueError):
+    """A vector cannot be indexed or searched for: another dimension, NaN, infinite."""
+
+
+class ConflictError(SkipmlError, RuntimeError):
+    """Another writer is changing the same index."""

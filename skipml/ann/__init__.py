@@ -1,0 +1,1 @@
+"""A nearest-neighbour index that lives in plain Parquet."""

@@ -1,0 +1,332 @@
+"""The public face of the vector index."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from skipml.ann import build as building
+from skipml.ann import manifest, promises
+from skipml.ann.calibration import Calibration
+from skipml.ann.drift import Drift, DriftWarning, compare
+from skipml.ann.exact import exact_search
+from skipml.ann.locking import writer_lock
+from skipml.ann.metric import Metric
+from skipml.ann.postings import ROW_ID
+from skipml.ann.search import Found, Snapshot, search
+from skipml.ann.served import Served
+from skipml.ann.stopping import Nprobe, StopRule
+from skipml.ann.vectors import query_matrix
+from skipml.ann.within import Distance, Present
+from skipml.bounds.budget import Budget
+from skipml.decisions import Plan, prune
+from skipml.errors import (
+    ConflictError,
+    FileChangedError,
+    MetadataError,
+    PredicateError,
+    SchemaError,
+    VectorError,
+)
+from skipml.footers import read_footers
+from skipml.identity import Path
+from skipml.predicates import Predicate
+from skipml.regions import from_footers
+
+Indices = NDArray[np.int64]
+
+STATS_KEY = b"skipml.stats"
+
+
+@dataclass(frozen=True, slots=True)
+class SearchStats:
+    """What a search read, summed over its queries, and on what guarantee its result rests."""
+
+    queries: int
+    lists: int
+    scanned: int
+    """Codes, or vectors where the index has no codes."""
+    vectors: int
+    """Vectors whose distance was computed."""
+    bytes_read: int
+    guarantee: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain values."""
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+class VectorIndex:
+    """A nearest-neighbour index in a folder: Parquet files whose row groups are posting lists, and a manifest."""
+
+    def __init__(self, path: Path, *, cold: bool = False) -> None:
+        self.path = os.fspath(path)
+        self.cold = cold
+        self._snapshot = _opened(self.path, cold=cold)
+        self._stats: SearchStats | None = None
+        self._rules: dict[tuple[int, float], tuple[StopRule, Calibration]] = {}
+        self._served: dict[tuple[int, float], Served] = {}
+
+    @classmethod
+    def build(
+        cls,
+        source: Path | Sequence[Path] | pa.Table,
+        *,
+        column: str,
+        path: Path,
+        metric: str = "l2",
+        memory: int = building.DEFAULT_MEMORY,
+        n_lists: int | None = None,
+        codes: bool | None = None,
+        progress: building.Progress | None = None,
+    ) -> VectorIndex:
+        """Index the vectors in a column of Parquet files, or of an Arrow table, in the folder `path`.
+
+        `metric` is l2, ip or cosine. Not much more than `memory` bytes are used beside the page cache. `n_lists` is
+        chosen by the number of rows, `codes` (a compact code of each vector, read first) by the dimension. Rows whose
+        vector is NULL are left out and counted. A build of files that was stopped goes on where it stopped.
+
+        Raises VectorError for vectors of another dimension, NaN or infinity, SchemaError for a column that holds no
+        vectors, EnrichmentError where the folder cannot be written or holds an index already, FileChangedError for
+        files that change meanwhile, ConflictError where another process writes there.
+        """
+        building.build(
+            source,
+            column=column,
+            path=path,
+            metric=metric,
+            memory=memory,
+            n_lists=n_lists,
+            codes=codes,
+            progress=progress,
+        )
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path, *, cold: bool = False) -> VectorIndex:
+        """Open an index as it is now; later changes are seen after `refresh`.
+
+        A `cold` index asks for what it reads in batches, which is faster where the files are not in the page cache.
+        Raises MetadataError where there is no index or it is damaged, FileChangedError where a file of it is another.
+        """
+        return cls(path, cold=cold)
+
+    def refresh(self) -> None:
+        """See the changes that were made since it was opened."""
+        self._snapshot = _opened(self.path, cold=self.cold)
+        self._rules = {}
+
+    def __len__(self) -> int:
+        return self._snapshot.manifest.n_rows
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """What searches read."""
+        return self._snapshot
+
+    @property
+    def metric(self) -> Metric:
+        """l2, ip or cosine."""
+        return self._snapshot.manifest.metric
+
+    @property
+    def dimension(self) -> int:
+        """Values of a vector."""
+        return self._snapshot.manifest.vector.dimension
+
+    @property
+    def skipped_nulls(self) -> int:
+        """Rows that were left out as their vector was NULL."""
+        return self._snapshot.manifest.skipped_nulls
+
+    @property
+    def stats(self) -> SearchStats | None:
+        """Those of the last search; each result has its own as JSON in `table.schema.metadata[b"skipml.stats"]`."""
+        return self._stats
+
+    @property
+    def records(self) -> Mapping[str, Any]:
+        """What was learned and calibrated, by name: plain values that the manifest keeps."""
+        return self._snapshot.manifest.records
+
+    def search(
+        self,
+        queries: Any,
+        k: int = 10,
+        *,
+        recall: float | None = None,
+        nprobe: int | None = None,
+        exact: bool = False,
+        rule: StopRule | None = None,
+        columns: Sequence[str] | None = None,
+        threads: int = 1,
+    ) -> pa.Table:
+        """The k nearest rows to each query: `query`, `rank` from 1, `row_id`, the user's columns (by default all but
+        the vector), `distance` as DuckDB's function of the metric has it; rows of equal distance by row_id.
+
+        `queries` are a vector, a matrix or an Arrow column. `recall` reads as far as its promise takes, see
+        `calibrate`; `nprobe` lists are read for each, or as many as `rule` says; `exact` reads all that may hold a
+        neighbour. More is read where fewer than k rows are found. Raises MetadataError for a recall that is not
+        promised.
+        """
+        if k < 1:
+            raise PredicateError(f"k is a number of rows of at least 1, not {k}")
+        vectors = query_matrix(queries, self.dimension)
+        names = self._columns(columns)
+        if sum((recall is not None, nprobe is not None, exact, rule is not None)) > 1:
+            raise PredicateError("give one of recall, nprobe, exact and rule")
+        if nprobe is not None and nprobe < 1:
+            raise PredicateError(f"nprobe is a number of lists of at least 1, not {nprobe}")
+        wanted = k
+        if recall is not None:
+            rule, promise = self._promised(k, recall)
+            wanted, guarantee = promise.k, promise.guarantee
+            self._served.setdefault((promise.k, promise.target), Served()).add(vectors)
+        elif nprobe is not None:
+            rule, guarantee = Nprobe(nprobe), f"none: the nearest {nprobe} lists were read"
+        elif rule is not None:
+            guarantee = f"none: {rule!r}"
+        else:
+            guarantee = "exact: no list that was not read holds a nearer row"
+        if rule is None:
+            found = exact_search(self._snapshot, vectors, k, threads)
+        else:
+            found = search(self._snapshot, vectors, wanted, rule, threads).first(k)
+        return self._result(found, len(vectors), names, guarantee)
+
+    def calibrate(
+        self,
+        queries: Any = None,
+        recall: Sequence[float] = (0.9, 0.95, 0.99),
+        *,
+        k: int = 10,
+        rule: str | None = None,
+    ) -> list[Calibration]:
+        """Learn and calibrate what `search(recall=)` rests on: for each recall that can be promised, how far to read so
+        that the mean recall of k rows reaches it, with 95 % confidence; the promises are kept in the manifest.
+
+        `queries` are a log of real ones, 4,000 or more if possible; without it rows of the table stand for them, and
+        the promise is one for queries that are like rows. `rule` is "marginal gain" (the default where there are enough
+        queries), "leveled", "nearness" or "nprobe". Raises ConflictError where the index changes meanwhile.
+        """
+        if k < 1:
+            raise PredicateError(f"k is a number of rows of at least 1, not {k}")
+        if not all(0 < target < 1 for target in recall):
+            raise PredicateError(f"a recall lies between 0 and 1, not {', '.join(map(str, recall))}")
+        vectors = None if queries is None else query_matrix(queries, self.dimension)
+        records = promises.calibrate(self._snapshot, vectors, recall, k=k, rule=rule)
+        with writer_lock(self.path):
+            present = manifest.read(self.path)
+            if present.version != self._snapshot.manifest.version:
+                raise ConflictError(f"'{self.path}' changed while it was calibrated; calibrate it again")
+            manifest.write(self.path, replace(present, records=records, version=present.version + 1))
+        self.refresh()
+        return [one for one in promises.of(records) if one.k == k]
+
+    def check_drift(self, queries: Any = None, recall: float = 0.95, *, k: int = 10) -> Drift:
+        """Compare searches with exact ones, and warn where they refute the promise of a recall.
+
+        Without `queries` these are a sample of those that this index served since it was opened. Raises MetadataError
+        where no such recall is promised, PredicateError where there are no queries.
+        """
+        rule, promise = self._promised(k, recall)
+        served = self._served.get((promise.k, promise.target), Served())
+        vectors = served.sample(self.dimension) if queries is None else query_matrix(queries, self.dimension)
+        if not len(vectors):
+            raise PredicateError("there are no queries to check: none was served with this recall yet, so give some")
+        found = search(self._snapshot, vectors, promise.k, rule)
+        drift = compare(promise, promises.misses(self._snapshot, vectors, found, promise.k))
+        if drift.is_broken:
+            warnings.warn(str(drift), DriftWarning, stacklevel=2)
+        return drift
+
+    def _promised(self, k: int, recall: float) -> tuple[StopRule, Calibration]:
+        if (k, recall) not in self._rules:
+            self._rules[k, recall] = promises.promised(self.records, k, recall, self._snapshot.n_lists)
+        return self._rules[k, recall]
+
+    def distance(self, query: Any) -> Distance:
+        """The distance of a row to a query, to be compared with a number: `index.distance(q) < 0.5`."""
+        vectors = query_matrix(query, self.dimension)
+        if len(vectors) != 1:
+            raise VectorError(f"a distance is that to one query, not to {len(vectors)}")
+        return Distance(self.metric, self._snapshot.manifest.column, vectors[0])
+
+    def prune(self, predicate: Predicate) -> Plan:
+        """The posting lists, and what a predicate on distances (and models) decides about each, as `skipml.plan` has
+        it: SKIP is proved. `Plan.scan` reads the rows.
+        """
+        snapshot = self._snapshot
+        snapshot.check_unchanged()
+        manifest = snapshot.manifest
+        paths = [os.path.join(self.path, segment.rows.name) for segment in manifest.segments]
+        names = tuple(name for name in predicate.inputs if name not in (manifest.column, ROW_ID))
+        footers = read_footers(paths, names)
+        lists = np.concatenate([np.flatnonzero(segment.counts) for segment in manifest.segments])
+        regions = replace(from_footers(footers, names), balls={manifest.column: snapshot.balls.take(lists)})
+        if len(snapshot.deleted):
+            starts = np.concatenate([[0], np.cumsum(footers.n_rows)])
+            touched = np.diff(np.searchsorted(snapshot.deleted, starts)) > 0
+            predicate = predicate & Present(snapshot.row_ids(snapshot.deleted), touched)
+        return Plan(predicate, footers, prune(predicate, regions, Budget(predicate.seconds_per_row)))
+
+    def _columns(self, columns: Sequence[str] | None) -> list[str]:
+        own = self._snapshot.manifest.schema.names
+        if columns is None:
+            return [name for name in own if name != self._snapshot.manifest.column]
+        for name in columns:
+            if name not in own:
+                raise SchemaError(f"the index has no column {name!r}; its columns are {', '.join(own)}")
+        return list(columns)
+
+    def _result(self, found: Found, n_queries: int, names: Sequence[str], guarantee: str) -> pa.Table:
+        work = found.work
+        stats = SearchStats(n_queries, work.lists, work.scanned, work.vectors, work.bytes_read, guarantee)
+        self._stats = stats
+        rank = np.arange(1, len(found.query) + 1) - np.searchsorted(found.query, found.query)
+        arrays = [
+            *(pa.array(values) for values in (found.query, rank, found.row_id)),
+            *rows_of(self._snapshot, found.position, names),
+            pa.array(found.distance),
+        ]
+        metadata = {STATS_KEY: json.dumps(stats.to_dict())}
+        return pa.Table.from_arrays(arrays, names=["query", "rank", ROW_ID, *names, "distance"], metadata=metadata)
+
+
+def rows_of(snapshot: Snapshot, positions: Indices, names: Sequence[str]) -> list[pa.Array]:
+    """Columns of the rows at positions [n]."""
+    schema = snapshot.manifest.schema
+    parts = snapshot.by_segment(positions)
+    if len(parts) == 1:
+        reader, mine, _ = parts[0]
+        return reader.arrays(mine, names, schema)
+    back = np.argsort(np.concatenate([places for _, _, places in parts])) if parts else np.empty(0, np.int64)
+    columns = []
+    for i, name in enumerate(names):
+        chunks = [reader.arrays(mine, names, schema)[i] for reader, mine, _ in parts]
+        columns.append(pa.chunked_array(chunks, schema.field(name).type).take(pa.array(back)).combine_chunks())
+    return columns
+
+
+def _opened(folder: str, *, cold: bool) -> Snapshot:
+    """The present state; a change that removes files meanwhile has written another manifest."""
+    while True:
+        found = manifest.read(folder)
+        try:
+            for file in found.files:
+                file.check(folder)
+            return Snapshot(folder, found, cold=cold)
+        except FileChangedError:
+            if manifest.read(folder).version == found.version:
+                raise
+        except OSError as error:
+            if manifest.read(folder).version == found.version:
+                raise MetadataError(f"the index '{folder}' cannot be read: {error}") from error

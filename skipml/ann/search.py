@@ -1,0 +1,362 @@
+"""Searching: route, scan what is compact, look at the best rows themselves.
+
+A round scans some more lists of each query that has not read enough. Of what was scanned the best by their estimates
+are candidates; their distances are computed from the vectors. A row that two lists hold is a candidate once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skipml.ann.codes import Codec
+from skipml.ann.manifest import Manifest
+from skipml.ann.metric import Singles, distances
+from skipml.ann.reader import SegmentReader
+from skipml.ann.routing import Router
+from skipml.ann.scan import ExactScanner, ListScanner
+from skipml.ann.stopping import Nprobe, Progress, StopRule
+from skipml.regions import Balls
+
+Indices = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+_ROUTE = 256
+"""Lists that are put in order at first, for a rule that may read on."""
+_AHEAD = 2
+"""Rules see the distances of so many times the lists that are read."""
+_LEAST_CANDIDATES, _CANDIDATES_PER_ROW = 60, 6
+"""How many rows are looked at for each that is wanted: codes put the best rows among so many."""
+_BLOCK_QUERIES = 64
+
+
+@dataclass(slots=True)
+class Work:
+    """What a search has read, summed over its queries."""
+
+    lists: int = 0
+    scanned: int = 0
+    """Codes, or vectors where there are no codes."""
+    vectors: int = 0
+    """Vectors whose distance was computed."""
+    bytes_read: int = 0
+
+    def add(self, other: Work) -> None:
+        """The work of other queries."""
+        self.lists += other.lists
+        self.scanned += other.scanned
+        self.vectors += other.vectors
+        self.bytes_read += other.bytes_read
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Found:
+    """The rows that were found, by query and nearest first: `query`, `position`, `row_id` and `distance` [n]."""
+
+    query: Indices
+    position: Indices
+    row_id: Indices
+    distance: Floats
+    work: Work
+
+    @classmethod
+    def nothing(cls) -> Found:
+        """No rows."""
+        none = np.empty(0, np.int64)
+        return cls(none, none, none, np.empty(0), Work())
+
+    @classmethod
+    def ranked(  # noqa: PLR0917
+        cls, snapshot: Snapshot, query: Indices, position: Indices, distance: Floats, k: int, work: Work
+    ) -> Found:
+        """The k nearest of the rows of each query, equal ones in the order of their numbers, NaN last."""
+        order = np.lexsort((distance, query))
+        query, distance = query[order], distance[order]
+        first = np.searchsorted(query, query)
+        last = np.minimum(first + k - 1, len(query) - 1)
+        # all that are as near as the k-th, NaN being beyond every number: their numbers decide
+        kept = (query[last] != query) | ~(distance > distance[last]) & ~(np.isnan(distance) & ~np.isnan(distance[last]))
+        query, distance, position = query[kept], distance[kept], position[order[kept]]
+        row_id = snapshot.row_ids(position)
+        order = np.lexsort((row_id, distance, query))
+        order = order[np.arange(len(query)) - np.searchsorted(query, query) < k]
+        return cls(query[order], position[order], row_id[order], distance[order], work)
+
+    def first(self, k: int) -> Found:
+        """The k nearest of each query."""
+        kept = np.arange(len(self.query)) - np.searchsorted(self.query, self.query) < k
+        return Found(self.query[kept], self.position[kept], self.row_id[kept], self.distance[kept], self.work)
+
+
+class Snapshot:
+    """An index as one manifest has it, opened for reading.
+
+    A position is the place of a row in all segments, one behind the other.
+    """
+
+    def __init__(self, folder: str, manifest: Manifest, *, cold: bool) -> None:
+        self.manifest = manifest
+        self.readers = [
+            SegmentReader(folder, segment, manifest.column, manifest.vector, cold=cold) for segment in manifest.segments
+        ]
+        self.starts = np.concatenate([[0], np.cumsum([s.n_rows for s in manifest.segments])]).astype(np.int64)
+        rotation = manifest.rotation
+        self.codec = None if rotation is None else Codec(manifest.centroids @ rotation)
+        self.router = Router(manifest.centroids if self.codec is None else self.codec.centroids)
+        numpy_only = manifest.vector.is_int8 or manifest.metric == "cosine"
+        self.scanners: list[ListScanner | ExactScanner] = [
+            ExactScanner(reader, manifest.metric)
+            if self.codec is None and numpy_only
+            else ListScanner(reader, manifest.metric, self.codec)
+            for reader in self.readers
+        ]
+        self.deleted = np.concatenate(
+            [
+                np.empty(0, np.int64),
+                *(s.deleted + start for s, start in zip(manifest.segments, self.starts, strict=False)),
+            ]
+        )
+        counts = (s.counts if s.code is None else s.code.counts for s in manifest.segments)
+        self.sizes = np.asarray(sum(counts, np.zeros(len(manifest.centroids), np.int64)))
+        """What reading a list means: its codes, or its rows."""
+
+    @property
+    def n_lists(self) -> int:
+        """Lists of the index."""
+        return len(self.manifest.centroids)
+
+    @property
+    def balls(self) -> Balls:
+        """Around the rows of each list."""
+        return Balls(self.manifest.centroids, self.manifest.radii, self.manifest.norms)
+
+    def check_unchanged(self) -> None:
+        """Raise FileChangedError if a file was written to."""
+        for reader in self.readers:
+            reader.check_unchanged()
+
+    def by_segment(self, positions: Indices) -> list[tuple[SegmentReader, Indices, Indices]]:
+        """The segments that hold rows at positions [n]: where these are in it, and where among the positions."""
+        if len(self.readers) == 1:
+            return [(self.readers[0], positions, np.arange(len(positions)))] if len(positions) else []
+        which = np.searchsorted(self.starts, positions, "right") - 1
+        parts = [(i, np.flatnonzero(which == i)) for i in np.unique(which).tolist()]
+        return [(self.readers[i], positions[places] - self.starts[i], places) for i, places in parts]
+
+    def distances(self, queries: Singles, which: Indices, positions: Indices) -> Floats:
+        """The distance [n] of the row at each position [n] to the query [q, d] of its number in `which` [n]."""
+        found = np.empty(len(positions))
+        for reader, mine, places in self.by_segment(positions):
+            found[places] = distances(self.manifest.metric, queries, which[places], reader.vectors(mine))
+        return found
+
+    def row_ids(self, positions: Indices) -> Indices:
+        """The numbers of the rows at positions [n]."""
+        found = np.empty(len(positions), np.int64)
+        for reader, mine, places in self.by_segment(positions):
+            found[places] = reader.row_ids(mine)
+        return found
+
+    def is_deleted(self, positions: Indices) -> Bools:
+        """Whether the rows at positions [n] are not there any more."""
+        if not len(self.deleted):
+            return np.zeros(positions.shape, np.bool_)
+        place = np.minimum(np.searchsorted(self.deleted, positions), len(self.deleted) - 1)
+        return np.asarray(self.deleted[place] == positions)
+
+
+def search(snapshot: Snapshot, queries: Singles, k: int, rule: StopRule, threads: int = 1) -> Found:
+    """The k nearest rows that are found to each query [q, d], as the rule has it; blocks of queries are searched by so
+    many threads.
+    """
+    snapshot.check_unchanged()
+    k = min(k, snapshot.manifest.n_rows)
+    if not k or not len(queries):
+        return Found.nothing()
+    starts = range(0, len(queries), _BLOCK_QUERIES)
+
+    def block(start: int) -> Found:
+        return _Search(snapshot, queries[start : start + _BLOCK_QUERIES], k, rule).run()
+
+    return joined(run_all(block, starts, threads), starts)
+
+
+def run_all(block: Callable[[int], Found], starts: range, threads: int) -> list[Found]:
+    """Search blocks of queries in threads, each of which lets faiss use no others."""
+    if threads <= 1 or len(starts) == 1:
+        return [block(start) for start in starts]
+    with ThreadPoolExecutor(threads, initializer=_one_thread) as pool:
+        return list(pool.map(block, starts))
+
+
+def _one_thread() -> None:
+    import faiss
+
+    faiss.omp_set_num_threads(1)
+
+
+def joined(blocks: list[Found], starts: range) -> Found:
+    """What blocks of queries found, together."""
+    if len(blocks) == 1:
+        return blocks[0]
+    work = Work()
+    for found in blocks:
+        work.add(found.work)
+    return Found(
+        query=np.concatenate([found.query + start for found, start in zip(blocks, starts, strict=True)]),
+        position=np.concatenate([found.position for found in blocks]),
+        row_id=np.concatenate([found.row_id for found in blocks]),
+        distance=np.concatenate([found.distance for found in blocks]),
+        work=work,
+    )
+
+
+def squared(manifest: Manifest, queries: Singles, distance: Floats) -> Floats:
+    """Distances [n] or [n, k] from queries [n, d] as the squared ones of the space, which routes have."""
+    if manifest.metric == "l2":
+        return np.square(distance)
+    if manifest.metric == "cosine":
+        return 2 * distance
+    length = np.sqrt(np.einsum("ij,ij->i", queries, queries, dtype=np.float64))
+    scale = (manifest.longest / np.where(length > 0, length, 1)).reshape(-1, *[1] * (distance.ndim - 1))
+    return np.asarray(np.maximum(2 * (manifest.longest**2 + scale * distance), 0))
+
+
+class _Search:
+    """A search for a block of queries.
+
+    The candidates of all queries are in flat arrays, in the order of their key, query times rows plus position.
+    """
+
+    def __init__(self, snapshot: Snapshot, queries: Singles, k: int, rule: StopRule) -> None:
+        self.snapshot, self.queries, self.k, self.rule = snapshot, queries, k, rule
+        self.work = Work()
+        self.n_candidates = max(_LEAST_CANDIDATES, _CANDIDATES_PER_ROW * k)
+        manifest = snapshot.manifest
+        placed = manifest.space.queries(queries)
+        self.placed = placed if manifest.rotation is None else placed @ manifest.rotation
+        self.scanned_for = queries if snapshot.codec is None else self.placed
+        wanted = rule.lists if isinstance(rule, Nprobe) else _ROUTE
+        self.route, self.order = snapshot.router.nearest(self.placed, wanted)
+        self.read = np.zeros(len(queries), np.int64)
+        """Lists that each query has read."""
+        self.key = np.empty(0, np.int64)
+        self.estimate = np.empty(0, np.float32)
+        self.distance = np.empty(0)
+        self.found_at = np.empty(0, np.int64)
+        """Lists that had been read when a candidate was found."""
+
+    @property
+    def _query(self) -> Indices:
+        return self.key // int(self.snapshot.starts[-1])
+
+    @property
+    def _position(self) -> Indices:
+        return self.key % int(self.snapshot.starts[-1])
+
+    def run(self) -> Found:
+        n_lists = self.snapshot.n_lists
+        target = np.clip(self.rule.first(self.route, self._sizes, self.k), 1, n_lists)
+        active = np.arange(len(self.queries))
+        while len(active):
+            self._read(active, target)
+            wanted = self._wanted(active)
+            go_on = wanted > self.read[active]
+            active, target = active[go_on], wanted[go_on]
+        return Found.ranked(self.snapshot, self._query, self._position, self.distance, self.k, self.work)
+
+    @property
+    def _sizes(self) -> Indices:
+        return np.where(self.order >= 0, self.snapshot.sizes[self.order], 0)
+
+    def _wanted(self, active: Indices) -> Indices:
+        """Lists that the active queries shall have read: twice as many where fewer than k rows are found."""
+        read = self.read[active]
+        short = np.bincount(self._query, minlength=len(self.queries))[active] < self.k
+        wanted = read if isinstance(self.rule, Nprobe) else self.rule.more(self._progress(active))
+        wanted = np.where(short, np.maximum(wanted, 2 * read), wanted)
+        return np.minimum(wanted, self.snapshot.n_lists)
+
+    def _progress(self, active: Indices) -> Progress:
+        best = np.full((len(self.queries), self.k), np.inf)
+        found_at = np.zeros(best.shape, np.int64)
+        query = self._query
+        order = np.lexsort((self.distance, query))
+        query = query[order]
+        rank = np.arange(len(query)) - np.searchsorted(query, query)
+        order, query, rank = order[rank < self.k], query[rank < self.k], rank[rank < self.k]
+        best[query, rank] = np.where(
+            np.isnan(self.distance[order]),
+            np.inf,
+            squared(self.snapshot.manifest, self.queries[query], self.distance[order]),
+        )
+        found_at[query, rank] = self.found_at[order]
+        read = self.read[active]
+        late = (found_at[active] > read[:, None] / 2).mean(axis=1)
+        near = best[active].astype(np.float32)
+        return Progress(read, self.route[active], near, late.astype(np.float32), self._sizes[active])
+
+    def _read(self, active: Indices, target: Indices) -> None:
+        """Read the lists up to the target [a] of the active queries [a]."""
+        most = int(target.max())
+        known, needed = self.order.shape[1], most if isinstance(self.rule, Nprobe) else _AHEAD * most
+        if needed > known and known < self.snapshot.n_lists:
+            count = min(max(needed, 4 * known), self.snapshot.n_lists)
+            self.route, self.order = self.snapshot.router.nearest(self.placed, count)
+        read = self.read[active]
+        start, end = int(read.min()), most
+        lists, route = self.order[active, start:end], self.route[active, start:end]
+        place = np.arange(start, end)
+        outside = (place < read[:, None]) | (place >= target[:, None])
+        if outside.any():
+            lists = np.where(outside, -1, lists)
+        wanted = lists[lists >= 0]
+        for i, (reader, scanner) in enumerate(zip(self.snapshot.readers, self.snapshot.scanners, strict=True)):
+            self.work.bytes_read += reader.fetch_lists(wanted)
+            estimate, query, position = scanner.scan(self.scanned_for[active], lists, route, self._count(reader))
+            self._merge(active[query], position + self.snapshot.starts[i], estimate, target[query])
+        self.work.lists += int((target - read).sum())
+        self.work.scanned += int(self.snapshot.sizes[wanted].sum())
+        self.read[active] = target
+        self._look()
+
+    def _count(self, reader: SegmentReader) -> int:
+        """How many rows of a segment are asked for: deleted ones must not take the place of others."""
+        spare = min(len(reader.segment.deleted), self.n_candidates)
+        return max(1, min(self.n_candidates + spare, 2 * reader.segment.n_rows))
+
+    def _merge(self, query: Indices, position: Indices, estimate: Singles, found_at: Indices) -> None:
+        """Keep the best candidates of those found before and now, each row once."""
+        key = query * int(self.snapshot.starts[-1]) + position
+        if len(self.snapshot.deleted):
+            there = ~self.snapshot.is_deleted(position)
+            key, estimate, found_at = key[there], estimate[there], found_at[there]
+        is_first = not len(self.key)
+        self.key, kept = np.unique(np.concatenate([self.key, key]), return_index=True)
+        self.estimate = np.concatenate([self.estimate, estimate])[kept]
+        self.distance = np.concatenate([self.distance, np.full(len(key), np.nan)])[kept]
+        self.found_at = np.concatenate([self.found_at, found_at])[kept]
+        if not is_first:
+            self._trim()
+
+    def _trim(self) -> None:
+        query = self._query
+        order = np.lexsort((self.estimate, query))
+        rank = np.arange(len(query)) - np.searchsorted(query, query)
+        kept = np.sort(order[rank < self.n_candidates])
+        self.key, self.estimate = self.key[kept], self.estimate[kept]
+        self.distance, self.found_at = self.distance[kept], self.found_at[kept]
+
+    def _look(self) -> None:
+        """Compute the distances of the candidates that have none."""
+        new = np.flatnonzero(np.isnan(self.distance))
+        total = int(self.snapshot.starts[-1])
+        query, position = np.divmod(self.key[new], total)
+        self.distance[new] = self.snapshot.distances(self.queries, query, position)
+        self.work.vectors += len(new)
+        self.work.bytes_read += len(new) * self.snapshot.manifest.vector.n_bytes

@@ -1,0 +1,125 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from skipml import errors
+from skipml.ann.drift import DriftWarning
+from skipml.ann.index import VectorIndex
+from skipml.ann.promises import neighbours, recorded
+from skipml.ann.rules import LEVELED, MARGINAL, NEARNESS, NPROBE
+from skipml.ann.stopping import Nprobe
+
+ROWS, DIMENSION, K = 2000, 24, 5
+
+
+def draw(number: int, seed: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).normal(size=(40, DIMENSION))
+    return (centres[rng.integers(40, size=number)] + 0.6 * rng.normal(size=(number, DIMENSION))).astype(np.float32)
+
+
+def table(vectors: np.ndarray) -> pa.Table:
+    kind = pa.list_(pa.float32(), DIMENSION)
+    return pa.table({"n": np.arange(len(vectors)), "v": pa.array(list(vectors), kind)})
+
+
+ROWS_DRAWN, LOG, LATER = draw(ROWS, 0), draw(2000, 1), draw(600, 2)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("ann") / "index"
+    VectorIndex.build(table(ROWS_DRAWN), column="v", path=path, n_lists=30)
+    return path
+
+
+@pytest.fixture
+def index(folder: Path) -> VectorIndex:
+    return VectorIndex.open(folder)
+
+
+def recall_of(index: VectorIndex, **how: object) -> float:
+    exact = index.search(LATER, K, exact=True)["row_id"].to_numpy().reshape(-1, K)
+    found = index.search(LATER, K, **how)["row_id"].to_numpy().reshape(-1, K)  # type: ignore[arg-type]
+    return float(np.mean([len(np.intersect1d(a, b)) / K for a, b in zip(exact, found, strict=True)]))
+
+
+@pytest.mark.parametrize("metric", ["l2", "ip", "cosine"])
+def test_true_neighbours_are_those_of_an_exact_search(metric: str, tmp_path: Path) -> None:
+    index = VectorIndex.build(table(ROWS_DRAWN[:500]), column="v", path=tmp_path / "index", metric=metric, n_lists=10)
+    exact = index.search(LATER[:20], 5, exact=True)["distance"].to_numpy().reshape(-1, 5)
+    found = neighbours(index.snapshot, LATER[:20], 5)
+    assert found.shape == (20, 5)
+    if metric == "l2":
+        assert found == pytest.approx(exact**2, rel=1e-4)
+    if metric == "cosine":
+        assert found == pytest.approx(2 * exact, rel=1e-3, abs=1e-5)
+    assert (np.diff(found, axis=1) >= 0).all()
+
+
+def test_recorded_searches_are_what_searches_do(index: VectorIndex) -> None:
+    trace = recorded(index.snapshot, LATER[:40], K, own=False)
+    for look in (0, 4, 9):
+        lists = int(trace.looks[look])
+        found = index.search(LATER[:40], K, rule=Nprobe(lists))["distance"].to_numpy().reshape(-1, K)
+        assert np.square(found) == pytest.approx(trace.best[:, look], rel=1e-4)
+    assert (trace.recall[:, -1] == 1).mean() > 0.95
+
+
+@pytest.mark.parametrize("rule", [NPROBE, NEARNESS, LEVELED, MARGINAL])
+def test_every_rule_keeps_its_promise_on_later_queries(index: VectorIndex, rule: str) -> None:
+    made = index.calibrate(LOG, [0.9], k=K, rule=rule)
+    assert [(one.k, one.target, one.rule) for one in made] == [(K, 0.9, rule)]
+    assert recall_of(index, recall=0.9) >= 0.89
+    assert index.stats is not None
+    assert "at least 0.9" in index.stats.guarantee
+    assert index.stats.lists / len(LATER) == pytest.approx(made[0].lists, rel=0.1), "served as it was calibrated"
+
+
+def test_promises_outlive_the_process_and_cover_smaller_demands(index: VectorIndex, folder: Path) -> None:
+    index.calibrate(LOG, [0.9, 0.95], k=K, rule=NPROBE)
+    again = VectorIndex.open(folder)
+    assert again.search(LATER[:3], 2, recall=0.93).num_rows == 6
+    with pytest.raises(errors.MetadataError, match=r"promises no recall of 0.99 .* calibrate\(recall=\[0.99\], k=5\)"):
+        again.search(LATER[:3], K, recall=0.99)
+    with pytest.raises(errors.MetadataError, match="for k = 9"):
+        again.search(LATER[:3], 9, recall=0.9)
+
+
+def test_without_a_log_rows_stand_for_queries(index: VectorIndex) -> None:
+    made = index.calibrate(recall=[0.9], k=K)
+    assert made[0].queries == "rows of the table"
+    assert made[0].rule == MARGINAL
+    assert recall_of(index, recall=0.9) >= 0.87
+
+
+def test_drift_is_told(index: VectorIndex) -> None:
+    index.calibrate(LOG, [0.95], k=K)
+    with pytest.raises(errors.PredicateError, match="no queries"):
+        index.check_drift(k=K)
+    index.search(LATER, K, recall=0.95)
+    drift = index.check_drift(k=K)
+    assert drift.n == 512
+    assert not drift.is_broken
+    assert drift.bound <= drift.mean
+    strange = (4 * np.random.default_rng(3).normal(size=(300, DIMENSION))).astype(np.float32)
+    with pytest.warns(DriftWarning, match="looks broken"):
+        assert index.check_drift(strange, k=K).is_broken
+
+
+def test_what_cannot_be_promised_is_not(index: VectorIndex) -> None:
+    assert index.calibrate(LOG[:20], [0.99], k=K) == []
+    with pytest.raises(errors.PredicateError, match="between 0 and 1"):
+        index.calibrate(LOG, [95])
+    with pytest.raises(errors.PredicateError, match="the rule is one of"):
+        index.calibrate(LOG, [0.9], rule="guess")
+
+
+def test_a_change_meanwhile_is_noticed(index: VectorIndex, folder: Path) -> None:
+    VectorIndex.open(folder).calibrate(LOG[:300], [0.5], k=K, rule=NPROBE)
+    with pytest.raises(errors.ConflictError, match="changed while"):
+        index.calibrate(LOG[:300], [0.5], k=K, rule=NPROBE)
