@@ -11,7 +11,7 @@ WITHOUT_DUCKDB := tests/bounds tests/models tests/test_layers.py tests/test_netw
 # Bounds that may be compiled.
 COMPILED := tests/bounds --ignore=tests/bounds/test_tree_bounds.py
 # What may depend on the scorer and does not choose one itself.
-SCORED := tests/engines $(addprefix --ignore=tests/engines/test_,scorers.py inputs.py virtual.py routes.py engines.py)
+SCORED := tests/engines $(addprefix --ignore=tests/engines/test_,scorers.py inputs.py virtual.py routes.py native_trees.py engines.py)
 # What pulled batches may change.
 PULLED := $(addprefix tests/engines/test_,$(addsuffix .py,connection corners files names relations sql_shapes statements variables))
 

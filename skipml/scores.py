@@ -213,7 +213,7 @@ class Model:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file that skipml's DuckDB extension loads; the names of the columns are not in it.
 
-        Raises ModelError for trees, and for a network that is larger than the extension takes.
+        Raises ModelError for a model that is larger than the extension takes.
         """
         content = to_bytes(self.function)
         with open(path, "wb") as file:

@@ -2,6 +2,7 @@
 #ifndef SKIPML_KERNEL_H
 #define SKIPML_KERNEL_H
 
+#include "forest.h"
 #include "isa.h"
 #include "network.h"
 
@@ -22,11 +23,19 @@ struct kernel {
 size_t kernels_usable(const struct kernel *usable[N_ISAS]);
 
 static inline size_t kernel_scratch_bytes(const struct kernel *kernel, const struct network *network) {
+	if (network->forest) {
+		return forest_scratch_bytes(network);
+	}
 	return 2 * network->widest * ROW_VECTORS * kernel->vector_bytes; // what an op reads, and what it writes
 }
 
 static inline void kernel_forward(const struct kernel *kernel, const struct network *network, const double *const *columns,
                                   const uint32_t *rows, size_t n, void *outputs, void *scratch) {
+	if (network->forest) {
+		forward_function forest = network->dtype == FLOAT32 ? forest_forward_float : forest_forward_double;
+		forest(network, columns, rows, n, outputs, scratch);
+		return;
+	}
 	forward_function forward = network->dtype == FLOAT32 ? kernel->float32 : kernel->float64;
 	forward(network, columns, rows, n, outputs, scratch);
 }

@@ -1,5 +1,7 @@
 #include "model_file.h"
 
+#include "cursor.h"
+#include "forest.h"
 #include "sha256.h"
 
 #include <errno.h>
@@ -12,34 +14,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the file is little-en
 
 static const uint8_t MAGIC[8] = {'S', 'K', 'I', 'P', 'M', 'L', 'N', 'N'};
 
-enum { VERSION = 1, HEADER_BYTES = 32, OP_HEADER_BYTES = 8 };
-
-// What is left to read, and which op it belongs to.
-struct cursor {
-	const uint8_t *at;
-	size_t left, op;
-};
-
-static bool take(struct cursor *cursor, void *to, size_t size) {
-	if (size > cursor->left) {
-		return false;
-	}
-	memcpy(to, cursor->at, size);
-	cursor->at += size;
-	cursor->left -= size;
-	return true;
-}
-
-static double value_at(const uint8_t *values, enum dtype dtype, size_t index) {
-	if (dtype == FLOAT32) {
-		float value;
-		memcpy(&value, values + index * sizeof value, sizeof value);
-		return (double)value;
-	}
-	double value;
-	memcpy(&value, values + index * sizeof value, sizeof value);
-	return value;
-}
+enum { VERSION = 2, HEADER_BYTES = 32, OP_HEADER_BYTES = 8 };
 
 // `n` finite values that the cursor stands on; NULL where there are fewer or one is not finite (or zero in a divisor).
 static const uint8_t *take_values(struct cursor *cursor, const struct network *network, size_t n, bool may_be_zero,
@@ -124,6 +99,15 @@ static bool read_activation(struct cursor *cursor, struct op *op, struct failure
 	return true;
 }
 
+// Trees are a model of their own, without other ops.
+static bool read_trees(struct cursor *cursor, struct network *network, const struct op *op, struct failure *failure) {
+	if (cursor->op > 0 || op->n_out != network->n_outputs) {
+		fail(failure, "op %zu: trees are a model of their own, and have all its outputs", cursor->op);
+		return false;
+	}
+	return forest_read(cursor, network, failure);
+}
+
 // Adds the next op to the network, `width` values wide before it.
 static bool read_op(struct cursor *cursor, struct network *network, size_t width, struct failure *failure) {
 	struct op *op = &network->ops[network->n_ops];
@@ -132,7 +116,7 @@ static bool read_op(struct cursor *cursor, struct network *network, size_t width
 		fail(failure, "op %zu is cut off", cursor->op);
 		return false;
 	}
-	if (head[1] < 1 || head[1] > MAX_WIDTH || (head[0] != AFFINE && head[1] != width)) {
+	if (head[1] < 1 || head[1] > MAX_WIDTH || (head[0] != AFFINE && head[0] != TREES && head[1] != width)) {
 		fail(failure, "op %zu: %u values do not fit behind %zu (at most %d)", cursor->op, head[1], width, MAX_WIDTH);
 		return false;
 	}
@@ -146,6 +130,8 @@ static bool read_op(struct cursor *cursor, struct network *network, size_t width
 		return read_vector(cursor, network, op, failure);
 	case LEAKY_RELU:
 		return read_activation(cursor, op, failure);
+	case TREES:
+		return read_trees(cursor, network, op, failure);
 	default:
 		fail(failure, "op %zu is of kind %u, which this version does not know", cursor->op, head[0]);
 		return false;
@@ -156,6 +142,10 @@ static bool read_ops(struct cursor *cursor, struct network *network, size_t n_op
 	size_t width = network->n_inputs;
 	network->widest = width;
 	for (cursor->op = 0; cursor->op < n_ops; cursor->op++) {
+		if (network->forest) {
+			fail(failure, "op %zu follows trees, which are a model of their own", cursor->op);
+			return false;
+		}
 		if (!read_op(cursor, network, width, failure)) {
 			return false;
 		}
@@ -188,8 +178,8 @@ static bool check_envelope(const uint8_t *content, size_t size, struct failure *
 	}
 	uint32_t version;
 	memcpy(&version, content + sizeof MAGIC, sizeof version);
-	if (version != VERSION) {
-		fail(failure, "the file has version %u of the format, this extension reads version %d; save the model again", version,
+	if (version < 1 || version > VERSION) {
+		fail(failure, "the file has version %u of the format, this extension reads versions up to %d; save the model again", version,
 		     VERSION);
 		return false;
 	}

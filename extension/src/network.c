@@ -1,5 +1,7 @@
 #include "network.h"
 
+#include "forest.h"
+
 #include <stdlib.h>
 
 void network_free(struct network *network) {
@@ -9,6 +11,7 @@ void network_free(struct network *network) {
 	for (size_t i = 0; i < network->n_ops; i++) {
 		free(network->ops[i].constants);
 	}
+	forest_free(network->forest);
 	free(network->ops);
 	free(network);
 }

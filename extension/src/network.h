@@ -1,4 +1,4 @@
-// A feed-forward network in the form that the kernels read: weights packed in the order of use.
+// A feed-forward network in the form that the kernels read, weights packed in the order of use; or trees.
 #ifndef SKIPML_NETWORK_H
 #define SKIPML_NETWORK_H
 
@@ -14,7 +14,7 @@ enum {
 
 enum dtype { FLOAT32 = 1, FLOAT64 = 2 };
 
-enum op_kind { AFFINE = 1, SCALE = 2, DIVIDE = 3, SHIFT = 4, LEAKY_RELU = 5 };
+enum op_kind { AFFINE = 1, SCALE = 2, DIVIDE = 3, SHIFT = 4, LEAKY_RELU = 5, TREES = 6 };
 
 enum activation { NONE, RELU, LEAKY };
 
@@ -31,9 +31,10 @@ struct op {
 struct network {
 	enum dtype dtype;
 	size_t n_inputs, n_outputs, widest, n_ops;
-	size_t n_layers; // AFFINE ops
-	uint64_t macs;   // multiply-accumulates per row
+	size_t n_layers; // AFFINE ops, or trees
+	uint64_t macs;   // multiply-accumulates per row, or comparisons
 	struct op *ops;
+	struct forest *forest; // in place of ops, or NULL
 };
 
 static inline size_t dtype_size(enum dtype dtype) {

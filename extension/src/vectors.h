@@ -2,16 +2,14 @@
 #ifndef SKIPML_VECTORS_H
 #define SKIPML_VECTORS_H
 
+#include "glue.h"
+
 #include <stdint.h>
 
 typedef REAL vec __attribute__((vector_size(VECTOR_BYTES)));
 typedef __typeof__((vec){0} < (vec){0}) mask;
 
 enum { LANES = VECTOR_BYTES / sizeof(REAL) };
-
-#define GLUED(name, suffix) name##_##suffix
-#define GLUE(name, suffix) GLUED(name, suffix)
-#define INLINE static inline __attribute__((always_inline))
 
 INLINE vec where(mask condition, vec yes, vec no) {
 	return (vec)(((mask)yes & condition) | ((mask)no & ~condition));

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from skipml.links import Link
 from skipml.models.native import to_bytes
 from skipml.network import Affine, Divide, LeakyRelu, Network, Op, Scale, Shift
+from skipml.tree import Condition, Tree
+from skipml.trees import Trees
 
 
 def _network(dtype: str, *ops: Op, n_inputs: int, n_outputs: int) -> Network:
@@ -52,10 +56,33 @@ def networks() -> dict[str, Network]:
     return made
 
 
+def _tree(dtype: str, conditions: dict[int, Condition]) -> Tree:
+    """Numbers of the first input up to 0.5 go left to 1; of the others those of the second up to 2 to 2, or to 4."""
+    feature, left, right = np.array([0, -1, 1, -1, -1]), np.array([1, 0, 3, 0, 0]), np.array([2, 0, 4, 0, 0])
+    value = np.array([[0], [1], [0], [2], [4]], dtype)
+    threshold = np.array([0.5, 0, 2, 0, 0])
+    return Tree(feature, left, right, threshold, np.array([True, *[False] * 4]), value, conditions)
+
+
+def forests() -> dict[str, Trees]:
+    """Tree ensembles by name."""
+    made = {}
+    for dtype, suffix in (("float32", ""), ("float64", "_double")):
+        kind = np.dtype(dtype)
+        trees = (_tree(dtype, {}), _tree(dtype, {2: ((0.0, 2.0, 3.0), False)}))
+        base = np.zeros(1, kind)
+        made[f"tree{suffix}"] = Trees(2, 1, kind, kind, trees[:1], base)
+        made[f"halved{suffix}"] = Trees(2, 1, kind, kind, trees, base, divisor=2.0, takes_nan=False)
+        made[f"logistic{suffix}"] = Trees(2, 1, kind, kind, (), base, link=Link("logistic"))
+        several = tuple(replace(tree, value=tree.value * np.ones(3, kind)) for tree in trees)
+        made[f"classes{suffix}"] = Trees(2, 3, kind, kind, several, np.array([0, 1, 0], kind), link=Link("softmax"))
+    return made
+
+
 def main(folder: Path) -> None:
-    """One `NAME.model` per network."""
+    """One `NAME.model` per network and tree ensemble."""
     folder.mkdir(parents=True, exist_ok=True)
-    for name, network in networks().items():
+    for name, network in (networks() | forests()).items():
         (folder / f"{name}.model").write_bytes(to_bytes(network))
 
 

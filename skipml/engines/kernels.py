@@ -30,17 +30,17 @@ class Kernels:
         self._forward.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
         self._forward.restype = ctypes.c_bool
 
-    def load(self, function: Function) -> LoadedNetwork:
-        """A network in the form that the kernels read; raises ModelError for trees, and a network that is too large."""
+    def load(self, function: Function) -> LoadedModel:
+        """A model in the form that the kernels read; raises ModelError where it is too large."""
         content, reason = to_bytes(function), ctypes.create_string_buffer(_REASON_BYTES)
         handle = self._open(content, len(content), reason)
         if not handle:
-            raise NoExtensionError(f"the extension does not take the network: {reason.value.decode()}")
-        return LoadedNetwork(function, handle, self._forward, self._close)
+            raise NoExtensionError(f"the extension does not take the model: {reason.value.decode()}")
+        return LoadedModel(function, handle, self._forward, self._close)
 
 
-class LoadedNetwork:
-    """A network that the kernels evaluate; threads may share it."""
+class LoadedModel:
+    """A model that the kernels evaluate; threads may share it."""
 
     def __init__(self, function: Function, handle: int, forward: Any, close: Any) -> None:
         self._function, self._handle, self._forward = function, handle, forward

@@ -22,7 +22,6 @@ from skipml.engines.kernels import Kernels
 from skipml.errors import ModelError
 from skipml.library import NoExtensionError, find_extension
 from skipml.models.native import to_bytes
-from skipml.network import Network
 from skipml.scores import PYTHON_COST, Model, ScoringCost
 
 NATIVE_COST = ScoringCost(per_row=5e-9, per_mac=0.025e-9)
@@ -82,7 +81,7 @@ class Scorer:
         return tuple(functions)
 
     def _takes(self, model: Model) -> bool:
-        """Whether the extension scores the model; it refuses trees and very large networks."""
+        """Whether the extension scores the model; it refuses very large ones."""
         if not self.is_native:
             return False
         try:
@@ -154,5 +153,4 @@ class Scorer:
     def _cost(self, function: ModelFunction) -> ScoringCost:
         if function.key is not None:
             return NATIVE_COST
-        has_kernels = self.kernels is not None and isinstance(function.model.function, Network)
-        return KERNELS_COST if has_kernels else PYTHON_COST
+        return KERNELS_COST if self.kernels is not None else PYTHON_COST
