@@ -22,7 +22,9 @@ from skipml.engines.kernels import Kernels
 from skipml.errors import ModelError
 from skipml.library import NoExtensionError, find_extension
 from skipml.models.native import to_bytes
+from skipml.network import Network
 from skipml.scores import PYTHON_COST, Model, ScoringCost
+from skipml.trees import Trees
 
 NATIVE_COST = ScoringCost(per_row=5e-9, per_mac=0.025e-9)
 """What the extension spends on one core, measured on networks of 40 to 17,000 multiply-accumulates."""
@@ -153,4 +155,5 @@ class Scorer:
     def _cost(self, function: ModelFunction) -> ScoringCost:
         if function.key is not None:
             return NATIVE_COST
-        return KERNELS_COST if self.kernels is not None else PYTHON_COST
+        has_kernels = self.kernels is not None and isinstance(function.model.function, Network | Trees)
+        return KERNELS_COST if has_kernels else PYTHON_COST
