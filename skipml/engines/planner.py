@@ -378,6 +378,8 @@ def _reasons(footers: Footers) -> tuple[str, ...]:
     """Why something is unknown, each reason once with the column and how many row groups it concerns."""
     reasons = [f"{message}" for message in footers.errors if message]
     for name, stats in footers.columns.items():
+        if stats.text is not None:  # text that goes into a pipeline has limits of its own
+            continue
         counts = Counter(stats.reason.tolist())
         reasons += [f"column {name}: {text} ({count} row groups)" for text, count in sorted(counts.items()) if text]
     return tuple(reasons)
