@@ -129,7 +129,8 @@ class Planner:
         aliases = {reference.number: reference.alias for reference in query.references}
         query.marks = mark_conjuncts(query.tree, aliases, self.registry.is_called)
         literals = parameter_literals(parameters)
-        bind_filters(self.parser, query, literals, session)
+        answer_null = frozenset(f.name for f in self.registry.functions.values() if f.sees_null)
+        bind_filters(self.parser, query, literals, session, answer_null)
         found, pruned = _Found(), list[_Pruned]()
         for reference in query.references:
             ask = partial(scores_query, self.parser, query, reference, literals)
