@@ -63,9 +63,8 @@ def write_layouts(source: Path, folder: Path) -> dict[str, Path]:
     for name, order in _LAYOUTS.items():
         path = found[name] = folder / f"{name.replace(' ', '_').replace(',', '')}.parquet"
         if not path.exists():
-            duckdb.connect().execute(
-                f"COPY (SELECT * FROM (FROM '{source}' LIMIT {_TABLE_ROWS}) {order}) TO '{path}' (ROW_GROUP_SIZE {_ROW_GROUP})"
-            )
+            rows = f"SELECT * FROM (FROM '{source}' LIMIT {_TABLE_ROWS}) {order}"
+            duckdb.connect().execute(f"COPY ({rows}) TO '{path}' (ROW_GROUP_SIZE {_ROW_GROUP})")
     return found
 
 

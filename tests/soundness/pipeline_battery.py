@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 import skipml
 from skipml.bounds.budget import Budget
@@ -137,4 +138,29 @@ def _hull(blocks: Sequence[pa.Table], regions: Regions) -> PairHull:
     return PairHull((0, 1), lower, upper, np.tile(normal, (len(blocks), 1, 1)), offset)
 
 
-PIPELINE_BATTERIES: Mapping[str, Battery] = {"pipelines": bounds, "hulls of pipelines": hulls}
+def joins(folder: Path) -> list[str]:
+    """Filters on the side of an outer join that lacks rows: these have the score of NULL."""
+    path, fitted = folder / "t.parquet", _fitted()[0]
+    rows = pa.table({"a": [float(i) for i in range(40)], "b": [1.0] * 40, "k": [0.0] * 40, "s": ["AIR"] * 40})
+    pq.write_table(rows, path, row_group_size=4)
+    found = []
+    with skipml.connect() as con:
+        con.register_model("m", fitted.model)
+        call = "m(r.a, r.b, r.k, r.s)"
+        source = f"'{path}' l LEFT JOIN '{path}' r ON l.a = r.a + 5"
+        limit = con.execute(f"SELECT {call} FROM {source} WHERE r.a IS NULL LIMIT 1").fetchall()[0][0]
+        for operator in ("=", "<=", ">="):
+            sql = f"SELECT count(*) FROM {source} WHERE {call} {operator} '{limit!r}'::DOUBLE"
+            rows_found = con.execute(sql).fetchall()
+            con.skipping = False
+            if con.execute(sql).fetchall() != rows_found:
+                found.append(f"{operator} {limit!r}: a row group is SKIP, and the join makes a row of NULLs for it")
+            con.skipping = True
+    return found
+
+
+PIPELINE_BATTERIES: Mapping[str, Battery] = {
+    "pipelines": bounds,
+    "hulls of pipelines": hulls,
+    "joins of pipelines": joins,
+}

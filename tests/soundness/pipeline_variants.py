@@ -13,6 +13,7 @@ from skipml.bounds import prepared, reading, through
 from skipml.bounds.features import FeatureMap
 from skipml.bounds.prepared import PreparedVerifier
 from skipml.bounds.through import Through
+from skipml.engines import pushdown
 from skipml.preparation import Feature
 from tests.soundness.variants import Patch, Variant
 
@@ -121,3 +122,9 @@ def _refused_rows_pass(patch: Patch) -> None:
 def _slopes_of_features(patch: Patch) -> None:
     real = prepared.PreparedVerifier._in_inputs
     patch.setattr(PreparedVerifier, "_in_inputs", lambda self, *given: 2.0 * real(self, *given))
+
+
+@variant("joins of pipelines", "a row of NULLs may have a score")
+def _null_has_no_score_in_joins(patch: Patch) -> None:
+    real = pushdown.rejects_null
+    patch.setattr(pushdown, "rejects_null", lambda expr, answer_null: real(expr))
