@@ -115,11 +115,21 @@ def hulls(_: Path) -> list[str]:
     """Hulls, which say nothing of rows that lack a number, and text of which nothing is known."""
     found = []
     for number, fitted in enumerate(_fitted()[:3]):
-        blocks = _blocks(fitted.rows, np.random.default_rng(number))
-        regions = replace(_regions(blocks), texts={})
-        regions = replace(regions, hulls=(_hull(blocks, regions),))
-        found += _checked(f"{fitted.kind} {number}", fitted, blocks, regions)
+        for rows, is_known in ((fitted.rows, False), (_complete(fitted.rows), True)):
+            blocks = _blocks(rows, np.random.default_rng(number))
+            regions = _regions(blocks)
+            regions = regions if is_known else replace(regions, texts={})
+            regions = replace(regions, hulls=(_hull(blocks, regions),))
+            found += _checked(f"{fitted.kind} {number}", fitted, blocks, regions)
     return found
+
+
+def _complete(rows: pa.Table) -> pa.Table:
+    """The rows that lack nothing, all of one word and one code, so that hulls say most of them."""
+    numbers = [np.isnan(rows[name].to_numpy()) for name in _NUMBERS]
+    whole = rows.filter(pa.array(~np.any(numbers, axis=0)))
+    same = pa.array([whole["k"][0].as_py()] * whole.num_rows), pa.array(["AIR"] * whole.num_rows)
+    return whole.set_column(2, "k", same[0]).set_column(3, "s", same[1])
 
 
 def _hull(blocks: Sequence[pa.Table], regions: Regions) -> PairHull:
