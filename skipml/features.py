@@ -87,7 +87,7 @@ def model_inputs(
 def function_inputs(
     batch: pa.RecordBatch | pa.Table, columns: Sequence[str], function: Function
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """The numbers float64 [n, d] that go into a function, and bool [n, d] where an input leaves the row without a score.
+    """The numbers float64 [n, d] that go into a function, and bool [n, d] where one leaves a row without a score.
 
     As `model_inputs` but for pipelines, in which text is a place, and NULL is NaN where it has a value.
     """

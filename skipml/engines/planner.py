@@ -129,7 +129,8 @@ class Planner:
         aliases = {reference.number: reference.alias for reference in query.references}
         query.marks = mark_conjuncts(query.tree, aliases, self.registry.is_called)
         literals = parameter_literals(parameters)
-        bind_filters(self.parser, query, literals, session)
+        answer_null = frozenset(f.name for f in self.registry.functions.values() if f.sees_null)
+        bind_filters(self.parser, query, literals, session, answer_null)
         found, pruned = _Found(), list[_Pruned]()
         for reference in query.references:
             ask = partial(scores_query, self.parser, query, reference, literals)
@@ -378,6 +379,8 @@ def _reasons(footers: Footers) -> tuple[str, ...]:
     """Why something is unknown, each reason once with the column and how many row groups it concerns."""
     reasons = [f"{message}" for message in footers.errors if message]
     for name, stats in footers.columns.items():
+        if stats.text is not None:  # text that goes into a pipeline has limits of its own
+            continue
         counts = Counter(stats.reason.tolist())
         reasons += [f"column {name}: {text} ({count} row groups)" for text, count in sorted(counts.items()) if text]
     return tuple(reasons)

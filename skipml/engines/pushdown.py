@@ -55,6 +55,8 @@ class Pushdown:
     references: Counter[int]
     volatile: Container[str]
     """The functions that may give each row another value, so that it matters how many rows they are asked for."""
+    answer_null: Container[str] = ()
+    """The functions that may not be NULL where their arguments are."""
     scans: dict[str, list[ScanFilter]] = field(default_factory=dict)
     _cte: dict[int, list[Conjuncts]] = field(default_factory=dict)
 
@@ -117,8 +119,8 @@ class Pushdown:
             self.visit(left, above_left if join in ("INNER", "LEFT") else [])
             self.visit(right, [])
             return
-        strict_left = [c for c in above_left if rejects_null(c)]
-        strict_right = [c for c in above_right if rejects_null(c)]
+        strict_left = [c for c in above_left if rejects_null(c, self.answer_null)]
+        strict_right = [c for c in above_right if rejects_null(c, self.answer_null)]
         down: dict[str, tuple[Conjuncts, Conjuncts]] = {
             "INNER": (above_left + on_left, above_right + on_right),
             "LEFT": (above_left, strict_right + on_right),
@@ -154,13 +156,13 @@ def _through(node: Node, wanted: Conjuncts) -> Conjuncts:
     return wanted if kind == "LOGICAL_ORDER_BY" or plain_distinct or kind in _SET_OPERATIONS else []
 
 
-def scan_filters(plan: Node, volatile: Container[str]) -> dict[str, list[ScanFilter]]:
+def scan_filters(plan: Node, volatile: Container[str], answer_null: Container[str] = ()) -> dict[str, list[ScanFilter]]:
     """For each base table of a serialized logical plan, the filter of every scan of it; a table with a scan in a part
     of the plan that is not understood is left out.
     """
     everywhere = nodes(plan)
     references = Counter(_cte_of(node) for node in everywhere if node.get("type") == "LOGICAL_CTE_REF")
-    pushdown = Pushdown(references, volatile)
+    pushdown = Pushdown(references, volatile, answer_null)
     pushdown.visit(plan, [])
     scans = scan_counts(everywhere)
     return {table: found for table, found in pushdown.scans.items() if len(found) == scans[table]}
@@ -187,25 +189,31 @@ def conjuncts(expr: Expr) -> Conjuncts:
     return [part for arg in expr.args for part in conjuncts(arg)] if expr.op == "and" else [read_mark(expr)]
 
 
-def rejects_null(expr: Expr) -> bool:
-    """Whether the predicate is provably not TRUE on a row whose columns are all NULL."""
+def rejects_null(expr: Expr, answer_null: Container[str] = ()) -> bool:
+    """Whether the predicate is provably not TRUE on a row whose columns are all NULL; `answer_null` are functions that
+    may not be NULL there.
+    """
+
+    def is_null(value: Expr) -> bool:
+        return _null_on_null(value, answer_null)
+
     if expr.op in ("and", "marked"):
-        return any(rejects_null(arg) for arg in expr.args)
-    if expr.op in ("or", "not"):
-        return all(rejects_null(arg) for arg in expr.args) if expr.op == "or" else _null_on_null(expr.args[0])
-    if expr.op == "in":
-        return _null_on_null(expr.args[0])
-    return expr.op == "compare" and any(_null_on_null(arg) for arg in expr.args)
+        return any(rejects_null(arg, answer_null) for arg in expr.args)
+    if expr.op == "or":
+        return all(rejects_null(arg, answer_null) for arg in expr.args)
+    if expr.op in ("not", "in"):
+        return is_null(expr.args[0])
+    return expr.op == "compare" and any(is_null(arg) for arg in expr.args)
 
 
-def _null_on_null(expr: Expr) -> bool:
+def _null_on_null(expr: Expr, answer_null: Container[str]) -> bool:
     """Whether the value is NULL when every column is: casts, comparisons and functions with default NULL handling
     over a column are.
     """
     if expr.op == "ref":
         return True
-    strict_call = expr.op == "call" and expr.name not in _NOT_STRICT
-    return (expr.op in ("cast", "compare") or strict_call) and any(_null_on_null(arg) for arg in expr.args)
+    strict_call = expr.op == "call" and expr.name not in _NOT_STRICT and expr.name not in answer_null
+    return (expr.op in ("cast", "compare") or strict_call) and any(_null_on_null(a, answer_null) for a in expr.args)
 
 
 _NOT_STRICT = {

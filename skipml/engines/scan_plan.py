@@ -23,9 +23,9 @@ class ScanPlan:
     """The names of the functions called, in lower case."""
 
     @classmethod
-    def of(cls, serialized: str, volatile: Container[str]) -> ScanPlan:
-        """That of a plan as DuckDB serializes it, with the names of volatile functions; raises
-        NotAnalysableError where that went wrong.
+    def of(cls, serialized: str, volatile: Container[str], answer_null: Container[str] = ()) -> ScanPlan:
+        """That of a plan as DuckDB serializes it, with the names of volatile functions, and of those that may not be
+        NULL for NULL; raises NotAnalysableError where that went wrong.
         """
         try:
             plan = json.loads(serialized)
@@ -34,6 +34,6 @@ class ScanPlan:
         if plan.get("error"):
             raise NotAnalysableError(f"DuckDB cannot serialize the plan: {plan.get('error_message')}")
         root = plan["plans"][0]
-        filters = {table: tuple(found) for table, found in scan_filters(root, volatile).items()}
+        filters = {table: tuple(found) for table, found in scan_filters(root, volatile, answer_null).items()}
         calls = (node for node in nodes(root) if node.get("expression_class") == "BOUND_FUNCTION")
         return cls(filters, top_orders(root), frozenset(function_name(node).lower() for node in calls))

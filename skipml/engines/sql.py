@@ -150,7 +150,9 @@ class Parser(Syntax):
     views: dict[str, Node | None] = field(default_factory=dict)
     """The queries of views by the text of the view, as `views` has understood them."""
     queries: Recent[str, Found] = field(default_factory=lambda: Recent(_CACHED_PLANS, lambda _: 1))
-    _plans: Recent[str, ScanPlan] = field(default_factory=lambda: Recent(_CACHED_PLANS, lambda _: 1))
+    _plans: Recent[tuple[str, frozenset[str]], ScanPlan] = field(
+        default_factory=lambda: Recent(_CACHED_PLANS, lambda _: 1)
+    )
     _volatile: dict[str, bool] = field(default_factory=dict)
     _templates: dict[str, Node] = field(default_factory=dict)
     _standins: dict[tuple[str, Schema], str] = field(default_factory=dict)
@@ -166,12 +168,12 @@ class Parser(Syntax):
         """The trees of parameters given as SQL, by identifier."""
         return dict(zip(literals, self.select_list(list(literals.values())), strict=True))
 
-    def plan(self, serialized: str) -> ScanPlan:
+    def plan(self, serialized: str, answer_null: frozenset[str]) -> ScanPlan:
         """What a serialized plan asks of each table, remembered by its text; raises NotAnalysableError."""
-        plan = self._plans.get(serialized)
+        plan = self._plans.get((serialized, answer_null))
         if plan is None:
-            plan = ScanPlan.of(serialized, VolatileFunctions(self.private, self._volatile))
-            self._plans.put(serialized, plan)
+            plan = ScanPlan.of(serialized, VolatileFunctions(self.private, self._volatile), answer_null)
+            self._plans.put((serialized, answer_null), plan)
         return plan
 
     def table(self, sql: str) -> Node:
@@ -303,11 +305,14 @@ def _query(tree: Node, known: Mapping[str, str | None], ctes: set[str]) -> Query
     )
 
 
-def bind_filters(parser: Parser, query: Query, literals: Mapping[str, str], session: Session) -> None:
+def bind_filters(
+    parser: Parser, query: Query, literals: Mapping[str, str], session: Session, answer_null: frozenset[str]
+) -> None:
     """Find the filters of every reference, and store them there; raises NotAnalysableError where the plan cannot be
     read.
 
-    `literals` gives the SQL of each parameter by its identifier.
+    `literals` gives the SQL of each parameter by its identifier; `answer_null` are the functions that may not be NULL
+    for NULL.
     """
     tables: dict[str, Reference] = {}
     alike: Counter[Schema] = Counter()
@@ -332,7 +337,7 @@ def bind_filters(parser: Parser, query: Query, literals: Mapping[str, str], sess
     template = parser.expression(TEMPLATE)
     tree = map_nodes(tree, lambda node: bound_parameter(marked(node, template), parameters))
     serialized, query.threads = session.logical_plan(parser.text(tree))
-    plan = parser.plan(serialized)
+    plan = parser.plan(serialized, answer_null)
     query.functions = plan.functions
     for table, reference in tables.items():
         reference.filters = plan.filters.get(table, ())

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,7 +113,7 @@ def _last(rng: Rng, kind: str) -> tuple[Any, int]:
     sizes = (int(rng.integers(2, 9)),) * int(rng.integers(1, 3))
     few, seed = {"max_iter": 30}, {"random_state": int(rng.integers(1000))}
     depth = {"max_depth": int(rng.integers(1, 5)), **seed}
-    return {
+    makers: dict[str, Callable[[], tuple[Any, int]]] = {
         "linear": lambda: (linear_model.LinearRegression(), 0),
         "ridge": lambda: (linear_model.Ridge(), 0),
         "logistic": lambda: (linear_model.LogisticRegression(), 2),
@@ -124,7 +125,8 @@ def _last(rng: Rng, kind: str) -> tuple[Any, int]:
         "forest": lambda: (ensemble.RandomForestClassifier(int(rng.integers(1, 8)), **depth), 2),
         "hist": lambda: (ensemble.HistGradientBoostingClassifier(max_iter=int(rng.integers(1, 8)), **depth), 3),
         "gbm": lambda: (ensemble.GradientBoostingRegressor(n_estimators=int(rng.integers(1, 8)), **depth), 0),
-    }[kind]()
+    }
+    return makers[kind]()
 
 
 def _target(rng: Rng, frame: pd.DataFrame, n_classes: int) -> Any:

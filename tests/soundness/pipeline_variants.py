@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from skipml import score_tests
-from skipml.bounds import prepared, reading, through
+from skipml.bounds import reading, through
 from skipml.bounds.features import FeatureMap
 from skipml.bounds.prepared import PreparedVerifier
 from skipml.bounds.through import Through
+from skipml.engines import pushdown
 from skipml.preparation import Feature
 from tests.soundness.variants import Patch, Variant
 
@@ -117,7 +118,7 @@ def _refused_rows_pass(patch: Patch) -> None:
     _as_read(patch, lambda regions: replace(regions, may_be_null=np.zeros_like(regions.may_be_null)))
 
 
-@variant("hulls of pipelines", "a form is in the inputs what it is in the features")
-def _slopes_of_features(patch: Patch) -> None:
-    real = prepared.PreparedVerifier._in_inputs
-    patch.setattr(PreparedVerifier, "_in_inputs", lambda self, *given: 2.0 * real(self, *given))
+@variant("joins of pipelines", "a row of NULLs may have a score")
+def _null_has_no_score_in_joins(patch: Patch) -> None:
+    real = pushdown.rejects_null
+    patch.setattr(pushdown, "rejects_null", lambda expr, answer_null: real(expr))
