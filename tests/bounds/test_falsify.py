@@ -14,10 +14,12 @@ from skipml.bounds.crown import LinearBounds
 from skipml.bounds.falsify import Opposite, Points, reaches, try_points
 from skipml.bounds.leaves import Leaves
 from skipml.bounds.memory import Known
+from skipml.bounds.polygons import Cuts, Polygons
 from skipml.bounds.sightings import Sightings
 from skipml.bounds.verifier import Verifier
 from skipml.network import Affine, LeakyRelu, Network
 from tests.bounds.test_branch import Above, Below
+from tests.bounds.test_polygons import ridge
 from tests.strategies import boxes, networks
 
 F32 = np.dtype(np.float32)
@@ -130,3 +132,19 @@ def test_a_point_that_passes_is_noted_for_its_block_alone() -> None:
     assert seen.lowest[1:].tolist() == values.tolist()
     assert seen.hopeless(np.array([0, 1]), keep=False).tolist() == [True, False]
     assert seen.hopeless(np.array([0, 1]), keep=True).tolist() == [False, False]
+
+
+@pytest.mark.parametrize("climb", [False, True])
+def test_polygons_stop_a_point_on_its_way_and_not_before(climb: bool) -> None:
+    """x + y on rows with x = y is largest in a corner that the polygon leaves."""
+    _, cloud = ridge(1)
+    verifier = Verifier(Network(2, 1, F32, (Affine(np.ones((1, 2), F32), np.zeros(1, F32)),)))
+    box = cloud.lower, cloud.upper
+    cuts = Cuts(Polygons.of(cloud.hulls, F32), np.zeros(1, np.int64))
+    bounds = verifier.crown(*box)
+    up = try_points(verifier, Above(1.95), box, bounds, climb=climb, cuts=cuts)
+    down = try_points(verifier, Below(0.05), box, bounds, climb=climb, cuts=cuts)
+    assert up.passed.all()
+    assert down.passed.all()
+    assert (up.highest <= 2.02).all()
+    assert (down.lowest >= 0.0).all()
