@@ -7,9 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+import skipml
 from skipml.footers import read_footers
-from skipml.metadata.refine import ColumnBoxes
-from skipml.regions import PairHull, Regions, _divided, from_footers
+from skipml.metadata.refine import ColumnBoxes, refine
+from skipml.regions import PairHull, Regions, _divided, from_footers, from_refined
 from tests.writers import write_pyarrow
 
 
@@ -110,3 +111,18 @@ def test_boxes_cut_limits_down_and_those_that_contradict_them_say_nothing() -> N
     assert found.block.tolist() == [0, 0, 1, 2, 2]
     assert found.lower.tolist() == [[0, 1], [0, 5], [0, 0], [0, 0], [0, 0]]
     assert found.upper.tolist() == [[9, 2], [9, 6], [9, 9], [9, 4], [9, 9]]
+
+
+def test_boxes_that_are_stored_divide_blocks(tmp_path: Path) -> None:
+    path = tmp_path / "file.parquet"
+    values = [0.0, 0.1, 9.0, 9.1, 0.2, 9.2, 0.3, 9.3]
+    write_pyarrow(pa.table({"a": values, "b": values}), path, 4)
+    skipml.enrich(path, ["a", "b"], pairs=[], boxes=2)
+    refined = refine(read_footers([str(path)], ["a", "b"]), None)
+    regions = from_refined(refined, ["a", "b"])
+    assert regions.coarser is not None
+    assert len(regions.coarser.lower) == len(regions) == 2
+    assert len(regions.lower) == 4
+    assert regions.parent is not None
+    assert regions.parent.tolist() == [0, 1]
+    assert (regions.upper - regions.lower < 1).all()

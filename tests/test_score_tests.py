@@ -13,6 +13,7 @@ import pytest
 from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Outcome
 from skipml.errors import PredicateError
 from skipml.metadata.contents import ScoreMetadata
+from skipml.predicates import all_of
 from skipml.score_tests import Between, Class, Operator, ScoreTest, Threshold, _is_finer, _with_flags
 from tests.oracle import identity, linear, model
 from tests.test_decisions import regions
@@ -150,3 +151,11 @@ def test_rows_show_that_a_block_is_neither() -> None:
     test = Threshold(SCORE, ">", 1.0)
     rows = np.array([[[0.0], [2.0]], [[0.0], [NAN]], [[NAN], [2.0]], [[2.0], [3.0]], [[NAN], [NAN]]])
     assert test._is_mixed(rows).tolist() == [True, False, False, False, False]
+
+
+def test_conjunctions_are_of_all() -> None:
+    rows = pa.table({"a": [0.0, 1.0, 2.0, 3.0, 4.0]})
+    above, below, between = SCORE > 0.5, SCORE < 3.5, SCORE.between(2, 9)
+    assert all_of([above, below, between]).matches(rows).tolist() == [False, False, True, True, False]
+    assert all_of([between, above, below]).matches(rows).tolist() == [False, False, True, True, False]
+    assert all_of([above]) is above

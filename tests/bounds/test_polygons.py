@@ -178,6 +178,8 @@ def test_one_side_that_is_no_number_when_cast_is_enough(side: int, lower: float,
     found = PairHull((0, 1), low, high, np.array([[[1.0, 0.5]]]), np.array([[0.1]]))
     polygons = Polygons.of([found], np.dtype(np.float32))
     box = np.array([[-5.0, -5.0]]), np.array([[5.0, 5.0]])
+    if upper == 1e-310:  # which float32 does not know from 0
+        polygons = Polygons.of([found], np.dtype(np.float64))
     left = polygons.shrink(*box, np.zeros(1, np.int64))
     assert [array.tolist() for array in left] == [[[-5, -5]], [[5, 5]], [False]]
 
