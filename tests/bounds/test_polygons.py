@@ -168,6 +168,18 @@ def test_a_degenerate_or_unbounded_square_cuts_nothing() -> None:
         assert (high == box[1]).all()
 
 
+@pytest.mark.parametrize("start", [-(2.0**53), 2.0**53])
+def test_places_far_from_0_come_back_outward(start: float) -> None:
+    """Half of a triangle is left, and its end is a row."""
+    low, high = np.array([[start, 0.0]]), np.array([[start + 1024, 1.0]])
+    triangle = PairHull((0, 1), low, high, np.array([[[1.0, 1.0]]]), np.array([[1.0]]))
+    polygons = Polygons.of([triangle], np.dtype(np.float64))
+    lower, upper, empty = polygons.shrink(np.array([[start, 0.5]]), high, np.zeros(1, np.int64))
+    assert not empty.any()
+    assert lower.tolist() == [[start, 0.5]]
+    assert start + 512 <= upper[0, 0] <= start + 600
+
+
 @pytest.mark.parametrize("side", [0, 1])
 @pytest.mark.parametrize(
     ("lower", "upper"), [(-np.inf, 1.0), (0.0, np.inf), (np.nan, 1.0), (-1e39, 1.0), (0.0, 1e39), (0.0, 1e-310)]
