@@ -6,16 +6,17 @@ from collections.abc import Callable, Iterator
 
 import duckdb
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from skipml.bounds.memory import SHARED
 from skipml.identity import FileIdentity
 from tests import scorers
 from tests.oracle import standing_clock
 
-# The same cases in every run; `--hypothesis-profile=search` looks for new ones.
+# The same cases in every run; `--hypothesis-profile=search` looks for new ones, `mutants` does not shrink what fails.
 settings.register_profile("same", deadline=None, derandomize=True, print_blob=True)
 settings.register_profile("search", deadline=None, max_examples=1000, print_blob=True)
+settings.register_profile("mutants", deadline=None, derandomize=True, phases=[Phase.explicit, Phase.generate])
 settings.load_profile("same")
 
 _CASES = "random cases"

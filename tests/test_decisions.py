@@ -17,6 +17,7 @@ from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Outcome, Reason
 from skipml.decisions import Decisions, common_schema, decide, own_names, prove_keep, prune
 from skipml.errors import FileChangedError, FooterError, SchemaError
 from skipml.footers import read_footers
+from skipml.network import Affine, LeakyRelu, Network
 from skipml.regions import Regions
 from tests.oracle import identity, linear, model
 
@@ -79,6 +80,17 @@ def test_what_is_open_is_tried_once_more_for_keep() -> None:
     assert after.seconds >= 100.0
     assert after.lower[1] == pytest.approx(3)
     assert (after.lower[[0, 2]] == before.lower[[0, 2]]).all()
+
+
+def test_keep_that_takes_work_is_proved_only_where_it_is_worth_it() -> None:
+    """relu(a) + relu(1 - a) is at least 1, which only the halves of the box show."""
+    first = Affine(np.array([[1.0], [-1.0]]), np.array([0.0, 1.0]))
+    network = Network(1, 1, np.dtype(np.float64), (first, LeakyRelu(0.0), Affine(np.ones((1, 2)), np.zeros(1))))
+    at_least = model(network) > 0.9
+    blocks, budget = regions((-3, 1)), replace(_THOROUGH, prove_keep=False)
+    before = prune(at_least, blocks, budget)
+    assert before.decision.tolist() == [EVALUATE]
+    assert prove_keep(at_least, blocks, budget, before).decision.tolist() == [KEEP]
 
 
 def test_runs_of_blocks_are_decided_as_all_of_them_are() -> None:

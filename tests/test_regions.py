@@ -1,13 +1,16 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+import skipml
 from skipml.footers import read_footers
-from skipml.regions import from_footers
+from skipml.metadata.refine import ColumnBoxes, refine
+from skipml.regions import PairHull, Regions, _divided, from_footers, from_refined
 from tests.writers import write_pyarrow
 
 
@@ -39,3 +42,87 @@ def test_no_row_groups(tmp_path: Path) -> None:
     regions = from_footers(read_footers([str(path)], ["i"]), ["i"])
     assert len(regions) == 0
     assert regions.lower.shape == regions.unknown.shape == (0, 1)
+
+
+def described() -> Regions:
+    """Two blocks of three inputs, the first of two boxes, with a polygon of the outer inputs."""
+    flag = np.array([[True, False, False], [False, True, False]])
+    return Regions(
+        columns=("a", "b", "c"),
+        lower=np.arange(9.0).reshape(3, 3),
+        upper=np.arange(9.0).reshape(3, 3) + 10,
+        block=np.array([0, 0, 1]),
+        n_rows=np.array([5, 7]),
+        unknown=flag,
+        all_null=flag[:, [1, 0, 2]],
+        may_be_null=flag[:, [2, 0, 1]],
+        may_be_nan=flag[:, [2, 1, 0]],
+        hulls=(PairHull((0, 2), np.zeros((2, 2)), np.ones((2, 2)), np.ones((2, 1, 2)), np.array([[1.0], [2.0]])),),
+        sources=("x", None, "z"),
+    )
+
+
+def test_a_projection_has_the_inputs_in_the_order_asked_for() -> None:
+    regions = described()
+    assert regions.project(("a", "b", "c")) is regions
+    seen = regions.project(["c", "a", "c"])
+    chosen = [2, 0, 2]
+    assert seen.columns == ("c", "a", "c")
+    assert seen.sources == ("z", "x", "z")
+    for name in ("lower", "upper", "unknown", "all_null", "may_be_null", "may_be_nan"):
+        assert (getattr(seen, name) == getattr(regions, name)[:, chosen]).all(), name
+    assert (seen.block == regions.block).all()
+    (hull,) = seen.hulls
+    assert {seen.columns[i] for i in hull.inputs} == {"a", "c"}
+    assert [seen.columns[i] for i in hull.inputs] == ["a", "c"]
+    assert regions.project(["a", "b"]).hulls == ()
+    assert replace(regions, sources=()).project(["c"]).sources == ()
+    with pytest.raises(KeyError):
+        regions.project(["a", "d"])
+
+
+@pytest.mark.parametrize("chosen", [0, 1])
+def test_some_of_the_blocks_keep_their_boxes(chosen: int) -> None:
+    regions = described()
+    mask = np.arange(2) == chosen
+    taken = regions.take(mask)
+    parts = regions.block == chosen
+    assert len(taken) == 1
+    assert taken.n_rows.tolist() == [[5, 7][chosen]]
+    assert (taken.lower == regions.lower[parts]).all()
+    assert (taken.upper == regions.upper[parts]).all()
+    assert taken.block.tolist() == [0] * int(parts.sum())
+    for name in ("unknown", "all_null", "may_be_null", "may_be_nan"):
+        assert (getattr(taken, name) == getattr(regions, name)[mask]).all(), name
+    assert taken.hulls[0].offset.tolist() == [[[1.0], [2.0]][chosen]]
+    assert taken.sources == regions.sources
+
+
+def test_boxes_cut_limits_down_and_those_that_contradict_them_say_nothing() -> None:
+    no = np.zeros((3, 2), np.bool_)
+    whole = Regions(("a", "b"), np.zeros((3, 2)), np.full((3, 2), 9.0), np.arange(3), np.full(3, 4), no, no, no, no)
+    boxes = ColumnBoxes(
+        ("b", "other"),
+        np.array([[1.0, 0], [5, 0], [20, 0], [-5, 0], [np.nan, 0]]),
+        np.array([[2.0, 0], [6, 0], [30, 0], [4, 0], [np.nan, 0]]),
+        np.array([0, 0, 1, 2, 2]),
+    )
+    found = _divided(whole, boxes, {"b": [1], "a": [0]})
+    assert found.block.tolist() == [0, 0, 1, 2, 2]
+    assert found.lower.tolist() == [[0, 1], [0, 5], [0, 0], [0, 0], [0, 0]]
+    assert found.upper.tolist() == [[9, 2], [9, 6], [9, 9], [9, 4], [9, 9]]
+
+
+def test_boxes_that_are_stored_divide_blocks(tmp_path: Path) -> None:
+    path = tmp_path / "file.parquet"
+    values = [0.0, 0.1, 9.0, 9.1, 0.2, 9.2, 0.3, 9.3]
+    write_pyarrow(pa.table({"a": values, "b": values}), path, 4)
+    skipml.enrich(path, ["a", "b"], pairs=[], boxes=2)
+    refined = refine(read_footers([str(path)], ["a", "b"]), None)
+    regions = from_refined(refined, ["a", "b"])
+    assert regions.coarser is not None
+    assert len(regions.coarser.lower) == len(regions) == 2
+    assert len(regions.lower) == 4
+    assert regions.parent is not None
+    assert regions.parent.tolist() == [0, 1]
+    assert (regions.upper - regions.lower < 1).all()

@@ -11,10 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skipml.bounds.crown import LinearBounds
-from skipml.bounds.falsify import Opposite, reaches, try_points
+from skipml.bounds.falsify import Opposite, Points, reaches, try_points
+from skipml.bounds.leaves import Leaves
+from skipml.bounds.memory import Known
+from skipml.bounds.polygons import Cuts, Polygons
+from skipml.bounds.sightings import Sightings
 from skipml.bounds.verifier import Verifier
 from skipml.network import Affine, LeakyRelu, Network
 from tests.bounds.test_branch import Above, Below
+from tests.bounds.test_polygons import ridge
 from tests.strategies import boxes, networks
 
 F32 = np.dtype(np.float32)
@@ -110,3 +115,36 @@ def test_the_opposite_passes_where_the_test_does_not() -> None:
     assert opposite.always(low, high).tolist() == [True, False, False]
     assert opposite.never(low, high).tolist() == [False, False, True]
     assert opposite.holds(np.array([[1.0], [2.0], [3.0]])).tolist() == [True, True, False]
+
+
+def test_a_point_that_passes_is_noted_for_its_block_alone() -> None:
+    """Of two values nothing else shows it."""
+    known = Known.nothing(np.zeros((3, 1)), np.ones((3, 1)), 2)
+    block = np.array([0, 0, 1])
+    seen = Sightings(Above(0.5), block, 2, known)
+    leaves = Leaves.of(known, block, np.array([1, 2]))
+    values = np.array([[0.9, 0.0], [0.1, 0.0]])
+    yes = np.ones(2, np.bool_)
+    points = Points(np.array([True, False]), values, values, yes, np.zeros((2, 1)))
+    seen.note(leaves, points, seen.passed)
+    assert seen.passed.tolist() == [True, False]
+    assert seen.failed.tolist() == [False, False]
+    assert seen.lowest[1:].tolist() == values.tolist()
+    assert seen.hopeless(np.array([0, 1]), keep=False).tolist() == [True, False]
+    assert seen.hopeless(np.array([0, 1]), keep=True).tolist() == [False, False]
+
+
+@pytest.mark.parametrize("climb", [False, True])
+def test_polygons_stop_a_point_on_its_way_and_not_before(climb: bool) -> None:
+    """x + y on rows with x = y is largest in a corner that the polygon leaves."""
+    _, cloud = ridge(1)
+    verifier = Verifier(Network(2, 1, F32, (Affine(np.ones((1, 2), F32), np.zeros(1, F32)),)))
+    box = cloud.lower, cloud.upper
+    cuts = Cuts(Polygons.of(cloud.hulls, F32), np.zeros(1, np.int64))
+    bounds = verifier.crown(*box)
+    up = try_points(verifier, Above(1.95), box, bounds, climb=climb, cuts=cuts)
+    down = try_points(verifier, Below(0.05), box, bounds, climb=climb, cuts=cuts)
+    assert up.passed.all()
+    assert down.passed.all()
+    assert (up.highest <= 2.02).all()
+    assert (down.lowest >= 0.0).all()

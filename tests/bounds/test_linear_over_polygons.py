@@ -21,7 +21,7 @@ from skipml.bounds.polygons import Cuts, Polygons
 from skipml.bounds.verifier import Verifier
 from skipml.network import Affine, LeakyRelu, Network
 from tests.bounds.test_branch import Above, AnyTest, Below, Inside, Parts
-from tests.bounds.test_polygons import Cloud, cast, clouds, hull, leaves, within
+from tests.bounds.test_polygons import Cloud, cast, clouds, hull, leaves, ridge, within
 
 Floats = NDArray[np.float64]
 _DTYPES = st.sampled_from([np.dtype(np.float32), np.dtype(np.float64)])
@@ -267,3 +267,17 @@ def test_the_guard_counts_what_was_spent_beside_boxes() -> None:
     assert meter.next_wave(deep=True) == 0
     meter.spent(1.0)
     assert meter.next_wave(deep=False) == 0
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e-5, 1.0, 1e5, 1e30])
+def test_forms_of_every_size_gain_alike(size: float) -> None:
+    """x - y on rows with x = y: the polygon leaves next to nothing of what the box allows."""
+    _, cloud = ridge(1)
+    network = Network(2, 1, np.dtype(np.float64), (Affine(size * np.array([[1.0, -1.0]]), np.zeros(1)),))
+    box = cloud.lower, cloud.upper
+    cuts = Cuts(Polygons.of(cloud.hulls, np.dtype(np.float64)), np.zeros(1, np.int64))
+    bounds = Verifier(network).crown(*box)
+    low, high = tighten(bounds, *box, cuts, np.ones((1, 2), np.bool_))
+    assert bounds.upper[0, 0] >= 0.9 * size
+    assert 0.009 * size <= high[0, 0] <= 0.03 * size
+    assert -0.03 * size <= low[0, 0] <= -0.009 * size

@@ -127,3 +127,10 @@ def test_many_boxes_give_what_each_gives_alone() -> None:
     for i in (0, 1500, 2999):
         assert margin[i] == pytest.approx(verifier.margin(lower[i : i + 1], upper[i : i + 1], slack[i : i + 1])[0])
     assert verifier.margin(lower[:0], upper[:0], slack[:0]).shape == (0, 1)
+
+
+def test_rows_at_both_ends_of_the_slack_are_as_far_apart_as_the_margin_says() -> None:
+    """In float64 nothing else makes room for what the margin's own sums round."""
+    verifier = Verifier(Network(1, 1, np.dtype(np.float64), (Affine(np.ones((1, 1)), np.zeros(1)),)))
+    margin = verifier.margin(np.zeros((1, 1)), np.ones((1, 1)), np.ones((1, 1)))[0, 0]
+    assert 1.0 <= margin <= 1.0 + 1e-5

@@ -30,6 +30,13 @@ def test_outcomes_combine() -> None:
     assert wide.counts["budget"] == 1
     both = narrow.combined(Outcome.evaluate_all(2, 2), np.array([SKIP, SKIP]))
     assert both.lower.shape == (2, 3)
+    twice = narrow.combined(narrow, narrow.decision)
+    assert twice.boxes.tolist() == [0, 2]
+    assert twice.seconds == 1.0
+    nothing = Outcome.evaluate_all(2, 1)
+    assert (nothing.lower == -np.inf).all()
+    assert (nothing.upper == np.inf).all()
+    assert nothing.decision.tolist() == [EVALUATE, EVALUATE]
     assert both.reason.tolist() == [Reason.PROVED, Reason.PROVED]
     flagged = narrow.replace_decision(np.array([EVALUATE, EVALUATE], np.int8))
     assert flagged.reason.tolist() == [Reason.NULL_OR_NAN, Reason.BUDGET]

@@ -79,7 +79,7 @@ def clouds(draw: st.DrawFn, d: int | None = None) -> Cloud:
         scale, shift = draw(
             st.sampled_from([(1, 0), (1, 0), (1e-3, 5), (1, 1e7), (1e6, 0), (1e-30, 0), (0, 3), (1, 2.0**53)])
         )
-        rows[:, :, i] = rows[:, :, i] * scale + shift
+        rows[:, :, i] = rows[:, :, i] * scale + shift * draw(st.sampled_from([1, -1]))
     pairs = [(i, j) for i in range(d) for j in range(d) if i < j and draw(st.booleans())] or [(1, 0)]
     return Cloud(rows, tuple(hull(rows, pair) for pair in pairs))
 
@@ -166,6 +166,34 @@ def test_a_degenerate_or_unbounded_square_cuts_nothing() -> None:
         assert not empty.any()
         assert (low == box[0]).all()
         assert (high == box[1]).all()
+
+
+@pytest.mark.parametrize("start", [-(2.0**53), 2.0**53])
+def test_places_far_from_0_come_back_outward(start: float) -> None:
+    """Half of a triangle is left, and its end is a row."""
+    low, high = np.array([[start, 0.0]]), np.array([[start + 1024, 1.0]])
+    triangle = PairHull((0, 1), low, high, np.array([[[1.0, 1.0]]]), np.array([[1.0]]))
+    polygons = Polygons.of([triangle], np.dtype(np.float64))
+    lower, upper, empty = polygons.shrink(np.array([[start, 0.5]]), high, np.zeros(1, np.int64))
+    assert not empty.any()
+    assert lower.tolist() == [[start, 0.5]]
+    assert start + 512 <= upper[0, 0] <= start + 600
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize(
+    ("lower", "upper"), [(-np.inf, 1.0), (0.0, np.inf), (np.nan, 1.0), (-1e39, 1.0), (0.0, 1e39), (0.0, 1e-310)]
+)
+def test_one_side_that_is_no_number_when_cast_is_enough(side: int, lower: float, upper: float) -> None:
+    low, high = np.zeros((1, 2)), np.ones((1, 2))
+    low[0, side], high[0, side] = lower, upper
+    found = PairHull((0, 1), low, high, np.array([[[1.0, 0.5]]]), np.array([[0.1]]))
+    polygons = Polygons.of([found], np.dtype(np.float32))
+    box = np.array([[-5.0, -5.0]]), np.array([[5.0, 5.0]])
+    if upper == 1e-310:  # which float32 does not know from 0
+        polygons = Polygons.of([found], np.dtype(np.float64))
+    left = polygons.shrink(*box, np.zeros(1, np.int64))
+    assert [array.tolist() for array in left] == [[[-5, -5]], [[5, 5]], [False]]
 
 
 @given(

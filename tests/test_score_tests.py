@@ -1,0 +1,161 @@
+"""Tests of scores, asked of every small range of values: what they prove is what holds for each value in it."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Outcome
+from skipml.errors import PredicateError
+from skipml.metadata.contents import ScoreMetadata
+from skipml.predicates import all_of
+from skipml.score_tests import Between, Class, Operator, ScoreTest, Threshold, _is_finer, _with_flags
+from tests.oracle import identity, linear, model
+from tests.test_decisions import regions
+
+INF, NAN = float("inf"), float("nan")
+SCORE = model(identity("float64")).output(0)
+CLASSES = model(linear([[1], [0], [-1]], [0, 0, 0], "float64"))
+OPERATORS: tuple[Operator, ...] = (">", ">=", "<", "<=")
+GRID = np.arange(-2.0, 3.5, 0.5)
+
+
+def of_one_value() -> list[ScoreTest]:
+    found: list[ScoreTest] = [Threshold(SCORE, operator, 1.0) for operator in OPERATORS]
+    for low, high in ((0.0, 1.0), (1.0, 1.0), (1.0, 0.0)):
+        found += [Between(SCORE, low, high, *strict) for strict in itertools.product([False, True], repeat=2)]
+    return found
+
+
+@pytest.mark.parametrize("test", of_one_value(), ids=lambda test: repr(test)[:10])
+def test_a_range_is_decided_as_its_values_are(test: ScoreTest) -> None:
+    for low, high in itertools.combinations_with_replacement(GRID.tolist(), 2):
+        values = GRID[(low <= GRID) & (high >= GRID)]
+        holds = test.holds(values[:, None])
+        ends = np.array([[low]]), np.array([[high]])
+        if test.holds(GRID[:, None]).any():
+            assert test.never(*ends).tolist() == [not holds.any()], (low, high)
+        assert test.always(*ends).tolist() == [bool(holds.all())], (low, high)
+
+
+@pytest.mark.parametrize("test", of_one_value(), ids=lambda test: repr(test)[:10])
+def test_nothing_follows_from_infinite_bounds(test: ScoreTest) -> None:
+    for low, high in ((-INF, 5.0), (5.0, INF), (-INF, -5.0), (-5.0, INF), (-INF, INF), (INF, INF), (0.5, NAN)):
+        ends = np.array([[low]]), np.array([[high]])
+        assert not test.never(*ends).any()
+        assert not test.always(*ends).any()
+
+
+@pytest.mark.parametrize("test", of_one_value(), ids=lambda test: repr(test)[:10])
+def test_the_negated_test_passes_what_fails(test: ScoreTest) -> None:
+    table = pa.table({"a": [*GRID, NAN, INF, -INF]})
+    assert (test.negated().matches(table) == ~test.matches(table)).all()
+    assert test.matches(pa.table({"a": pa.array([None, None], pa.float64())})).tolist() == [False, False]
+
+
+def test_nan_is_above_every_limit() -> None:
+    nan = np.array([[NAN]])
+    assert [bool(Threshold(SCORE, o, 1.0).holds(nan)[0]) for o in OPERATORS] == [True, True, False, False]
+    assert [Threshold(SCORE, o, 1.0).on_nan for o in OPERATORS] == [True, True, False, False]
+    assert not Between(SCORE, 0.0, 1.0).holds(nan).any()
+    assert Between(SCORE, 0.0, 1.0).on_nan is False
+    assert CLASSES.is_class(0).on_nan is None
+
+
+@pytest.mark.parametrize(("low", "high"), [(NAN, 1.0), (1.0, NAN)])
+def test_limits_are_numbers(low: float, high: float) -> None:
+    with pytest.raises(PredicateError):
+        Between(SCORE, low, high)
+    with pytest.raises(PredicateError):
+        Threshold(SCORE, ">", NAN)
+
+
+@pytest.mark.parametrize("is_not", [False, True])
+@pytest.mark.parametrize("label", [0, 1, 2])
+def test_a_class_wins_against_every_other_and_ties_go_to_the_first(label: int, is_not: bool) -> None:
+    test = CLASSES.is_class(label)
+    assert isinstance(test, Class)
+    test = replace(test, is_not=is_not)
+    margins = np.array(list(itertools.product([-1.0, 0.0, 1.0], repeat=2)))
+    earlier = np.arange(2) < label
+    wins = np.where(earlier, margins > 0, margins >= 0).all(axis=1)
+    assert (test.holds(margins) == (wins != is_not)).all()
+    for low, high in itertools.product(margins, margins):
+        if (low > high).any():
+            continue
+        between = (margins >= low).all(axis=1) & (margins <= high).all(axis=1)
+        ends = low[None], high[None]
+        assert test.never(*ends).tolist() == [not (wins != is_not)[between].any()], (low, high)
+        assert test.always(*ends).tolist() == [bool((wins != is_not)[between].all())], (low, high)
+    some, all_ = np.full((1, 2), 3.0), np.array([[3.0, INF]])
+    assert not test.never(some, all_).any()
+    assert not test.always(some, all_).any()
+
+
+def test_rows_are_of_the_class_that_they_have() -> None:
+    rows = pa.table({"a": [2.0, 0.0, -2.0, None]})
+    assert CLASSES.is_class(0).matches(rows).tolist() == [True, True, False, False]
+    assert CLASSES.is_class(1).matches(rows).tolist() == [False, False, False, False]
+    assert CLASSES.is_class(2).matches(rows).tolist() == [False, False, True, False]
+    assert (~CLASSES.is_class(2)).matches(rows).tolist() == [True, True, False, False]
+
+
+@pytest.mark.parametrize("on_nan", [True, False, None])
+def test_null_and_nan_rows_change_decisions(on_nan: bool | None) -> None:
+    """Every decision with every flag of one of two columns."""
+    decisions = [SKIP, EVALUATE, KEEP]
+    for column, (i, flag) in itertools.product(
+        (0, 1), enumerate(["none", "may_be_nan", "may_be_null", "unknown", "all_null"])
+    ):
+        flags: dict[str, Any] = {
+            name: np.zeros((3, 2), np.bool_) for name in ("may_be_nan", "may_be_null", "unknown", "all_null")
+        }
+        if flag in flags:
+            flags[flag][:, column] = True
+        seen = replace(regions((0, 1), (0, 1), (0, 1)), columns=("a", "b"), lower=np.zeros((3, 2)), **flags)
+        outcome = Outcome.evaluate_all(3, 1).replace_decision(np.array(decisions, np.int8))
+        found = _with_flags(outcome, seen, on_nan).decision.tolist()
+        expected = [
+            decisions,
+            [SKIP if on_nan is False else EVALUATE, EVALUATE, KEEP if on_nan is True else EVALUATE],
+            [SKIP, EVALUATE, EVALUATE],
+            [EVALUATE] * 3,
+            [SKIP] * 3,
+        ][i]
+        assert found == expected, flag
+        assert outcome.decision.tolist() == decisions
+
+
+def test_a_block_of_nulls_is_skipped_even_if_another_column_is_unknown() -> None:
+    seen = replace(
+        regions((0, 1)), columns=("a", "b"), unknown=np.array([[True, False]]), all_null=np.array([[False, True]])
+    )
+    assert _with_flags(Outcome.evaluate_all(1, 1), seen, True).decision.tolist() == [SKIP]
+
+
+def test_stored_scores_say_more_of_one_box_or_with_cells() -> None:
+    seen = replace(regions((0, 1), (0, 1), (0, 1)), block=np.array([0, 1, 1]))
+    seen = replace(seen, n_rows=np.full(3, 9))
+    limits: dict[str, Any] = {"lower": np.array([0.0, 0.0, -INF]), "upper": np.array([1.0, 1.0, 1.0])}
+    known = ScoreMetadata("", ("a",), 0, cells=np.zeros((3, 0), np.uint8), **limits)
+    assert _is_finer(known, seen).tolist() == [True, False, False]
+    assert _is_finer(replace(known, cells=np.zeros((3, 4), np.uint8)), seen).tolist() == [True, True, False]
+
+
+def test_rows_show_that_a_block_is_neither() -> None:
+    test = Threshold(SCORE, ">", 1.0)
+    rows = np.array([[[0.0], [2.0]], [[0.0], [NAN]], [[NAN], [2.0]], [[2.0], [3.0]], [[NAN], [NAN]]])
+    assert test._is_mixed(rows).tolist() == [True, False, False, False, False]
+
+
+def test_conjunctions_are_of_all() -> None:
+    rows = pa.table({"a": [0.0, 1.0, 2.0, 3.0, 4.0]})
+    above, below, between = SCORE > 0.5, SCORE < 3.5, SCORE.between(2, 9)
+    assert all_of([above, below, between]).matches(rows).tolist() == [False, False, True, True, False]
+    assert all_of([between, above, below]).matches(rows).tolist() == [False, False, True, True, False]
+    assert all_of([above]) is above
