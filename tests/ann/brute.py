@@ -32,6 +32,12 @@ def clustered(n: int, d: int, seed: int = 0, *, int8: bool = False) -> NDArray[A
     return (rows * 20).clip(-128, 127).astype(np.int8) if int8 else rows.astype(np.float32)
 
 
+def asked(n: int, d: int, seed: int = 1) -> NDArray[Any]:
+    """Queries that are not zero and not rows."""
+    rng = np.random.default_rng(seed)
+    return (clustered(n, d, seed) + 0.1 * rng.standard_normal((n, d))).astype(np.float32)
+
+
 def nearest(metric: Metric, query: NDArray[Any], rows: NDArray[Any], k: int) -> tuple[list[int], list[float]]:
     """The numbers of the k nearest rows and their distances, ties by number and NaN last."""
     found = distances(metric, query[None].astype(np.float32), np.zeros(len(rows), np.int64), rows)
