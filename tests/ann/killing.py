@@ -23,7 +23,7 @@ from skipml import VectorIndex
 from tests.ann.brute import clustered, table_of
 
 ACTIONS: dict[str, Callable[[str], Any]] = {
-    "build": lambda path: VectorIndex.build(f"{path}/../source.parquet", column="v", path=path, memory=1 << 26),
+    "build": lambda path: VectorIndex.build(f"{Path(path).parent}/source.parquet", column="v", path=path),
     "append": lambda path: VectorIndex.open(path).append(table_of(clustered(30, 40, 5), id=pa.array(np.arange(30)))),
     "delete": lambda path: VectorIndex.open(path).delete([1, 2, 3]),
     "compact": lambda path: VectorIndex.open(path).compact(),
@@ -34,7 +34,9 @@ def killed_at(folder: Path, copies: Path, action: str, steps: Sequence[int]) -> 
     """The copies that were worked on, and whether the process was killed before it was done."""
     command = [sys.executable, "-m", "tests.ann.killing", str(folder), str(copies), action, *map(str, steps)]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    return [(copies / str(step), status == "9") for step, status in zip(steps, printed.split(), strict=True)]
+    statuses = printed.split()
+    assert set(statuses) <= {"0", "9"}
+    return [(copies / str(step), status == "9") for step, status in zip(steps, statuses, strict=True)]
 
 
 def _work(path: str, action: str, step: int) -> None:

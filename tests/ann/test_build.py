@@ -24,6 +24,7 @@ from skipml import (
 )
 from skipml.ann import clusters
 from skipml.ann.manifest import NAME
+from skipml.ann.metric import Singles
 from tests.ann.brute import asked, built, clustered, nearest, table_of
 from tests.ann.killing import killed_at
 
@@ -41,8 +42,9 @@ def test_every_tool_reads_the_files(tmp_path: Path, int8: bool) -> None:
     index = built(tmp_path / "index", rows)
     path, codes = files(index)
     by_arrow = pq.read_table(path)
-    by_duckdb = duckdb.sql(f"SELECT * FROM '{path}'").to_arrow_table()
+    by_duckdb = duckdb.execute(f"SELECT * FROM '{path}'").to_arrow_table()
     by_polars = polars.read_parquet(path).to_arrow()
+    table: pa.Table
     for table in (by_arrow, by_duckdb, by_polars):
         assert sorted(table["row_id"].to_pylist()) == list(range(700))
         assert table["id"].to_pylist() == [7 * row for row in table["row_id"].to_pylist()]
@@ -50,12 +52,12 @@ def test_every_tool_reads_the_files(tmp_path: Path, int8: bool) -> None:
         found = [np.frombuffer(v, np.int8) for v in vectors] if int8 else vectors
         np.testing.assert_array_equal(np.array(found, rows.dtype), rows[table["row_id"].to_numpy()])
     assert pq.read_metadata(path).num_row_groups == len(set(by_arrow["list_id"].to_pylist()))
-    tables = [pq.read_table(codes), duckdb.sql(f"SELECT * FROM '{codes}'").to_arrow_table()]
+    tables = [pq.read_table(codes), duckdb.execute(f"SELECT * FROM '{codes}'").to_arrow_table()]
     for table in [*tables, polars.read_parquet(codes).to_arrow()]:
         assert np.bincount(table["position"].to_numpy()).tolist() == [2] * 700
     # row groups are lists: DuckDB's own zone maps find one
-    one = duckdb.sql(f"SELECT count(*) FROM '{path}' WHERE list_id = 3").fetchall()[0][0]
-    assert one == index.snapshot.manifest.segments[0].counts[3]
+    one = duckdb.execute(f"SELECT count(*) FROM '{path}' WHERE list_id = 3").fetchall()
+    assert one[0][0] == index.snapshot.manifest.segments[0].counts[3]
 
 
 def test_vectors_and_codes_are_used_in_place(tmp_path: Path) -> None:
@@ -152,23 +154,29 @@ def test_a_table_without_rows(tmp_path: Path) -> None:
 
 def test_a_killed_build_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pq.write_table(table_of(clustered(3000, 40), id=pa.array(np.arange(3000))), tmp_path / "source.parquet")
-    whole = VectorIndex.build(tmp_path / "source.parquet", column="v", path=tmp_path / "whole", memory=1 << 26)
+    whole = VectorIndex.build(tmp_path / "source.parquet", column="v", path=tmp_path / "whole")
     query = asked(5, 40)
     expected = whole.search(query, 9, nprobe=4)
     runs = killed_at(tmp_path / "nothing", tmp_path, "build", [1, 2, 3, 4, 6, 8, 10, 12, 14, 40])
     assert [killed for _, killed in runs].count(True) > 4
-    trainings = []
-    monkeypatch.setattr(clusters, "train", lambda *args, train=clusters.train: trainings.append(1) or train(*args))
+    trainings = 0
+    train = clusters.train
+
+    def counted(sample: Singles, count: int) -> Singles:
+        nonlocal trainings
+        trainings += 1
+        return train(sample, count)
+
+    monkeypatch.setattr(clusters, "train", counted)
     for path, killed in runs:
         if killed and not (path / NAME).exists():
-            with pytest.raises(MetadataError, match="not built to its end|holds no index"):
+            with pytest.raises(MetadataError, match=r"not built to its end|holds no index"):
                 VectorIndex.open(path)
-            VectorIndex.build(tmp_path / "source.parquet", column="v", path=path, memory=1 << 26)
+            VectorIndex.build(tmp_path / "source.parquet", column="v", path=path)
         index = VectorIndex.open(path)
         assert index.search(query, 9, nprobe=4).equals(expected)
-        assert not [name for name in os.listdir(path) if name.endswith(".tmp") and killed is None]
     # what was trained is not trained again
-    assert 0 < len(trainings) < sum(killed for _, killed in runs)
+    assert 0 < trainings < sum(killed for _, killed in runs)
 
 
 def test_other_settings_start_anew(tmp_path: Path) -> None:
@@ -186,7 +194,7 @@ def test_damage_is_an_error(tmp_path: Path) -> None:
     data = path.read_bytes()
     for cut in (0, 5, 30, 500, len(data) - 1):
         path.write_bytes(data[:cut])
-        with pytest.raises(MetadataError, match="damaged|cut off"):
+        with pytest.raises(MetadataError, match="damaged"):
             VectorIndex.open(index.path)
     rng = np.random.default_rng(0)
     for place in rng.integers(0, len(data), 30).tolist():

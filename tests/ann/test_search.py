@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -143,6 +144,7 @@ def test_rounds_find_what_one_round_does(tmp_path: Path, metric: Metric, dimensi
 def test_batches_and_threads_find_the_same(tmp_path: Path) -> None:
     rows, queries = clustered(3000, 48), clustered(150, 48, 4)
     index = built(tmp_path / "index", rows)
+    options: dict[str, Any]
     for options in ({"nprobe": 4}, {"exact": True}):
         whole = index.search(queries, 3, threads=3, **options)
         single = [index.search(query, 3, **options) for query in queries]
@@ -154,6 +156,7 @@ def test_cold_reads_find_the_same(tmp_path: Path) -> None:
     rows, queries = clustered(3000, 48), clustered(10, 48, 4)
     index = built(tmp_path / "index", rows)
     cold = VectorIndex.open(tmp_path / "index", cold=True)
+    options: dict[str, Any]
     for options in ({"nprobe": 4}, {"exact": True}):
         assert cold.search(queries, 3, **options).equals(index.search(queries, 3, **options))
 
@@ -199,6 +202,7 @@ def test_wrong_questions_are_refused(tmp_path: Path) -> None:
         index.search(np.full(8, np.nan), 3, nprobe=1)
     with pytest.raises(VectorError, match="numbers"):
         index.search("text", 3, nprobe=1)
+    options: dict[str, Any]
     for options in ({"k": 0}, {"nprobe": 0}, {"nprobe": 1, "exact": True}):
         with pytest.raises(PredicateError):
             index.search(query, **options)
