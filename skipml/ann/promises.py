@@ -12,6 +12,7 @@ import numpy as np
 
 from skipml.ann import learned
 from skipml.ann.calibration import Calibration, Misses, choose, curve, record
+from skipml.ann.changes import CALIBRATION
 from skipml.ann.metric import Singles
 from skipml.ann.regression import Trees
 from skipml.ann.rules import LEVELED, MARGINAL, NAMES, NEARNESS, family
@@ -20,7 +21,6 @@ from skipml.ann.stopping import StopRule
 from skipml.ann.traces import Recorder, Trace, joined, shares_found
 from skipml.errors import MetadataError, PredicateError
 
-RECORD = "recall"
 TABLE_ROWS, LOG = "rows of the table", "given queries"
 _OWN_QUERIES = 4000
 _LEAST_TO_LEARN = 2000
@@ -106,13 +106,15 @@ def calibrate(
         if setting is not None:
             source = TABLE_ROWS if own else LOG
             promises.append(record(found, setting, k=k, target=target, rule=name, queries=source))
-    before = snapshot.manifest.records.get(RECORD, {"models": {}, "promises": []})
+    nothing: dict[str, Any] = {"models": {}, "promises": []}
+    before = snapshot.manifest.records.get(CALIBRATION, nothing)
+    before = nothing if "stale" in before else before
     kept = [one for one in before["promises"] if one["k"] != k]
     stored = {**before["models"], **{f"{name} {k}": model.to_dict() for name, model in models.items()}}
     used = {f"{one['rule']} {one['k']}" for one in kept} | {f"{one.rule} {one.k}" for one in promises}
     return {
         **snapshot.manifest.records,
-        RECORD: {
+        CALIBRATION: {
             "models": {key: model for key, model in stored.items() if key in used},
             "promises": [*kept, *(one.to_dict() for one in promises)],
         },
@@ -121,7 +123,7 @@ def calibrate(
 
 def of(records: Mapping[str, Any]) -> list[Calibration]:
     """All promises of an index."""
-    return [Calibration.from_dict(one) for one in records.get(RECORD, {"promises": []})["promises"]]
+    return [Calibration.from_dict(one) for one in records.get(CALIBRATION, {"promises": []})["promises"]]
 
 
 def promised(records: Mapping[str, Any], k: int, recall: float, n_lists: int) -> tuple[StopRule, Calibration]:
@@ -129,6 +131,8 @@ def promised(records: Mapping[str, Any], k: int, recall: float, n_lists: int) ->
     lowest target; raises MetadataError where there is none.
     """
     promises = of(records)
+    if stale := records.get(CALIBRATION, {}).get("stale"):
+        raise MetadataError(f"what the index promised does not hold any more: {stale}; call calibrate()")
     covering = [one for one in promises if one.k >= k and one.target >= recall]
     if not covering:
         made = ", ".join(f"recall {one.target:g} for k up to {one.k}" for one in promises) or "none"
@@ -138,7 +142,7 @@ def promised(records: Mapping[str, Any], k: int, recall: float, n_lists: int) ->
         )
     chosen = min(covering, key=lambda one: (one.k, one.target))
     key = f"{chosen.rule} {chosen.k}"
-    stored = records[RECORD]["models"]
+    stored = records[CALIBRATION]["models"]
     models = {chosen.rule: Trees.from_dict(stored[key])} if key in stored else {}
     return family(chosen.rule, n_lists, models).rule(chosen.setting), chosen
 

@@ -119,6 +119,18 @@ def test_what_cannot_be_promised_is_not(index: VectorIndex) -> None:
         index.calibrate(LOG, [0.9], rule="guess")
 
 
+def test_compaction_ends_a_promise_until_it_is_made_again(tmp_path: Path) -> None:
+    index = VectorIndex.build(table(ROWS_DRAWN[:600]), column="v", path=tmp_path / "index", n_lists=10)
+    index.calibrate(LOG[:300], [0.5], k=K, rule=NPROBE)
+    index.append(table(ROWS_DRAWN[600:700]))
+    assert index.search(LATER[:3], K, recall=0.5).num_rows == 3 * K
+    index.compact()
+    with pytest.raises(errors.MetadataError, match="compacted since; call calibrate"):
+        index.search(LATER[:3], K, recall=0.5)
+    index.calibrate(LOG[:300], [0.5], k=K, rule=NPROBE)
+    assert index.search(LATER[:3], K, recall=0.5).num_rows == 3 * K
+
+
 def test_a_change_meanwhile_is_noticed(index: VectorIndex, folder: Path) -> None:
     VectorIndex.open(folder).calibrate(LOG[:300], [0.5], k=K, rule=NPROBE)
     with pytest.raises(errors.ConflictError, match="changed while"):
