@@ -20,7 +20,7 @@ from benchmarks.ann.data import FOLDER, IN_DISTRIBUTION, Data, Matrix, index_of,
 from skipml.ann.index import VectorIndex
 from skipml.ann.rules import LEVELED, MARGINAL
 
-LOG, QUERIES, SLOW_QUERIES = 4_000, 300, 20
+LOG, QUERIES, SLOW_QUERIES = 2_000, 200, 10
 PEERS = FOLDER / "peers"
 _LISTS = 512
 _RUNS = 2
