@@ -242,6 +242,7 @@ def _usearch(data: Data, k: int) -> Iterator[Setting]:
 
 def _lancedb(data: Data, k: int) -> Iterator[Setting]:
     os.environ.setdefault("LANCE_CPU_THREADS", "1")
+    os.environ.setdefault("LANCE_LOG", "error")
     import lancedb
 
     connection = lancedb.connect(PEERS / f"{data.name}-{len(data.base)}.lance")

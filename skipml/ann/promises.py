@@ -25,8 +25,8 @@ TABLE_ROWS, LOG = "rows of the table", "given queries"
 _OWN_QUERIES = 4000
 _LEAST_TO_LEARN = 2000
 """With fewer queries all of them calibrate a rule that needs no training."""
-_BATCH = 16
-"""Queries that are recorded together: all read on until the last has found its rows."""
+_BATCH = 64
+"""Queries that are recorded together."""
 _SPARE = 16
 _BLOCK_VALUES = 1 << 24
 

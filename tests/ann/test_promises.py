@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from skipml import errors
+from skipml.ann import promises
 from skipml.ann.drift import DriftWarning
 from skipml.ann.index import VectorIndex
 from skipml.ann.promises import neighbours, recorded
@@ -27,7 +28,7 @@ def table(vectors: np.ndarray) -> pa.Table:
     return pa.table({"n": np.arange(len(vectors)), "v": pa.array(list(vectors), kind)})
 
 
-ROWS_DRAWN, LOG, LATER = draw(ROWS, 0), draw(2000, 1), draw(600, 2)
+ROWS_DRAWN, LOG, LATER = draw(ROWS, 0), draw(1000, 1), draw(600, 2)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_every_rule_keeps_its_promise_on_later_queries(index: VectorIndex, rule:
     assert recall_of(index, recall=0.9) >= 0.89
     assert index.stats is not None
     assert "at least 0.9" in index.stats.guarantee
-    assert index.stats.lists / len(LATER) == pytest.approx(made[0].lists, rel=0.1), "served as it was calibrated"
+    assert index.stats.lists / len(LATER) == pytest.approx(made[0].lists, rel=0.15), "served as it was calibrated"
 
 
 def test_promises_outlive_the_process_and_cover_smaller_demands(index: VectorIndex, folder: Path) -> None:
@@ -90,7 +91,9 @@ def test_promises_outlive_the_process_and_cover_smaller_demands(index: VectorInd
         again.search(LATER[:3], 9, recall=0.9)
 
 
-def test_without_a_log_rows_stand_for_queries(index: VectorIndex) -> None:
+def test_without_a_log_rows_stand_for_queries(index: VectorIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(promises, "_OWN_QUERIES", 1000)
+    monkeypatch.setattr(promises, "_LEAST_TO_LEARN", 1000)
     made = index.calibrate(recall=[0.9], k=K)
     assert made[0].queries == "rows of the table"
     assert made[0].rule == MARGINAL
