@@ -69,7 +69,7 @@ def measure(data: Data, k: int) -> dict[str, Any]:
         try:
             settings = list(system(data, k))
         except (ImportError, duckdb.Error) as error:
-            absent[system.__name__[1:]] = str(error).splitlines()[0]
+            absent[system.__name__[1:]] = str(error).splitlines()[0].rpartition("/")[2]
             continue
         builds[settings[0].system] = time.perf_counter() - started
         measured += [_measured(setting, held_out, truth) for setting in settings]

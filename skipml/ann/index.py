@@ -214,8 +214,8 @@ class VectorIndex:
         that the mean recall of k rows reaches it, with 95 % confidence; the promises are kept in the manifest.
 
         `queries` are a log of real ones, 4,000 or more if possible; without it rows of the table stand for them, and
-        the promise is one for queries that are like rows. `rule` is "marginal gain" (the default where there are enough
-        queries), "leveled", "nearness" or "nprobe". Raises ConflictError where the index changes meanwhile.
+        the promise is one for queries that are like rows. `rule` is "leveled" (the default where there are enough
+        queries), "marginal gain", "nearness" or "nprobe". Raises ConflictError where the index changes meanwhile.
         """
         if k < 1:
             raise PredicateError(f"k is a number of rows of at least 1, not {k}")

@@ -96,7 +96,7 @@ def test_without_a_log_rows_stand_for_queries(index: VectorIndex, monkeypatch: p
     monkeypatch.setattr(promises, "_LEAST_TO_LEARN", 1000)
     made = index.calibrate(recall=[0.9], k=K)
     assert made[0].queries == "rows of the table"
-    assert made[0].rule == MARGINAL
+    assert made[0].rule == LEVELED
     assert recall_of(index, recall=0.9) >= 0.87
 
 
