@@ -1,4 +1,4 @@
-"""The command line: `skipml explain`, `query`, `enrich`, `advise`, `cluster` and `inspect`.
+"""The command line: `skipml explain`, `query`, `enrich`, `advise`, `cluster`, `inspect` and `index`.
 
 Results go to standard output, everything said about them to standard error. Exit codes: 0 all went well, 1 an error
 (one line on standard error says what, where and what to do), 2 wrong usage.
@@ -7,10 +7,9 @@ Results go to standard output, everything said about them to standard error. Exi
 from __future__ import annotations
 
 import json as json_format
-import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +20,6 @@ import duckdb
 
 import skipml
 from skipml.engines.dialect import quote_name, quote_text
-from skipml.errors import SkipmlError
 from skipml.inspection import model_facts, parquet_facts
 from skipml.layout import Method
 from skipml.models import load
@@ -30,20 +28,12 @@ from skipml.report import Report
 
 try:
     import typer
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TaskID,
-        TaskProgressColumn,
-        TextColumn,
-        TimeRemainingColumn,
-    )
     from rich.table import Table
     from rich.text import Text
 
+    from skipml import index_commands
     from skipml.rows_output import console, print_csv, print_json, print_table
+    from skipml.terminal import errors_as_exit, rows_progress, say, share_progress, working
 except ModuleNotFoundError as missing:
     raise SystemExit(f"the skipml command needs {missing.name}: pip install 'skipml[cli]'") from None
 
@@ -56,6 +46,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(index_commands.app, name="index")
 
 Sql = Annotated[str, typer.Argument(help="The SQL; - reads it from standard input.", metavar="SQL")]
 Models = Annotated[
@@ -97,7 +89,7 @@ def _main(
 )
 def explain(sql: Sql, *, model: Models = None, database: Database = None, json: AsJson = False) -> None:
     """Say which row groups the last statement would skip, and why, without running it."""
-    with _errors_as_exit(), _session(model or (), database) as con, _working("analysing"):
+    with errors_as_exit(), _session(model or (), database) as con, working("analysing"):
         *before, last = con.extract_statements(_text(sql))
         for statement in before:
             con.execute(statement.query)
@@ -122,9 +114,9 @@ def query(
     if json and csv:
         raise typer.BadParameter("choose one of --json and --csv")
     started = perf_counter()
-    with _errors_as_exit(), _session(model or (), database) as con:
+    with errors_as_exit(), _session(model or (), database) as con:
         con.skipping = skipping
-        with _working("running"):
+        with working("running"):
             con.execute(_text(sql))
             names = [column[0] for column in con.description or ()]
             first = con.fetchmany(_FETCH_ROWS) if names else []
@@ -133,8 +125,8 @@ def query(
         elif csv:
             print_csv(names, _all_rows(con, first))
         elif names and print_table(names, _all_rows(con, first), rows):
-            _say(f"Only {rows} rows are shown; --rows, --csv and --json show more")
-        _say(_skipped(con.last_report if skipping else None, skipping, perf_counter() - started))
+            say(f"Only {rows} rows are shown; --rows, --csv and --json show more")
+        say(_skipped(con.last_report if skipping else None, skipping, perf_counter() - started))
 
 
 @app.command(epilog="Example: skipml enrich 'tx/*.parquet' --columns amount,age,hour")
@@ -161,7 +153,7 @@ def enrich(  # noqa: PLR0913
     chosen: Any = {"none": []}.get(pairs, pairs)
     if ":" in pairs:
         chosen = [tuple(pair.split(":", 1)) for pair in pairs.split(",")]
-    with _errors_as_exit(), _rows_progress() as progress:
+    with errors_as_exit(), rows_progress() as progress:
         report = skipml.enrich(
             files,
             wanted,
@@ -192,7 +184,7 @@ def advise(
     json: AsJson = False,
 ) -> None:
     """Say which hulls, boxes and blocks enrich should store in a number of bytes, and what they gain on a sample."""
-    with _errors_as_exit(), _share_progress("advising") as progress:
+    with errors_as_exit(), share_progress("advising") as progress:
         models = _models(model, model_columns, columns)
         wanted = columns.split(",") if columns is not None else None
         advice = skipml.recommend(files, wanted, models=models, bytes_per_row_group=size, progress=progress)
@@ -212,7 +204,7 @@ def cluster(
     json: AsJson = False,
 ) -> None:
     """Rewrite a table so that rows near each other in some columns share a row group."""
-    with _errors_as_exit(), _share_progress("clustering") as progress:
+    with errors_as_exit(), share_progress("clustering") as progress:
         report = skipml.cluster(
             source, target, by.split(","), method=method, row_group_rows=row_group_rows, progress=progress
         )
@@ -235,7 +227,7 @@ def inspect(  # noqa: PLR0913
     """Show what footers and metadata of Parquet files know about each column, or what a model consists of."""
     if (plot is None) != (pair is None) or (plot is None and {row_group, model, limit, columns} != {None}):
         raise typer.BadParameter("--plot and --pair go together, and the options of the picture with them")
-    with _errors_as_exit(), _working(f"reading {file}"):
+    with errors_as_exit(), working(f"reading {file}"):
         if plot is not None and pair is not None:
             scorer = skipml.Model.load(model, columns=(columns or pair).split(",")) if model is not None else None
             pieces = pair.split(",")
@@ -256,19 +248,6 @@ def _models(paths: Sequence[str] | None, inputs: Sequence[str] | None, columns: 
     if len(names) != len(paths or ()) or "" in names:
         raise typer.BadParameter("give --columns, or one --model-columns for each --model")
     return [skipml.Model.load(path, columns=each.split(",")) for path, each in zip(paths or (), names, strict=True)]
-
-
-@contextmanager
-def _errors_as_exit() -> Iterator[None]:
-    """Print an expected error as one line and exit with 1; the rest is a bug and keeps its traceback."""
-    try:
-        yield
-    except (SkipmlError, duckdb.Error) as error:
-        text = str(error).partition("\n\nLINE ")[0]
-        if "Scalar Function with name" in text:
-            text += " To use a model, bind it with --model NAME=FILE."
-        _say(f"error: {' '.join(text.split())}")
-        raise typer.Exit(1) from error
 
 
 @contextmanager
@@ -295,41 +274,6 @@ def _text(sql: str) -> str:
     if not text.strip(" \t\r\n;"):
         raise typer.BadParameter("it is empty", param_hint="SQL")
     return text
-
-
-def _say(text: str) -> None:
-    typer.echo(text, err=True)
-
-
-def _working(what: str) -> Any:
-    """A spinner on a terminal, nothing on a pipe."""
-    return Console(stderr=True).status(what)
-
-
-@contextmanager
-def _rows_progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar over the rows of each file on a terminal, nothing on a pipe."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    screen = Console(stderr=True)
-    with Progress(*columns, console=screen, disable=not screen.is_terminal) as bars:
-        tasks: dict[str, TaskID] = {}
-
-        def show(file: str, done: int, total: int) -> None:
-            if file not in tasks:
-                tasks[file] = bars.add_task(os.path.basename(file), total=total)
-            bars.update(tasks[file], completed=done)
-
-        yield show
-
-
-@contextmanager
-def _share_progress(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar from 0 to 100 % on a terminal, nothing on a pipe."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
-        task = bars.add_task(what, total=1.0)
-        yield lambda share: bars.update(task, completed=share)
 
 
 def _skipped(report: Report | None, skipping: bool, seconds: float) -> str:

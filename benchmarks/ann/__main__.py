@@ -1,6 +1,6 @@
 """Measures learned pruning against a fixed number of lists and SPANN's rule, and the index against its peers.
 
-usage: python -m benchmarks.ann [pruning] [peers] [--readme] [--output FOLDER]
+usage: python -m benchmarks.ann [pruning] [peers] [--data embeddings clusters] [--readme] [--output FOLDER]
 
 Makes its data first (see benchmarks.ann.data). Writes pruning.json, peers.json and pictures into results/ beside this
 file.
@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,13 @@ from benchmarks.environment import environment
 
 RESULTS = Path(__file__).with_name("results")
 K = 10
+DATA = {"embeddings": embeddings, "clusters": clusters}
 
 
-def measure_pruning(folder: Path) -> dict[str, Any]:
+def measure_pruning(folder: Path, names: Sequence[str]) -> dict[str, Any]:
     """All figures of pruning, and their pictures."""
     found: dict[str, Any] = {"environment": environment(), "k": K, "data": {}}
-    for data in (embeddings(), clusters()):
+    for data in (DATA[name]() for name in names):
         lists = lists_of(index_of(data))
         searches = {group: search(lists, np.asarray(queries), K) for group, queries in data.queries.items()}
         figures, readings = pruning_of(searches)
@@ -70,13 +72,14 @@ def main() -> None:
     """Measure and write as the command line says."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.ann", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("parts", nargs="*", choices=["pruning", "peers"], default=["pruning", "peers"])
+    parser.add_argument("--data", nargs="+", choices=list(DATA), default=list(DATA), help="tables to prune (all)")
     parser.add_argument("--readme", action="store_true", help="write the tables into README.md beside this file")
     parser.add_argument("--output", type=Path, default=RESULTS, metavar="FOLDER", help="where results go")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
     faiss.omp_set_num_threads(1)
     if "pruning" in options.parts:
-        found = measure_pruning(options.output)
+        found = measure_pruning(options.output, options.data)
         output.write_json(options.output / "pruning.json", found)
         if options.readme:
             output.update(Path(__file__).with_name("README.md"), "pruning", output.pruning_tables(found))

@@ -20,7 +20,7 @@ from benchmarks.ann.data import FOLDER, IN_DISTRIBUTION, Data, Matrix, index_of,
 from skipml.ann.index import VectorIndex
 from skipml.ann.rules import LEVELED, MARGINAL
 
-LOG, QUERIES, SLOW_QUERIES = 4_000, 300, 20
+LOG, QUERIES, SLOW_QUERIES = 2_000, 200, 10
 PEERS = FOLDER / "peers"
 _LISTS = 512
 _RUNS = 2
@@ -69,7 +69,7 @@ def measure(data: Data, k: int) -> dict[str, Any]:
         try:
             settings = list(system(data, k))
         except (ImportError, duckdb.Error) as error:
-            absent[system.__name__[1:]] = str(error).splitlines()[0]
+            absent[system.__name__[1:]] = str(error).splitlines()[0].rpartition("/")[2]
             continue
         builds[settings[0].system] = time.perf_counter() - started
         measured += [_measured(setting, held_out, truth) for setting in settings]
@@ -242,6 +242,7 @@ def _usearch(data: Data, k: int) -> Iterator[Setting]:
 
 def _lancedb(data: Data, k: int) -> Iterator[Setting]:
     os.environ.setdefault("LANCE_CPU_THREADS", "1")
+    os.environ.setdefault("LANCE_LOG", "error")
     import lancedb
 
     connection = lancedb.connect(PEERS / f"{data.name}-{len(data.base)}.lance")

@@ -40,13 +40,13 @@ def distance_bounds(metric: Metric, balls: Balls, query: Singles) -> tuple[Float
         return _where(known, middle - half - slack, middle + half + slack)
     if metric == "cosine":
         known &= (balls.norms[:, 0] > _LEAST_NORM) & (length > _LEAST_NORM)
-        q = q / max(length, _LEAST_NORM)
+        q /= max(length, _LEAST_NORM)
     middle = _lengths(centers - q)
     low = np.maximum(middle * (1 - 2.0**-40) - balls.radii, 0)
     high = middle * (1 + 2.0**-40) + balls.radii
     if metric == "cosine":
-        slack = 4 * error + _UNIT_SLACK
-        return _where(known, low**2 / 2 - slack, np.minimum(high**2 / 2, 2) + slack)
+        off = 4 * error + _UNIT_SLACK
+        return _where(known, low**2 / 2 - off, np.minimum(high**2 / 2, 2) + off)
     tiny = float(np.sqrt(len(q) * _TINY))
     return _where(known, low * (1 - error) - tiny, high * (1 + error) + tiny)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,9 +36,6 @@ Progress = Callable[[str, int, int], None]
 
 DEFAULT_MEMORY = 1 << 30
 _LEAST_MEMORY = 1 << 26
-_COPIES = 8
-"""How many times a chunk is held while it is worked on."""
-_MOST_CHUNK_ROWS, _LEAST_CHUNK_ROWS = 1 << 18, 1024
 _FOLDER, _PLAN, _TRAINED = "building", "plan.json", "trained.npz"
 
 
@@ -115,7 +112,7 @@ class _Build:
         segment, extents = merge(
             [self._run(i) for i in range(len(ends))],
             self.folder,
-            "00000001",
+            manifest.file_number(1),
             placement,
             self.settings.memory,
             lambda done: self.progress("writing lists", done, trained.n_vectors),
@@ -223,7 +220,8 @@ class _Build:
         while os.path.exists(done := self._run(len(ends)) + ".npz"):
             with np.load(done) as run:
                 ends.append(int(run["end"]))
-        for first, chunk in self._chunks(ends[-1] if ends else 0, placement):
+        first_row, row_bytes = ends[-1] if ends else 0, placement.row_bytes
+        for first, chunk in self.source.chunks(first_row, row_bytes, self.settings.memory):
             end = first + len(chunk)
             write_run(self._run(len(ends)), chunk, first, placement)
             ends.append(end)
@@ -232,22 +230,6 @@ class _Build:
             write_run(self._run(0), self.source.schema.empty_table(), 0, placement)
             ends.append(0)
         return ends
-
-    def _chunks(self, first_row: int, placement: Placement) -> Iterator[tuple[int, pa.Table]]:
-        row_bytes = 4 * placement.space.width + 64
-        n_rows = self.settings.memory // (_COPIES * row_bytes)
-        limit = max(_LEAST_CHUNK_ROWS, min(_MOST_CHUNK_ROWS, n_rows))
-        most_bytes = self.settings.memory // 4
-        held: list[pa.RecordBatch] = []
-        rows = size = 0
-        for _, batch in self.source.batches(first_row):
-            held.append(batch)
-            rows, size = rows + batch.num_rows, size + batch.nbytes
-            if rows >= limit or size >= most_bytes:
-                yield first_row, pa.Table.from_batches(held)
-                first_row, held, rows, size = first_row + rows, [], 0, 0
-        if held:
-            yield first_row, pa.Table.from_batches(held)
 
     def _run(self, i: int) -> str:
         return os.path.join(self.work, f"run-{i:05d}")

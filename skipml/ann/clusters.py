@@ -43,11 +43,11 @@ def train(sample: Singles, count: int) -> Singles:
     parts: list[Singles] = []
     for i in range(len(centroids)):
         members = order[bounds[i] : bounds[i + 1]]
-        parts.append(centroids[i : i + 1] if len(members) <= limit else _split(sample[members], limit))
+        parts.append(centroids[i : i + 1] if len(members) <= limit else split(sample[members], limit))
     return np.concatenate(parts)
 
 
-def _split(members: Singles, limit: float) -> Singles:
+def split(members: Singles, limit: float) -> Singles:
     """Centroids of a list that is too long, by bisection; rows that are all alike stay together."""
     middle = _middle(members)
     if len(members) <= limit or (members == members[0]).all():
@@ -56,7 +56,7 @@ def _split(members: Singles, limit: float) -> Singles:
     side = assign(members, two, 1)[:, 0]
     if not 0 < side.sum() < len(side):
         return middle
-    halves: list[Singles] = [_split(members[side == 0], limit), _split(members[side == 1], limit)]
+    halves: list[Singles] = [split(members[side == 0], limit), split(members[side == 1], limit)]
     return np.concatenate(halves)
 
 

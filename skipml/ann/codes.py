@@ -7,7 +7,7 @@ are rotated first, which spreads what an axis says over all of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ LEAST_DIMENSION = 32
 _QUERY_BITS = 4
 
 
+@lru_cache(maxsize=1)
 def rotation(width: int) -> Singles:
     """A random rotation [width, width], always the same."""
     q, r = np.linalg.qr(np.random.default_rng(1).standard_normal((width, width)))

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from skipml.ann import build as building
-from skipml.ann import manifest, promises
+from skipml.ann import changes, manifest, promises
 from skipml.ann.calibration import Calibration
 from skipml.ann.drift import Drift, DriftWarning, compare
 from skipml.ann.exact import exact_search
@@ -214,8 +214,8 @@ class VectorIndex:
         that the mean recall of k rows reaches it, with 95 % confidence; the promises are kept in the manifest.
 
         `queries` are a log of real ones, 4,000 or more if possible; without it rows of the table stand for them, and
-        the promise is one for queries that are like rows. `rule` is "marginal gain" (the default where there are enough
-        queries), "leveled", "nearness" or "nprobe". Raises ConflictError where the index changes meanwhile.
+        the promise is one for queries that are like rows. `rule` is "leveled" (the default where there are enough
+        queries), "marginal gain", "nearness" or "nprobe". Raises ConflictError where the index changes meanwhile.
         """
         if k < 1:
             raise PredicateError(f"k is a number of rows of at least 1, not {k}")
@@ -252,6 +252,41 @@ class VectorIndex:
         if (k, recall) not in self._rules:
             self._rules[k, recall] = promises.promised(self.records, k, recall, self._snapshot.n_lists)
         return self._rules[k, recall]
+
+    def append(self, source: Path | Sequence[Path] | pa.Table, *, memory: int = building.DEFAULT_MEMORY) -> int:
+        """Add the rows of Parquet files or of an Arrow table, which have the columns of the index -> how many. They get
+        the row numbers behind those there are; rows without a vector are left out and counted.
+
+        Raises SchemaError and VectorError as `build` does, ConflictError where another process writes.
+        """
+        n = changes.append(self.path, source, memory)
+        self.refresh()
+        return n
+
+    def delete(self, ids: Any, *, column: str = ROW_ID) -> int:
+        """Delete the rows whose `row_id`, or whose value in another column, is one of `ids` -> how many."""
+        n = changes.delete(self.path, ids, column)
+        self.refresh()
+        return n
+
+    def upsert(
+        self, source: Path | Sequence[Path] | pa.Table, *, key: str, memory: int = building.DEFAULT_MEMORY
+    ) -> tuple[int, int]:
+        """Delete the rows that have the `key` of one of some rows, and append these, in one step -> how many were
+        deleted and added.
+        """
+        counts = changes.upsert(self.path, source, key, memory)
+        self.refresh()
+        return counts
+
+    def compact(self, *, memory: int = building.DEFAULT_MEMORY) -> changes.Compaction:
+        """Write everything that is there into new files, long lists split and every row in the lists nearest to it.
+
+        Costs what the second pass of a build does. A calibration does not hold any more: calibrate again.
+        """
+        done = changes.compact(self.path, memory)
+        self.refresh()
+        return done
 
     def distance(self, query: Any) -> Distance:
         """The distance of a row to a query, to be compared with a number: `index.distance(q) < 0.5`."""

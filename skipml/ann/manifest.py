@@ -105,6 +105,11 @@ class Manifest:
         return tuple(file for s in self.segments for file in (s.rows, s.codes) if file is not None)
 
 
+def file_number(version: int) -> str:
+    """What the files that a version adds are called by."""
+    return f"{version:08d}"
+
+
 def encode(manifest: Manifest) -> bytes:
     """The bytes of a manifest."""
     arrays: dict[str, NDArray[Any]] = {
@@ -216,6 +221,16 @@ def read(folder: str) -> Manifest:
             ) from error
         raise MetadataError(f"'{folder}' holds no index: {error}; build one with VectorIndex.build") from error
     return decode(data, path)
+
+
+def remove_unnamed(folder: str, manifest: Manifest) -> None:
+    """Remove the files of an index that the present manifest does not name: of versions before, and of writers that
+    were stopped. Whoever has them open keeps them.
+    """
+    named = {file.name for file in manifest.files}
+    for name in os.listdir(folder):
+        if name.endswith(".parquet") and name not in named:
+            os.unlink(os.path.join(folder, name))
 
 
 def write(folder: str, manifest: Manifest) -> None:

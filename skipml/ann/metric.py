@@ -6,8 +6,9 @@
 | ip | -(x . q) | array_negative_inner_product | (x, sqrt(M^2 - x.x)) | (q M / sqrt(q.q), 0) |
 | cosine | 1 - x . q / sqrt(x.x q.q) | array_cosine_distance | x / sqrt(x.x) | q / sqrt(q.q) |
 
-M is the norm of the longest row of the sample that the index was trained on. Clusters, codes and routes live in the
-space, so they are the same for all metrics; distances that are handed out, and what proofs rest on, never do.
+A zero vector has no direction: among cosine distances it is put far away. M is the norm of the longest row that the
+index was built of. Clusters, codes and routes live in the space, so they are the same for all metrics; distances that
+are handed out, and what proofs rest on, never do.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ SQL_FUNCTIONS: dict[Metric, str] = {
     "cosine": "array_cosine_distance",
 }
 _BLOCK_VALUES = 1 << 22
+_FAR = 4.0
+"""Where zero vectors are: behind every other from a query of length 1, as their cosine distance is NaN."""
 
 
 def check_metric(metric: str) -> Metric:
@@ -59,7 +62,9 @@ class Space:
         """Rows [n, dimension] in the space, [n, width]."""
         x = vectors.astype(np.float32)
         if self.metric == "cosine":
-            return _normalised(x)
+            placed = _normalised(x)
+            placed[~x.any(axis=1), 0] = _FAR
+            return placed
         if self.metric == "ip":
             squares = np.einsum("ij,ij->i", x, x, dtype=np.float64)
             rest = np.sqrt(np.maximum(self.longest**2 - squares, 0))

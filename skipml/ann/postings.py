@@ -6,8 +6,8 @@ of its first and of its second list, so that the codes of a list are one run of 
 of the row in the rows file), `code`. The second list holds no vector: it is looked up by position.
 
 Both are plain: a column of fixed width is one page of PLAIN, uncompressed values behind a header and levels, so the
-values of a list are the last bytes of its column chunk, a raw matrix that is used where it lies. Rows are ordered by
-list, then by row_id; a list without rows has no row group.
+values of a list are the last bytes of its column chunk, a raw matrix that is used where it lies. Lists are in order;
+one without rows has no row group.
 """
 
 from __future__ import annotations

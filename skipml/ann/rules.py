@@ -71,7 +71,7 @@ def nearness(progress: Progress) -> FloatVector:
     """How far the k-th best row is, as a share of the distance to the centroid last read: needs no training."""
     rows, read = np.arange(len(progress.lists)), np.minimum(progress.lists, progress.route.shape[1])
     last = np.maximum(progress.route[rows, read - 1], np.float32(1e-12))
-    return (progress.best[:, -1] / last).astype(np.float32)
+    return np.asarray(progress.best[:, -1] / last, np.float32)
 
 
 class Family(Protocol):

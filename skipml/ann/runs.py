@@ -58,6 +58,11 @@ class Placement:
         return None if self.rotation is None else Codec(self.centroids @ self.rotation)
 
     @property
+    def row_bytes(self) -> int:
+        """About what a row takes in the space."""
+        return 4 * self.space.width + 64
+
+    @property
     def n_lists(self) -> int:
         """How many lists there are."""
         return len(self.centroids)
@@ -100,15 +105,16 @@ def _lengths(rows: Floats) -> Floats:
     return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows)))
 
 
-def write_run(path: str, chunk: pa.Table, first_row: int, placement: Placement) -> None:
+def write_run(path: str, chunk: pa.Table, first_row: int, placement: Placement, first_id: int = 0) -> int:
     """Write a chunk of the source, rows without a vector left out: `path.rows`, `path.second` and, when these are
-    whole, `path.npz`.
+    whole, `path.npz`. The first row of the source gets the number `first_id` -> rows left out.
     """
     column = chunk.column(placement.column).combine_chunks()
     whole = column if isinstance(column, pa.Array) else pa.concat_arrays(column.chunks)
     vectors, valid = matrix(whole, placement.vector.dimension, f"column '{placement.column}'", first_row)
-    row_ids = first_row + np.flatnonzero(valid)
+    row_ids = first_id + first_row + np.flatnonzero(valid)
     write_rows(path, chunk.filter(pa.array(valid)), vectors, row_ids, placement, first_row + len(chunk))
+    return int(len(chunk) - valid.sum())
 
 
 def write_rows(  # noqa: PLR0917
@@ -171,6 +177,11 @@ class _Part:
         self.table = pa.ipc.open_file(pa.memory_map(path)).read_all()
         self._starts = np.concatenate([[0], np.cumsum(counts)])
 
+    def ids(self) -> tuple[int, int]:
+        """The least row number and the one behind the greatest; equal where there are no rows."""
+        found = self.table[ROW_ID].to_numpy()
+        return (int(found.min()), int(found.max()) + 1) if len(found) else (0, 0)
+
     def of(self, number: int) -> pa.Table:
         """Those of a list."""
         start, end = self._starts[number : number + 2].tolist()
@@ -203,15 +214,16 @@ def merge(  # noqa: PLR0917
     rows_path = os.path.join(folder, f"rows-{name}.parquet")
     column_names = [n for n in parts[0].table.schema.names if n != CODE]
     starts = np.cumsum(counts) - counts
-    n_ids = max((int(s["end"]) for s in states), default=0)
-    places_path = os.path.join(folder, "building-places")
-    places = np.memmap(places_path, np.int32, "w+", shape=(max(n_ids, 1),))
+    ids = [part.ids() for part in parts if len(part.table)] or [(0, 0)]
+    first_id, end_id = min(low for low, _ in ids), max(high for _, high in ids)
+    places_path = os.path.join(os.path.dirname(runs[0]), "places")
+    places = np.memmap(places_path, np.int32, "w+", shape=(max(end_id - first_id, 1),))
     with writing(rows_path, parts[0].table.select(column_names).schema) as writer:
         for number in np.flatnonzero(counts).tolist():
             mine = pa.concat_tables([part.of(number) for part in parts])
             writer.write(mine.select(column_names))
             start = int(starts[number])
-            places[mine[ROW_ID].to_numpy()] = np.arange(start, start + len(mine), dtype=np.int32)
+            places[mine[ROW_ID].to_numpy() - first_id] = np.arange(start, start + len(mine), dtype=np.int32)
             tell(start + len(mine))
     located = locate(rows_path, n_lists)
     verify(rows_path, located[1], [ROW_ID, placement.column])
@@ -221,12 +233,10 @@ def merge(  # noqa: PLR0917
         seconds = [_Part(f"{run}.second", s["second"]) for run, s in zip(runs, states, strict=True)]
         with writing(codes_path, codes_schema(placement.codec.n_bytes)) as writer:
             for number in range(n_lists):
-                _write_codes(writer, number, int(starts[number]), parts, seconds, places)
+                _write_codes(writer, number, int(starts[number]), parts, seconds, places, first_id)
         _, coded = locate(codes_path, n_lists)
         verify(codes_path, coded, [POSITION, CODE])
         segment = replace(segment, codes=FileState.of(codes_path), positions=coded[POSITION], code=coded[CODE])
-    del places
-    os.unlink(places_path)
     return segment, extents
 
 
@@ -237,10 +247,13 @@ def _write_codes(  # noqa: PLR0917
     parts: Sequence[_Part],
     seconds: Sequence[_Part],
     places: NDArray[np.int32],
+    first_id: int,
 ) -> None:
     mine = pa.concat_tables([part.of(number).select([CODE]) for part in parts])
     copies = pa.concat_tables([part.of(number) for part in seconds])
-    position = np.concatenate([np.arange(start, start + len(mine), dtype=np.int32), places[copies[ROW_ID].to_numpy()]])
+    position = np.concatenate(
+        [np.arange(start, start + len(mine), dtype=np.int32), places[copies[ROW_ID].to_numpy() - first_id]]
+    )
     codes = pa.chunked_array([*mine[CODE].chunks, *copies[CODE].chunks], mine.schema.field(CODE).type)
     arrays = [pa.array(np.full(len(position), number, np.int32)), pa.array(position), codes]
     writer.write(pa.Table.from_arrays(arrays, schema=writer.schema))

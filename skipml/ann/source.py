@@ -15,6 +15,9 @@ from skipml.errors import FileChangedError, FooterError, SchemaError
 from skipml.identity import FileIdentity, Path, expand, identity
 
 _BATCH_ROWS = 8192
+_MOST_CHUNK_ROWS, _LEAST_CHUNK_ROWS = 1 << 18, 1024
+_COPIES = 8
+"""How many times a chunk is held while it is worked on."""
 _READ_BYTES = 1 << 20
 """Read from a column at a time, so that a row group may be larger than memory."""
 
@@ -87,6 +90,22 @@ class Source:
                 skip = max(0, first_row - start)
                 yield start + skip, batch.slice(skip).select(names)
             start = end
+
+    def chunks(self, first_row: int, row_bytes: int, memory: int) -> Iterator[tuple[int, pa.Table]]:
+        """Rows from a row on in chunks that can be worked on in so much memory, if a row takes `row_bytes` in the
+        space; each with the number of its first row.
+        """
+        limit = max(_LEAST_CHUNK_ROWS, min(_MOST_CHUNK_ROWS, memory // (_COPIES * row_bytes)))
+        held: list[pa.RecordBatch] = []
+        rows = size = 0
+        for _, batch in self.batches(first_row):
+            held.append(batch)
+            rows, size = rows + batch.num_rows, size + batch.nbytes
+            if rows >= limit or size >= memory // 4:
+                yield first_row, pa.Table.from_batches(held)
+                first_row, held, rows, size = first_row + rows, [], 0, 0
+        if held:
+            yield first_row, pa.Table.from_batches(held)
 
     def check_unchanged(self) -> None:
         """Raise FileChangedError if a file is not what it was."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -76,7 +76,7 @@ def shares_found(best: FloatMatrix, truth: FloatMatrix) -> FloatVector:
 
 @dataclass(slots=True)
 class Recorder:
-    """A stop rule that reads on until every query of one batch has found its `truth` (q, k), and keeps what it saw.
+    """A stop rule that reads on until each query of one batch has found its `truth` (q, k), and keeps what it saw.
 
     Where `own` is set the queries are rows of the table, which find themselves first: `truth` and what is kept leave
     that row out, so the search has to ask for k + 1.
@@ -84,31 +84,48 @@ class Recorder:
 
     truth: FloatMatrix
     own: bool = False
-    seen: list[Progress] = field(default_factory=list)
+    _number: dict[bytes, int] = field(default_factory=dict)
+    """Of each query by its distances to the nearest centroids: queries that share them are one and the same."""
+    _of: IntVector = field(default_factory=lambda: np.empty(0, np.int64))
+    _seen: dict[int, list[Progress]] = field(default_factory=dict)
 
     def first(self, route: FloatMatrix, sizes: IntMatrix, k: int) -> IntVector:
         """A few lists, (q,)."""
+        self._of = np.array([self._number.setdefault(key, row) for row, key in enumerate(_keys(route))], np.int64)
         return np.full(len(route), looks.FIRST, np.int64)
 
     def more(self, progress: Progress) -> IntVector:
-        """The next look, or where they are for all of them at once, (q,)."""
-        kept = replace(progress, best=progress.best[:, 1:]) if self.own else progress
-        self.seen.append(kept)
-        found = shares_found(kept.best, self.truth) >= 1
-        settled = found & (kept.late == 0)  # nothing new in the second half: so it stays from here on
-        if settled.all() or (progress.lists >= _MOST_LISTS).all():
-            return progress.lists
-        return looks.rounded(progress.lists + 1)
+        """The next look, or where each is, (q,)."""
+        best = progress.best[:, 1:] if self.own else progress.best
+        numbers = np.array([self._number[key] for key in _keys(progress.route)])
+        for row, number in enumerate(numbers.tolist()):
+            one = slice(row, row + 1)
+            seen = Progress(
+                progress.lists[one], progress.route[one], best[one], progress.late[one], progress.sizes[one]
+            )
+            self._seen.setdefault(number, [])
+            if not self._seen[number] or self._seen[number][-1].lists[0] < seen.lists[0]:
+                self._seen[number].append(seen)
+        found = shares_found(best, self.truth[numbers]) >= 1
+        settled = found & (progress.late == 0)  # nothing new in the second half: so it stays from here on
+        ends = settled | (progress.lists >= _MOST_LISTS)
+        return np.where(ends, progress.lists, looks.rounded(progress.lists + 1))
 
     def trace(self, lists: int) -> Trace:
-        """The batch, in an index of so many lists; from its last look on nothing changes."""
-        last = self.seen[-1]
-        at = looks.grid(lists)
-        steps = [*self.seen, *[last] * (len(at) - len(self.seen))]
+        """The batch, in an index of so many lists; from the last look of a query on nothing changes."""
+        return joined([self._trace(row, looks.grid(lists)) for row in range(len(self._of))])
+
+    def _trace(self, row: int, at: IntVector) -> Trace:
+        seen = self._seen[int(self._of[row])]
+        steps = [*seen, *[seen[-1]] * (len(at) - len(seen))]
         best = np.stack([step.best for step in steps], 1)
         late = np.stack([step.late for step in steps], 1)
-        recall = np.stack([shares_found(step.best, self.truth) for step in steps], 1)
-        return Trace(at, last.route, last.sizes, best, late, recall)
+        recall = np.stack([shares_found(step.best, self.truth[row : row + 1]) for step in steps], 1)
+        return Trace(at, seen[-1].route, seen[-1].sizes, best, late, recall)
+
+
+def _keys(route: FloatMatrix) -> list[bytes]:
+    return [row.tobytes() for row in route[:, :8]]
 
 
 def joined(traces: Sequence[Trace]) -> Trace:

@@ -47,6 +47,18 @@ class VectorType:
             return pa.FixedSizeBinaryArray.from_buffers(self.arrow, len(values), [None, pa.py_buffer(values)])
         return pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), type=self.arrow)
 
+    def from_arrow(self, column: pa.Array | pa.ChunkedArray) -> Matrix:
+        """The vectors [n, dimension] of a column of the index file."""
+        chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+        values = [chunk.flatten().to_numpy() if not self.is_int8 else _bytes_of(chunk) for chunk in chunks]
+        found: Matrix = np.concatenate([np.empty(0, self.dtype), *values])
+        return found.reshape(-1, self.dimension)
+
+
+def _bytes_of(column: pa.Array) -> NDArray[np.int8]:
+    width = column.type.byte_width
+    return np.frombuffer(column.buffers()[1], np.int8)[column.offset * width : (column.offset + len(column)) * width]
+
 
 def is_int8(kind: pa.DataType, where: str) -> bool:
     """Whether a column of that type holds int8 vectors; raises SchemaError for one that holds no vectors."""

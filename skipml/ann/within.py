@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from skipml.ann.balls import distance_bounds
 from skipml.ann.metric import Matrix, Metric, Singles, distances
 from skipml.ann.postings import ROW_ID
-from skipml.ann.vectors import query_matrix
+from skipml.ann.vectors import VectorType, query_matrix
 from skipml.bounds.budget import Budget
 from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Outcome, Reason
 from skipml.errors import PredicateError
@@ -57,13 +57,10 @@ class Distance:
 
 
 def _matrix(column: Any, dimension: int) -> Matrix:
-    whole = column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
-    whole = pa.concat_arrays(whole.chunks) if isinstance(whole, pa.ChunkedArray) else whole
-    if pa.types.is_fixed_size_binary(whole.type):
-        start = whole.offset * dimension
-        data = np.frombuffer(whole.buffers()[1], np.int8)[start : start + len(whole) * dimension]
-        return np.asarray(data.reshape(-1, dimension), np.int8)
-    return query_matrix(whole, dimension)
+    """Vectors out of the index, or out of its source."""
+    if pa.types.is_fixed_size_binary(column.type):
+        return VectorType(dimension, True).from_arrow(column)
+    return query_matrix(column, dimension)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

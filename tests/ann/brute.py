@@ -27,9 +27,15 @@ def clustered(n: int, d: int, seed: int = 0, *, int8: bool = False) -> NDArray[A
     rng = np.random.default_rng(seed)
     centres = rng.standard_normal((12, d)) * 2
     rows = centres[rng.integers(0, len(centres), n)] + 0.5 * rng.standard_normal((n, d))
-    rows[rng.random(n) < 0.1] = rows[0]
+    rows[rng.random(n) < 0.1] = centres[0]
     rows[rng.random(n) < 0.05] = 0
     return (rows * 20).clip(-128, 127).astype(np.int8) if int8 else rows.astype(np.float32)
+
+
+def asked(n: int, d: int, seed: int = 1) -> NDArray[Any]:
+    """Queries that are not zero and not rows."""
+    rng = np.random.default_rng(seed)
+    return (clustered(n, d, seed) + 0.1 * rng.standard_normal((n, d))).astype(np.float32)
 
 
 def nearest(metric: Metric, query: NDArray[Any], rows: NDArray[Any], k: int) -> tuple[list[int], list[float]]:

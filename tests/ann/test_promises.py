@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from skipml import errors
+from skipml.ann import promises
 from skipml.ann.drift import DriftWarning
 from skipml.ann.index import VectorIndex
 from skipml.ann.promises import neighbours, recorded
@@ -27,7 +28,7 @@ def table(vectors: np.ndarray) -> pa.Table:
     return pa.table({"n": np.arange(len(vectors)), "v": pa.array(list(vectors), kind)})
 
 
-ROWS_DRAWN, LOG, LATER = draw(ROWS, 0), draw(2000, 1), draw(600, 2)
+ROWS_DRAWN, LOG, LATER = draw(ROWS, 0), draw(1000, 1), draw(600, 2)
 
 
 @pytest.fixture(scope="module")
@@ -77,7 +78,7 @@ def test_every_rule_keeps_its_promise_on_later_queries(index: VectorIndex, rule:
     assert recall_of(index, recall=0.9) >= 0.89
     assert index.stats is not None
     assert "at least 0.9" in index.stats.guarantee
-    assert index.stats.lists / len(LATER) == pytest.approx(made[0].lists, rel=0.1), "served as it was calibrated"
+    assert index.stats.lists / len(LATER) == pytest.approx(made[0].lists, rel=0.15), "served as it was calibrated"
 
 
 def test_promises_outlive_the_process_and_cover_smaller_demands(index: VectorIndex, folder: Path) -> None:
@@ -90,10 +91,12 @@ def test_promises_outlive_the_process_and_cover_smaller_demands(index: VectorInd
         again.search(LATER[:3], 9, recall=0.9)
 
 
-def test_without_a_log_rows_stand_for_queries(index: VectorIndex) -> None:
+def test_without_a_log_rows_stand_for_queries(index: VectorIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(promises, "_OWN_QUERIES", 1000)
+    monkeypatch.setattr(promises, "_LEAST_TO_LEARN", 1000)
     made = index.calibrate(recall=[0.9], k=K)
     assert made[0].queries == "rows of the table"
-    assert made[0].rule == MARGINAL
+    assert made[0].rule == LEVELED
     assert recall_of(index, recall=0.9) >= 0.87
 
 
@@ -117,6 +120,18 @@ def test_what_cannot_be_promised_is_not(index: VectorIndex) -> None:
         index.calibrate(LOG, [95])
     with pytest.raises(errors.PredicateError, match="the rule is one of"):
         index.calibrate(LOG, [0.9], rule="guess")
+
+
+def test_compaction_ends_a_promise_until_it_is_made_again(tmp_path: Path) -> None:
+    index = VectorIndex.build(table(ROWS_DRAWN[:600]), column="v", path=tmp_path / "index", n_lists=10)
+    index.calibrate(LOG[:300], [0.5], k=K, rule=NPROBE)
+    index.append(table(ROWS_DRAWN[600:700]))
+    assert index.search(LATER[:3], K, recall=0.5).num_rows == 3 * K
+    index.compact()
+    with pytest.raises(errors.MetadataError, match="compacted since; call calibrate"):
+        index.search(LATER[:3], K, recall=0.5)
+    index.calibrate(LOG[:300], [0.5], k=K, rule=NPROBE)
+    assert index.search(LATER[:3], K, recall=0.5).num_rows == 3 * K
 
 
 def test_a_change_meanwhile_is_noticed(index: VectorIndex, folder: Path) -> None:
