@@ -18,6 +18,7 @@ from skipml.ann.exact import exact_search
 from skipml.ann.metric import Metric
 from skipml.ann.postings import ROW_ID
 from skipml.ann.search import Found, Snapshot, search
+from skipml.ann.single import search_one
 from skipml.ann.stopping import Nprobe, StopRule
 from skipml.ann.vectors import query_matrix
 from skipml.ann.within import Distance, Present
@@ -179,7 +180,10 @@ class VectorIndex:
         if rule is None:
             found = exact_search(self._snapshot, vectors, k, threads)
         else:
-            found = search(self._snapshot, vectors, k, rule, threads)
+            single = None
+            if nprobe is not None and len(vectors) == 1:
+                single = search_one(self._snapshot, vectors, k, nprobe)
+            found = single or search(self._snapshot, vectors, k, rule, threads)
         return self._result(found, len(vectors), names, guarantee)
 
     def append(self, source: Path | Sequence[Path] | pa.Table, *, memory: int = building.DEFAULT_MEMORY) -> int:

@@ -81,8 +81,9 @@ class ListScanner:
             parameters,
             None,
         )
-        query, place = np.nonzero(labels >= 0)
-        hits, found = labels[query, place], estimates[query, place]
+        flat = np.flatnonzero(labels.ravel() >= 0)
+        hits, found = labels.ravel()[flat], estimates.ravel()[flat]
+        query = flat // count
         position = self._reader.copies(hits >> 32, hits & 0xFFFFFFFF)
         return -found if self._is_negative else found, query, position
 
