@@ -131,7 +131,7 @@ class Snapshot:
         if self.manifest.rotation is None:
             return placed
         if len(placed) == 1:
-            return (self._turned @ placed[0])[None]
+            return np.asarray((self._turned @ placed[0])[None], np.float32)
         return placed @ self.manifest.rotation
 
     @property
@@ -322,9 +322,8 @@ class _Search:
         wanted = lists[lists >= 0]
         for i, (reader, scanner) in enumerate(zip(self.snapshot.readers, self.snapshot.scanners, strict=True)):
             self.work.bytes_read += reader.fetch_lists(wanted)
-            estimate, query, position = scanner.scan(
-                self.scanned_for[active], lists, route, n_candidates(self.snapshot, reader, self.k)
-            )
+            count = n_candidates(self.snapshot, reader, self.k)
+            estimate, query, position = scanner.scan(self.scanned_for[active], lists, route, count)
             self._merge(active[query], position + self.snapshot.starts[i], estimate, target[query])
         self.work.lists += int((target - read).sum())
         self.work.scanned += int(self.snapshot.sizes[wanted].sum())
