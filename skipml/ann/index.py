@@ -77,8 +77,9 @@ class VectorIndex:
     ) -> VectorIndex:
         """Index the vectors in a column of Parquet files, or of an Arrow table, in the folder `path`.
 
-        `metric` is l2, ip or cosine. Not much more than `memory` bytes are used beside the page cache. `n_lists` is
-        chosen by the number of rows, `codes` (a compact code of each vector, read first) by the dimension. Rows whose
+        `metric` is l2, ip or cosine. About `memory` bytes are used beside the page cache and some 100 MiB of working
+        space. `n_lists` is chosen by the number of rows, `codes` (a compact code of each vector, read first) by the
+        dimension. Rows whose
         vector is NULL are left out and counted. A build of files that was stopped goes on where it stopped.
 
         Raises VectorError for vectors of another dimension, NaN or infinity, SchemaError for a column that holds no

@@ -31,6 +31,8 @@ _ROUTE = 256
 _LEAST_CANDIDATES, _CANDIDATES_PER_ROW = 60, 6
 """How many rows are looked at for each that is wanted: codes put the best rows among so many."""
 _BLOCK_QUERIES = 64
+_OVERFLOW = 1e15
+"""The squares of longer vectors may overflow where faiss scans them."""
 
 
 @dataclass(slots=True)
@@ -103,7 +105,8 @@ class Snapshot:
         # for one query a product by rows is twice as fast
         self._turned = np.empty((0, 0), np.float32) if rotation is None else np.ascontiguousarray(rotation.T)
         self.router = Router(manifest.centroids if self.codec is None else self.codec.centroids)
-        numpy_only = manifest.vector.is_int8 or manifest.metric == "cosine"
+        overflows = manifest.norms[:, 1].max() > _OVERFLOW
+        numpy_only = manifest.vector.is_int8 or manifest.metric == "cosine" or overflows
         self.scanners: list[ListScanner | ExactScanner] = [
             ExactScanner(reader, manifest.metric)
             if self.codec is None and numpy_only
@@ -137,7 +140,12 @@ class Snapshot:
     @property
     def balls(self) -> Balls:
         """Around the rows of each list."""
-        return Balls(self.manifest.centroids, self.manifest.radii, self.manifest.norms)
+        scale = self.manifest.space.scale
+        if scale == 1:
+            return Balls(self.manifest.centroids, self.manifest.radii, self.manifest.norms)
+        # what was lost below the least float32 is less than the widening
+        centers, radii = self.manifest.centroids / np.float64(scale), self.manifest.radii / scale * (1 + 2.0**-30)
+        return Balls(centers, radii, self.manifest.norms)
 
     def check_unchanged(self) -> None:
         """Raise FileChangedError if a file was written to."""
@@ -300,12 +308,13 @@ class _Search:
         """Distances as the squared ones of the space, which the route has."""
         manifest = self.snapshot.manifest
         if manifest.metric == "l2":
-            return np.square(distance)
+            return np.square(distance * manifest.space.scale)
         if manifest.metric == "cosine":
             return 2 * distance
         length = np.sqrt(np.einsum("ij,ij->i", self.queries, self.queries, dtype=np.float64))
-        scale = manifest.longest / np.where(length > 0, length, 1)
-        return np.asarray(np.maximum(2 * (manifest.longest**2 + scale[query] * distance), 0))
+        longest = manifest.longest * manifest.space.scale
+        scale = longest * manifest.space.scale / np.where(length > 0, length, 1)
+        return np.asarray(np.maximum(2 * (longest**2 + scale[query] * distance), 0))
 
     def _read(self, active: Indices, target: Indices) -> None:
         """Read the lists up to the target [a] of the active queries [a]."""
