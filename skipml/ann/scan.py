@@ -104,7 +104,8 @@ class ExactScanner:
                 vectors = self._reader.list_vectors(number)
                 found = distances(self._metric, queries[i : i + 1], np.zeros(len(vectors), np.int64), vectors)
                 best = np.argsort(found, kind="stable")[:count]
-                estimates.append(np.minimum(found[best], np.finfo(np.float32).max).astype(np.float32))
+                most = np.finfo(np.float32).max
+                estimates.append(np.clip(found[best], -most, most).astype(np.float32))
                 rows.append(np.full(len(best), i))
                 positions.append(int(self._reader.starts[number]) + best)
         return np.concatenate(estimates), np.concatenate(rows), np.concatenate(positions)
