@@ -70,9 +70,7 @@ def search(  # noqa: PLR0913
     *,
     query: Annotated[str | None, typer.Option(help="A vector, as JSON.")] = None,
     queries: Annotated[Path | None, typer.Option(help="A Parquet file with a vector per row, or a .npy file.")] = None,
-    column: Annotated[
-        str | None, typer.Option(help="The vectors in --queries; by default the only ones.")
-    ] = None,
+    column: Annotated[str | None, typer.Option(help="The vectors in --queries; by default the only ones.")] = None,
     k: Annotated[int, typer.Option("-k", min=1, help="Rows for each query.")] = 10,
     nprobe: Annotated[int | None, typer.Option(min=1, help="Lists to read for each query.")] = None,
     recall: Annotated[float | None, typer.Option(help="The share of the true neighbours to find.")] = None,

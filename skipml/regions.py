@@ -49,7 +49,7 @@ class Balls:
     metric, and between which lengths `norms` [N, 2] the vectors themselves lie.
     """
 
-    centers: NDArray[np.float32]
+    centers: NDArray[np.float32] | NDArray[np.float64]
     radii: NDArray[np.float64]
     norms: NDArray[np.float64]
 

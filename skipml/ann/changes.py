@@ -2,7 +2,8 @@
 
 Appended rows become a segment of their own, with row groups for the lists that they touch. Deleted rows stay in their
 files, and the manifest lists their positions. A compaction puts everything that is there into one segment again; lists
-that have become too long are split before, and every row goes to the lists that are the nearest then.
+that have become too long are split before, the centroids are moved to where rows are now, and every row goes to the
+lists that are the nearest then.
 
 A writer that is stopped at any moment leaves the last version as it was; the next one removes what it left behind.
 """
@@ -109,7 +110,8 @@ def compact(folder: str, memory: int) -> Compaction:
     """Put all rows into one segment; see `VectorIndex.compact`."""
     with _changing(folder) as (present, work):
         readers = [SegmentReader(folder, s, present.column, present.vector, cold=False) for s in present.segments]
-        centroids = _balanced(present, readers)
+        sample = _sample(present, readers, memory // 4 // (4 * present.space.width))
+        centroids = clusters.refine(sample, _balanced(present, readers))
         placement = _placement(replace(present, centroids=centroids))
         runs: list[str] = []
         for rows in _live_rows(present, folder, memory // (8 * placement.row_bytes)):
@@ -218,6 +220,17 @@ def _balanced(present: Manifest, readers: Sequence[SegmentReader]) -> Singles:
         elif live[number] >= _SHORT * mean:
             kept.append(present.centroids[number : number + 1])
     return np.concatenate(kept) if kept else present.centroids[:1]
+
+
+def _sample(present: Manifest, readers: Sequence[SegmentReader], most: int) -> Singles:
+    """Rows at random of those that are there, in the space."""
+    size = min(present.n_rows, most, clusters.SAMPLE_PER_LIST * clusters.n_lists(present.n_rows))
+    share, rng, parts = size / max(present.n_rows, 1), np.random.default_rng(1), []
+    for segment, reader in zip(present.segments, readers, strict=True):
+        there = np.setdiff1d(np.arange(segment.n_rows), segment.deleted)
+        chosen = there[rng.random(len(there)) < share]
+        parts.append(present.space.rows(reader.vectors(chosen)))
+    return np.concatenate(parts)
 
 
 def _list_rows(present: Manifest, readers: Sequence[SegmentReader], number: int) -> Singles:

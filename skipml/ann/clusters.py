@@ -17,13 +17,13 @@ Indices = NDArray[np.int64]
 
 SAMPLE_PER_LIST = 64
 """Rows of the sample for each list: more hardly change the centroids."""
-_ITERATIONS = 10
+_ITERATIONS, _REFINING = 10, 4
 _LARGEST = 2.0
 """A list of the sample is split if it is so many times the mean."""
 _SECOND_OF = 24
 """The second list is one of so many nearest."""
 _SOAR_WEIGHT = 1.0
-_BLOCK_VALUES = 1 << 22
+_BLOCK_VALUES = 1 << 20
 
 
 def n_lists(n_rows: int) -> int:
@@ -35,7 +35,18 @@ def train(sample: Singles, count: int) -> Singles:
     """Centroids [c, d] of a sample [n, d]: about `count`, some more where lists were too long and are split."""
     if count <= 1:
         return _middle(sample)
-    centroids = _kmeans(sample, min(count, len(sample)))
+    return _halved(sample, _kmeans(sample, min(count, len(sample))))
+
+
+def refine(sample: Singles, centroids: Singles) -> Singles:
+    """Centroids that fit a sample better, beginning with these: as good as anew, in a part of the time."""
+    if not 1 < len(centroids) <= len(sample):
+        return centroids
+    return _halved(sample, _kmeans(sample, len(centroids), centroids))
+
+
+def _halved(sample: Singles, centroids: Singles) -> Singles:
+    """The same with lists that are too long split."""
     nearest = assign(sample, centroids, 1)[:, 0]
     order = np.argsort(nearest, kind="stable")
     limit = max(_LARGEST * len(sample) / len(centroids), 16)
@@ -64,13 +75,18 @@ def _middle(rows: Singles) -> Singles:
     return np.asarray(rows.mean(axis=0, dtype=np.float64, keepdims=True), np.float32)
 
 
-def _kmeans(sample: Singles, count: int) -> Singles:
+def _kmeans(sample: Singles, count: int, first: Singles | None = None) -> Singles:
     import faiss
 
     kmeans: Any = faiss.Kmeans(
-        sample.shape[1], count, niter=_ITERATIONS, seed=1, min_points_per_centroid=1, max_points_per_centroid=1 << 30
+        sample.shape[1],
+        count,
+        niter=_ITERATIONS if first is None else _REFINING,
+        seed=1,
+        min_points_per_centroid=1,
+        max_points_per_centroid=1 << 30,
     )
-    kmeans.train(np.ascontiguousarray(sample))
+    kmeans.train(np.ascontiguousarray(sample), init_centroids=first)
     return np.asarray(kmeans.centroids, np.float32)
 
 

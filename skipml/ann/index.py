@@ -23,6 +23,7 @@ from skipml.ann.metric import Metric
 from skipml.ann.postings import ROW_ID
 from skipml.ann.search import Found, Snapshot, search
 from skipml.ann.served import Served
+from skipml.ann.single import search_one
 from skipml.ann.stopping import Nprobe, StopRule
 from skipml.ann.vectors import query_matrix
 from skipml.ann.within import Distance, Present
@@ -90,8 +91,9 @@ class VectorIndex:
     ) -> VectorIndex:
         """Index the vectors in a column of Parquet files, or of an Arrow table, in the folder `path`.
 
-        `metric` is l2, ip or cosine. Not much more than `memory` bytes are used beside the page cache. `n_lists` is
-        chosen by the number of rows, `codes` (a compact code of each vector, read first) by the dimension. Rows whose
+        `metric` is l2, ip or cosine. About `memory` bytes are used beside the page cache and some 100 MiB of working
+        space. `n_lists` is chosen by the number of rows, `codes` (a compact code of each vector, read first) by the
+        dimension. Rows whose
         vector is NULL are left out and counted. A build of files that was stopped goes on where it stopped.
 
         Raises VectorError for vectors of another dimension, NaN or infinity, SchemaError for a column that holds no
@@ -199,7 +201,10 @@ class VectorIndex:
         if rule is None:
             found = exact_search(self._snapshot, vectors, k, threads)
         else:
-            found = search(self._snapshot, vectors, wanted, rule, threads).first(k)
+            single = None
+            if nprobe is not None and len(vectors) == 1:
+                single = search_one(self._snapshot, vectors, k, nprobe)
+            found = single or search(self._snapshot, vectors, wanted, rule, threads).first(k)
         return self._result(found, len(vectors), names, guarantee)
 
     def calibrate(

@@ -31,7 +31,10 @@ SQL_FUNCTIONS: dict[Metric, str] = {
     "ip": "array_negative_inner_product",
     "cosine": "array_cosine_distance",
 }
-_BLOCK_VALUES = 1 << 22
+_BLOCK_VALUES = 1 << 20
+_ORDINARY = 30
+"""Powers of two of norms that need no scale."""
+_BEYOND = 1e4
 _FAR = 4.0
 """Where zero vectors are: behind every other from a query of length 1, as their cosine distance is NaN."""
 
@@ -51,7 +54,15 @@ class Space:
     metric: Metric
     dimension: int
     longest: float = 1.0
-    """M of inner products."""
+    """M: the norm of the longest row."""
+
+    @property
+    def scale(self) -> float:
+        """What vectors are multiplied by in the space, a power of two: squares of very long or very short ones leave
+        the range of float32. Cosine distances need none.
+        """
+        exponent = int(np.frexp(self.longest)[1])
+        return 1.0 if self.metric == "cosine" or abs(exponent) < _ORDINARY else float(np.ldexp(1.0, -exponent))
 
     @property
     def width(self) -> int:
@@ -65,20 +76,26 @@ class Space:
             placed = _normalised(x)
             placed[~x.any(axis=1), 0] = _FAR
             return placed
+        x *= np.float32(self.scale)
         if self.metric == "ip":
             squares = np.einsum("ij,ij->i", x, x, dtype=np.float64)
-            rest = np.sqrt(np.maximum(self.longest**2 - squares, 0))
+            rest = np.sqrt(np.maximum((self.longest * self.scale) ** 2 - squares, 0))
             return np.hstack([x, rest[:, None].astype(np.float32)])
         return x
 
     def queries(self, vectors: Singles) -> Singles:
         """Queries [n, dimension] in the space, [n, width]."""
+        longest = self.longest * self.scale
         if self.metric == "l2":
-            return vectors
+            # a query far beyond every row may overflow: a nearer place in the same direction is as good
+            limit = _BEYOND * max(longest, 1.0)
+            if (abs(vectors) * self.scale < limit).all():
+                return vectors * np.float32(self.scale) if self.scale != 1 else vectors
+            return np.clip(vectors.astype(np.float64) * self.scale, -limit, limit).astype(np.float32)
         unit = _normalised(vectors)
         if self.metric == "cosine":
             return unit
-        return np.hstack([unit * np.float32(self.longest), np.zeros((len(unit), 1), np.float32)])
+        return np.hstack([unit * np.float32(longest), np.zeros((len(unit), 1), np.float32)])
 
 
 def _normalised(x: Singles) -> Singles:

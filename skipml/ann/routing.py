@@ -49,9 +49,12 @@ class Router:
 
         n = len(self.centroids)
         count = min(count, n)
-        if n <= _FLAT or count > n // 16:
-            found = self._flat.search(queries, count)
-        else:
+        queries = np.ascontiguousarray(queries)
+        if n > _FLAT and count <= n // 16:
             effort = faiss.SearchParametersHNSW(efSearch=max(_LEAST_EFFORT, 2 * count))
             found = self._graph.search(queries, count, params=effort)
-        return found[0], found[1]
+            return found[0], found[1]
+        route, order = np.empty((len(queries), count), np.float32), np.empty((len(queries), count), np.int64)
+        pointers = faiss.swig_ptr(queries), count, faiss.swig_ptr(route), faiss.swig_ptr(order)
+        self._flat.search_c(len(queries), *pointers)
+        return route, order

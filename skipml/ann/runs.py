@@ -35,9 +35,9 @@ from skipml.errors import EnrichmentError
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
-_BATCH_ROWS = 1 << 16
+_BATCH_ROWS = 1 << 13
 _MOST_ROWS = np.iinfo(np.int32).max
-_BLOCK_ROWS = 4096
+_BLOCK_ROWS = 512
 _UNIT_SLACK = 2.0**-21
 """How far a row that is normalised in float32 may be from where it belongs."""
 
@@ -126,7 +126,7 @@ def write_rows(  # noqa: PLR0917
     radii, norms = placement.extents(vectors, placed, first)
     order = np.argsort(first, kind="stable")
     schema = rows_schema(rows.schema, column, placement.vector)
-    sorted_rows = rows.take(pa.array(order))
+    sorted_rows = rows.drop_columns(column).take(pa.array(order))
     own = {
         LIST_ID: pa.array(first[order].astype(np.int32)),
         ROW_ID: pa.array(row_ids[order]),

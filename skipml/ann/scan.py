@@ -81,8 +81,9 @@ class ListScanner:
             parameters,
             None,
         )
-        query, place = np.nonzero(labels >= 0)
-        hits, found = labels[query, place], estimates[query, place]
+        flat = np.flatnonzero(labels.ravel() >= 0)
+        hits, found = labels.ravel()[flat], estimates.ravel()[flat]
+        query = flat // count
         position = self._reader.copies(hits >> 32, hits & 0xFFFFFFFF)
         return -found if self._is_negative else found, query, position
 
@@ -103,7 +104,8 @@ class ExactScanner:
                 vectors = self._reader.list_vectors(number)
                 found = distances(self._metric, queries[i : i + 1], np.zeros(len(vectors), np.int64), vectors)
                 best = np.argsort(found, kind="stable")[:count]
-                estimates.append(found[best].astype(np.float32))
+                most = np.finfo(np.float32).max
+                estimates.append(np.clip(found[best], -most, most).astype(np.float32))
                 rows.append(np.full(len(best), i))
                 positions.append(int(self._reader.starts[number]) + best)
         return np.concatenate(estimates), np.concatenate(rows), np.concatenate(positions)

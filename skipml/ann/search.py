@@ -33,6 +33,8 @@ _AHEAD = 2
 _LEAST_CANDIDATES, _CANDIDATES_PER_ROW = 60, 6
 """How many rows are looked at for each that is wanted: codes put the best rows among so many."""
 _BLOCK_QUERIES = 64
+_OVERFLOW = 1e15
+"""The squares of longer vectors may overflow where faiss scans them."""
 
 
 @dataclass(slots=True)
@@ -107,8 +109,11 @@ class Snapshot:
         self.starts = np.concatenate([[0], np.cumsum([s.n_rows for s in manifest.segments])]).astype(np.int64)
         rotation = manifest.rotation
         self.codec = None if rotation is None else Codec(manifest.centroids @ rotation)
+        # for one query a product by rows is twice as fast
+        self._turned = np.empty((0, 0), np.float32) if rotation is None else np.ascontiguousarray(rotation.T)
         self.router = Router(manifest.centroids if self.codec is None else self.codec.centroids)
-        numpy_only = manifest.vector.is_int8 or manifest.metric == "cosine"
+        overflows = manifest.norms[:, 1].max() > _OVERFLOW
+        numpy_only = manifest.vector.is_int8 or manifest.metric == "cosine" or overflows
         self.scanners: list[ListScanner | ExactScanner] = [
             ExactScanner(reader, manifest.metric)
             if self.codec is None and numpy_only
@@ -130,10 +135,24 @@ class Snapshot:
         """Lists of the index."""
         return len(self.manifest.centroids)
 
+    def placed(self, queries: Singles) -> Singles:
+        """Queries [q, d] where the centroids of the router are."""
+        placed = self.manifest.space.queries(queries)
+        if self.manifest.rotation is None:
+            return placed
+        if len(placed) == 1:
+            return np.asarray((self._turned @ placed[0])[None], np.float32)
+        return placed @ self.manifest.rotation
+
     @property
     def balls(self) -> Balls:
         """Around the rows of each list."""
-        return Balls(self.manifest.centroids, self.manifest.radii, self.manifest.norms)
+        scale = self.manifest.space.scale
+        if scale == 1:
+            return Balls(self.manifest.centroids, self.manifest.radii, self.manifest.norms)
+        # what was lost below the least float32 is less than the widening
+        centers, radii = self.manifest.centroids / np.float64(scale), self.manifest.radii / scale * (1 + 2.0**-30)
+        return Balls(centers, radii, self.manifest.norms)
 
     def check_unchanged(self) -> None:
         """Raise FileChangedError if a file was written to."""
@@ -168,6 +187,12 @@ class Snapshot:
             return np.zeros(positions.shape, np.bool_)
         place = np.minimum(np.searchsorted(self.deleted, positions), len(self.deleted) - 1)
         return np.asarray(self.deleted[place] == positions)
+
+
+def n_candidates(snapshot: Snapshot, reader: SegmentReader, k: int) -> int:
+    """How many rows a scan of a segment asks for: deleted ones must not take the place of others."""
+    wanted = max(_LEAST_CANDIDATES, _CANDIDATES_PER_ROW * k)
+    return max(1, min(wanted + min(len(reader.segment.deleted), wanted), 2 * reader.segment.n_rows))
 
 
 def search(snapshot: Snapshot, queries: Singles, k: int, rule: StopRule, threads: int = 1) -> Found:
@@ -219,12 +244,13 @@ def joined(blocks: list[Found], starts: range) -> Found:
 def squared(manifest: Manifest, queries: Singles, distance: Floats) -> Floats:
     """Distances [n] or [n, k] from queries [n, d] as the squared ones of the space, which routes have."""
     if manifest.metric == "l2":
-        return np.square(distance)
+        return np.square(distance * manifest.space.scale)
     if manifest.metric == "cosine":
         return 2 * distance
     length = np.sqrt(np.einsum("ij,ij->i", queries, queries, dtype=np.float64))
-    scale = (manifest.longest / np.where(length > 0, length, 1)).reshape(-1, *[1] * (distance.ndim - 1))
-    return np.asarray(np.maximum(2 * (manifest.longest**2 + scale * distance), 0))
+    longest = manifest.longest * manifest.space.scale
+    scale = longest * manifest.space.scale / np.where(length > 0, length, 1)
+    return np.asarray(np.maximum(2 * (longest**2 + scale.reshape(-1, *[1] * (distance.ndim - 1)) * distance), 0))
 
 
 class _Search:
@@ -237,9 +263,7 @@ class _Search:
         self.snapshot, self.queries, self.k, self.rule = snapshot, queries, k, rule
         self.work = Work()
         self.n_candidates = max(_LEAST_CANDIDATES, _CANDIDATES_PER_ROW * k)
-        manifest = snapshot.manifest
-        placed = manifest.space.queries(queries)
-        self.placed = placed if manifest.rotation is None else placed @ manifest.rotation
+        self.placed = snapshot.placed(queries)
         self.scanned_for = queries if snapshot.codec is None else self.placed
         wanted = rule.lists if isinstance(rule, Nprobe) else _ROUTE
         self.route, self.order = snapshot.router.nearest(self.placed, wanted)
@@ -318,17 +342,13 @@ class _Search:
         wanted = lists[lists >= 0]
         for i, (reader, scanner) in enumerate(zip(self.snapshot.readers, self.snapshot.scanners, strict=True)):
             self.work.bytes_read += reader.fetch_lists(wanted)
-            estimate, query, position = scanner.scan(self.scanned_for[active], lists, route, self._count(reader))
+            count = n_candidates(self.snapshot, reader, self.k)
+            estimate, query, position = scanner.scan(self.scanned_for[active], lists, route, count)
             self._merge(active[query], position + self.snapshot.starts[i], estimate, target[query])
         self.work.lists += int((target - read).sum())
         self.work.scanned += int(self.snapshot.sizes[wanted].sum())
         self.read[active] = target
         self._look()
-
-    def _count(self, reader: SegmentReader) -> int:
-        """How many rows of a segment are asked for: deleted ones must not take the place of others."""
-        spare = min(len(reader.segment.deleted), self.n_candidates)
-        return max(1, min(self.n_candidates + spare, 2 * reader.segment.n_rows))
 
     def _merge(self, query: Indices, position: Indices, estimate: Singles, found_at: Indices) -> None:
         """Keep the best candidates of those found before and now, each row once."""

@@ -14,9 +14,9 @@ from skipml.ann.vectors import is_int8
 from skipml.errors import FileChangedError, FooterError, SchemaError
 from skipml.identity import FileIdentity, Path, expand, identity
 
-_BATCH_ROWS = 8192
+_BATCH_ROWS = 2048
 _MOST_CHUNK_ROWS, _LEAST_CHUNK_ROWS = 1 << 18, 1024
-_COPIES = 8
+_COPIES = 12
 """How many times a chunk is held while it is worked on."""
 _READ_BYTES = 1 << 20
 """Read from a column at a time, so that a row group may be larger than memory."""

@@ -36,13 +36,20 @@ def files(index: VectorIndex) -> tuple[str, str]:
     return os.path.join(index.path, segment.rows.name), os.path.join(index.path, segment.codes.name)
 
 
+def by_sql(path: str) -> pa.Table:
+    """What DuckDB reads in a file."""
+    found = duckdb.sql(f"SELECT * FROM '{path}'")
+    assert found is not None
+    return found.to_arrow_table()
+
+
 @pytest.mark.parametrize("int8", [False, True])
 def test_every_tool_reads_the_files(tmp_path: Path, int8: bool) -> None:
     rows = clustered(700, 40, int8=int8)
     index = built(tmp_path / "index", rows)
     path, codes = files(index)
     by_arrow = pq.read_table(path)
-    by_duckdb = duckdb.execute(f"SELECT * FROM '{path}'").to_arrow_table()
+    by_duckdb = by_sql(path)
     by_polars = polars.read_parquet(path).to_arrow()
     table: pa.Table
     for table in (by_arrow, by_duckdb, by_polars):
@@ -52,7 +59,7 @@ def test_every_tool_reads_the_files(tmp_path: Path, int8: bool) -> None:
         found = [np.frombuffer(v, np.int8) for v in vectors] if int8 else vectors
         np.testing.assert_array_equal(np.array(found, rows.dtype), rows[table["row_id"].to_numpy()])
     assert pq.read_metadata(path).num_row_groups == len(set(by_arrow["list_id"].to_pylist()))
-    tables = [pq.read_table(codes), duckdb.execute(f"SELECT * FROM '{codes}'").to_arrow_table()]
+    tables = [pq.read_table(codes), by_sql(codes)]
     for table in [*tables, polars.read_parquet(codes).to_arrow()]:
         assert np.bincount(table["position"].to_numpy()).tolist() == [2] * 700
     # row groups are lists: DuckDB's own zone maps find one
@@ -157,8 +164,8 @@ def test_a_killed_build_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     whole = VectorIndex.build(tmp_path / "source.parquet", column="v", path=tmp_path / "whole")
     query = asked(5, 40)
     expected = whole.search(query, 9, nprobe=4)
-    runs = killed_at(tmp_path / "nothing", tmp_path, "build", [1, 2, 3, 4, 6, 8, 10, 12, 14, 40])
-    assert [killed for _, killed in runs].count(True) > 4
+    runs = killed_at(tmp_path / "nothing", tmp_path, "build", [1, 2, 4, 7, 9, 11, 13, 40])
+    assert [killed for _, killed in runs].count(True) > 3
     trainings = 0
     train = clusters.train
 

@@ -1,0 +1,50 @@
+"""One query that reads a fixed number of lists once: the steps of a search without the bookkeeping of rounds.
+
+Finds what `skipml.ann.search` finds; a single query is short enough that the bookkeeping would be most of it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skipml.ann.metric import Singles, distances
+from skipml.ann.scan import ListScanner
+from skipml.ann.search import Found, Snapshot, Work, n_candidates
+
+Indices = NDArray[np.int64]
+_ZEROS = np.zeros(1, np.int64)
+
+
+def search_one(snapshot: Snapshot, query: Singles, k: int, nprobe: int) -> Found | None:
+    """The k nearest rows in the nearest lists to a query [1, d]; None where that takes the general way: several
+    segments, vectors that faiss cannot scan, fewer than k rows.
+    """
+    scanner = snapshot.scanners[0] if len(snapshot.scanners) == 1 else None
+    if not isinstance(scanner, ListScanner):
+        return None
+    reader = snapshot.readers[0]
+    reader.check_unchanged()
+    placed = snapshot.placed(query)
+    route, order = snapshot.router.nearest(placed, nprobe)
+    bytes_read = reader.fetch_lists(order[0])
+    scanned = query if snapshot.codec is None else placed
+    _, _, position = scanner.scan(scanned, order, route, n_candidates(snapshot, reader, k))
+    position = np.unique(position)
+    if len(snapshot.deleted):
+        position = position[~snapshot.is_deleted(position)]
+    if len(position) < k or order[0, -1] < 0:
+        return None
+    distance = distances(snapshot.manifest.metric, query, _ZEROS, reader.vectors(position))
+    # NaN is sorted behind every number
+    kept = np.flatnonzero(~(distance > np.partition(distance, k - 1)[k - 1]))
+    row_id = reader.row_ids(position[kept])
+    best = np.lexsort((row_id, distance[kept]))[:k]
+    work = Work(
+        lists=order.shape[1],
+        scanned=int(snapshot.sizes[order[0]].sum()),
+        vectors=len(position),
+        bytes_read=bytes_read + len(position) * snapshot.manifest.vector.n_bytes,
+    )
+    kept = kept[best]
+    return Found(np.zeros(k, np.int64), position[kept], row_id[best], distance[kept], work)
