@@ -24,7 +24,7 @@ from skipml.engines.dialect import quote_name, quote_text
 from skipml.errors import SkipmlError
 from skipml.inspection import model_facts, parquet_facts
 from skipml.layout import Method
-from skipml.models import load_onnx
+from skipml.models import load
 from skipml.plots import plot_row_group, save
 from skipml.report import Report
 
@@ -48,6 +48,7 @@ except ModuleNotFoundError as missing:
     raise SystemExit(f"the skipml command needs {missing.name}: pip install 'skipml[cli]'") from None
 
 _FETCH_ROWS = 2048
+_MODELS = ".onnx, .json, .ubj, .txt"
 _BINDING = re.compile(r"([^=]*)=(.+)", re.DOTALL)
 
 app = typer.Typer(
@@ -220,7 +221,7 @@ def cluster(
 
 @app.command(epilog="Example: skipml inspect 'tx/*.parquet'; skipml inspect tx.parquet --plot tx.png --pair amount,age")
 def inspect(  # noqa: PLR0913
-    file: Annotated[str, typer.Argument(help="A Parquet file, a folder or glob of them, or an ONNX model (.onnx).")],
+    file: Annotated[str, typer.Argument(help=f"A Parquet file, a folder or glob of them, or a model ({_MODELS}).")],
     *,
     root: Annotated[Path | None, typer.Option(help="Where `skipml enrich --root` has written.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Draw a row group over --pair into this picture.")] = None,
@@ -239,7 +240,7 @@ def inspect(  # noqa: PLR0913
             scorer = skipml.Model.load(model, columns=(columns or pair).split(",")) if model is not None else None
             pieces = pair.split(",")
             save(plot_row_group(file, pieces, row_group=row_group, model=scorer, limit=limit, root=root), plot)
-        facts = model_facts(file) if file.lower().endswith(".onnx") else parquet_facts(file, root)
+        facts = model_facts(file) if file.lower().endswith(tuple(_MODELS.split(", "))) else parquet_facts(file, root)
     if json:
         typer.echo(json_format.dumps(facts, indent=2))
     elif "columns" in facts:
@@ -279,9 +280,9 @@ def _session(models: Sequence[str], database: Path | None) -> Iterator[skipml.Co
             raise typer.BadParameter(f"{text!r} is not NAME=FILE, as in fraud=fraud.onnx", param_hint="--model")
     with skipml.connect() as con:
         for binding in filter(None, bindings):
-            network = load_onnx(binding[2])
-            names = tuple(f"x{i}" for i in range(network.n_inputs))
-            con.register_model(binding[1].strip(), skipml.Model(network, names))
+            function = load(binding[2])
+            names = tuple(f"x{i}" for i in range(function.n_inputs))
+            con.register_model(binding[1].strip(), skipml.Model(function, names))
         if database is not None:
             name = quote_name(database.stem)
             con.execute(f"ATTACH {quote_text(str(database))} AS {name} (READ_ONLY)")

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +30,10 @@ from skipml.metadata.refine import refine
 from skipml.predicates import Predicate
 from skipml.regions import Regions, from_refined
 from skipml.score_store import ScoreStore
+
+if TYPE_CHECKING:
+    import polars as pl
+    import pyarrow.dataset as ds
 
 __all__ = ["DECISION_NAMES", "EVALUATE", "KEEP", "SKIP", "Decisions", "Plan", "decide", "plan", "prune"]
 
@@ -212,13 +216,17 @@ class Plan:
         differ, FileChangedError for a file rewritten since the plan was made, EnrichmentError where scores are to be
         stored and the file was never enriched or the sidecar cannot be written.
         """
+        schema = self.schema(columns)
+        return pa.RecordBatchReader.from_batches(schema, self._batches(schema, store_scores))
+
+    def schema(self, columns: Sequence[str] | None = None) -> pa.Schema:
+        """What `scan` of these columns gives; raises FooterError and SchemaError as `scan` does."""
         broken = next((message for message in self.footers.errors if message), "")
         if broken:
             raise FooterError(f"{broken}; repair the file or leave it out of the plan")
         if columns is not None and not len(columns):
             raise SchemaError("rows without columns cannot be counted; name at least one column to scan")
-        schema = common_schema(self.footers, columns)
-        return pa.RecordBatchReader.from_batches(schema, self._batches(schema, store_scores))
+        return common_schema(self.footers, columns)
 
     def _batches(self, schema: pa.Schema, store_scores: bool) -> Iterator[pa.RecordBatch]:
         for i, path in enumerate(self.footers.files):
@@ -226,7 +234,7 @@ class Plan:
             wanted = np.unique(self.footers.row_group[mine[self.decisions[mine] != SKIP]])
             if not len(wanted):
                 continue
-            self._check(i)
+            self.check(i)
             store = ScoreStore.of(path, self.root, self.footers, self.predicate.scores) if store_scores else None
             with pq.ParquetFile(path, coerce_int96_timestamp_unit="us") as file:
                 for group in wanted.tolist():
@@ -235,7 +243,7 @@ class Plan:
                         if store is not None:
                             self._store(store, rows, blocks, int(mine[0]))
                         yield from self._qualifying(rows, schema)
-            self._check(i)
+            self.check(i)
             if store is not None:
                 store.write()
 
@@ -265,10 +273,23 @@ class Plan:
             if self.decisions[block] == EVALUATE and start >= 0 and start + n <= rows.table.num_rows:
                 store.add(block - first, rows.table.slice(start, n))
 
-    def _check(self, file: int) -> None:
+    def check(self, file: int) -> None:
+        """Raise FileChangedError if a file, by number, was rewritten since the plan was made."""
         path = self.footers.files[file]
         if identity(path) != self.footers.identities[file]:
             raise FileChangedError(f"{path} was rewritten since it was planned; plan again")
+
+    def candidates(self, columns: Sequence[str] | None = None) -> ds.Dataset:
+        """The row groups in which a row may qualify, as a dataset of Arrow; see `engines.arrow.candidates`."""
+        from skipml.engines import arrow
+
+        return arrow.candidates(self, columns)
+
+    def to_polars(self, columns: Sequence[str] | None = None) -> pl.LazyFrame:
+        """The rows that qualify, as a lazy frame of Polars; see `engines.polars.rows`."""
+        from skipml.engines import polars
+
+        return polars.rows(self, columns)
 
 
 def own_names(file: pq.ParquetFile, names: Sequence[str]) -> list[str]:

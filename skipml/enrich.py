@@ -250,7 +250,7 @@ def _scorer(model: Model, names: Sequence[str], footers: Footers) -> Scorer:
     """A model over the columns as a file spells them."""
     spelled = {name.lower(): name for name in names}
     columns = tuple(spelled[name.lower()] for name in model.columns)
-    return Scorer(model.network, columns, tuple(footers.columns[name].sql_type for name in columns))
+    return Scorer(model.function, columns, tuple(footers.columns[name].sql_type for name in columns))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,12 @@ from typing import Any
 import numpy as np
 
 from skipml.footers import ColumnStats, Footers, read_footers
+from skipml.function import Function
 from skipml.identity import Path, expand, private_connection
 from skipml.metadata.refine import refine
-from skipml.models import load_onnx
+from skipml.models import load
 from skipml.network import Affine, LeakyRelu, Network, Op
+from skipml.trees import Trees
 
 
 def parquet_facts(pattern: str, root: Path | None = None) -> dict[str, Any]:
@@ -58,17 +60,24 @@ def _column_facts(footers: Footers, name: str, sql_type: str) -> dict[str, Any]:
 
 
 def model_facts(path: str) -> dict[str, Any]:
-    """What an ONNX model consists of; raises ModelError for one that is not understood."""
-    network = load_onnx(path)
+    """What a model consists of; raises ModelError for one that is not understood."""
+    function = load(path)
     return {
         "file": path,
-        "inputs": network.n_inputs,
-        "outputs": network.n_outputs,
-        "dtype": network.dtype.name,
-        "ops": [_op_text(op) for op in network.ops],
-        "parameters": _parameters(network),
-        "hash": network.hash,
+        "inputs": function.n_inputs,
+        "outputs": function.n_outputs,
+        "dtype": function.dtype.name,
+        "ops": [_op_text(op) for op in function.ops] if isinstance(function, Network) else [_trees_text(function)],
+        "parameters": _parameters(function),
+        "hash": function.hash,
     }
+
+
+def _trees_text(function: Function) -> str:
+    if not isinstance(function, Trees):
+        return type(function).__name__
+    depth = max((len(list(tree.levels())) - 1 for tree in function.trees), default=0)
+    return f"{len(function.trees)} trees of depth up to {depth}, {function.link.kind}"
 
 
 def _op_text(op: Op) -> str:
@@ -80,10 +89,14 @@ def _op_text(op: Op) -> str:
     return type(op).__name__
 
 
-def _parameters(network: Network) -> int:
+def _parameters(function: Function) -> int:
+    """Weights of a network, thresholds and leaves of trees."""
+    if isinstance(function, Trees):
+        return sum(len(tree.feature) for tree in function.trees)
+    ops = function.ops if isinstance(function, Network) else ()
     arrays = [
         getattr(op, name)
-        for op in network.ops
+        for op in ops
         for name in ("weight", "bias", "factor", "divisor", "offset")
         if hasattr(op, name)
     ]

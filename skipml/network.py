@@ -122,6 +122,16 @@ class Network:
         return out
 
     @property
+    def input_dtype(self) -> np.dtype[np.floating]:
+        """Inputs are cast to the type that everything is computed in."""
+        return self.dtype
+
+    @property
+    def takes_nan(self) -> bool:
+        """NaN propagates."""
+        return False
+
+    @property
     def macs(self) -> int:
         """Multiply-accumulates per row."""
         return sum(op.weight.size if isinstance(op, Affine) else 0 for op in self.ops)

@@ -305,7 +305,7 @@ def _scores(known: _Known, model: Model, view: Floats, medians: Floats) -> tuple
     x, y = np.linspace(view[0], view[1], _GRID).T
     places = dict(zip(known.pair, np.meshgrid(x, y), strict=True))
     inputs = [places.get(name, np.full((_GRID, _GRID), medians[i])).ravel() for i, name in enumerate(model.columns)]
-    score = model.network.forward(np.stack(inputs, axis=1)).astype(np.float64)
+    score = model.function.forward(np.stack(inputs, axis=1)).astype(np.float64)
     return x, y, score.reshape(_GRID, _GRID)
 
 

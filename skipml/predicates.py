@@ -20,7 +20,7 @@ from skipml.errors import PredicateError
 from skipml.regions import Regions
 
 if TYPE_CHECKING:
-    from skipml.bounds.verifier import Verifier
+    from skipml.bounds.bounder import Bounder
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -34,7 +34,7 @@ class Score(Protocol):
         """The region columns the score reads, in the order of the model's inputs."""
 
     @property
-    def verifier(self) -> Verifier:
+    def verifier(self) -> Bounder:
         """Bounds on the score over boxes of inputs."""
 
     @property

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from skipml.network import Affine, Divide, LeakyRelu, Network, Op, Shift
 from skipml.samples import Sample
 from skipml.score_tests import Threshold
-from skipml.scores import Model, NetworkScore
+from skipml.scores import Model, ModelScore
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -103,7 +103,7 @@ def filters_of(
     return [found[i] for i in kept.tolist()]
 
 
-def _filters(score: NetworkScore, sample: Sample, selectivities: Sequence[float], way: float) -> list[Filter]:
+def _filters(score: ModelScore, sample: Sample, selectivities: Sequence[float], way: float) -> list[Filter]:
     inputs = [sample.columns.index(name) for name in score.inputs]
     scored = ~sample.null[:, inputs].any(axis=1)
     values = score.evaluate(sample.values[:, inputs])
@@ -119,7 +119,7 @@ def _filters(score: NetworkScore, sample: Sample, selectivities: Sequence[float]
     return found
 
 
-def _within(score: NetworkScore, ordered: Floats, selectivities: Sequence[float]) -> list[Threshold]:
+def _within(score: ModelScore, ordered: Floats, selectivities: Sequence[float]) -> list[Threshold]:
     """Limits among the sampled scores."""
     counts = sorted({max(1, round(share * len(ordered))) for share in selectivities})
     above = [Threshold(score, ">=", limit) for limit in dict.fromkeys(float(ordered[-k]) for k in counts)]
@@ -127,7 +127,7 @@ def _within(score: NetworkScore, ordered: Floats, selectivities: Sequence[float]
     return above + below
 
 
-def _beyond(score: NetworkScore, ordered: Floats, allowed: tuple[float, float], way: float) -> list[Threshold]:
+def _beyond(score: ModelScore, ordered: Floats, allowed: tuple[float, float], way: float) -> list[Threshold]:
     """Limits as far beyond the extremes as these are from the first selectivity, or farther; none where all scores are
     one and nothing else is allowed.
     """
@@ -140,9 +140,9 @@ def _beyond(score: NetworkScore, ordered: Floats, allowed: tuple[float, float], 
     return [test for test in found if np.isfinite(test.limit) and (low < high or abs(test.limit - low) > apart)]
 
 
-def _allowed(score: NetworkScore, sample: Sample, inputs: Sequence[int]) -> tuple[float, float]:
+def _allowed(score: ModelScore, sample: Sample, inputs: Sequence[int]) -> tuple[float, float]:
     """Bounds of the score over the limits of all sampled row groups together; 0 where there are none."""
     lower, upper = sample.limits.lower[:, inputs].min(axis=0), sample.limits.upper[:, inputs].max(axis=0)
-    bounds = score.verifier.crown(lower[None], upper[None])
+    bounds = score.verifier.linear(lower[None], upper[None])
     low, high = float(bounds.lower[0, 0]), float(bounds.upper[0, 0])
     return (low, high) if np.isfinite(low) and np.isfinite(high) else (0.0, 0.0)

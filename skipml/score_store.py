@@ -58,15 +58,15 @@ class ScoreStore:
                     f"'{path}' is not enriched for the column {missing[0]!r}; enrich it with that too"
                 )
             names, types = zip(*((c.name, c.sql_type) for c in columns if c is not None), strict=True)
-            network = score.verifier.network
-            scorers[network.hash, names] = Scorer(network, names, types)
+            function = score.verifier.function
+            scorers[function.hash, names] = Scorer(function, names, types)
         return cls(path, root, metadata, state, tuple(scorers.values()), [{} for _ in scorers])
 
     def add(self, block: int, rows: pa.Table) -> None:
         """All rows of a block."""
         for scorer, found in zip(self.scorers, self.found, strict=True):
             values, null = model_inputs(rows, scorer.columns)
-            found[block] = scorer.scored(values[~(null | np.isnan(values)).any(axis=1)], self._cell_bytes(scorer))
+            found[block] = scorer.scored(values[scorer.has_score(values, null)], self._cell_bytes(scorer))
 
     def write(self) -> None:
         """Store what was added, beside what is there.
@@ -93,14 +93,14 @@ class ScoreStore:
 
     def _map(self, scorer: Scorer, output: int) -> ScoreMetadata:
         """What is stored of an output; sound for one that is not: any score, in any cell."""
-        n, wanted = len(self.metadata), (scorer.network.hash, scorer.columns, output)
+        n, wanted = len(self.metadata), (scorer.function.hash, scorer.columns, output)
         unknown = np.full(n, np.inf), np.full((n, _CELL_BYTES), 255, np.uint8)
         stored = (m for m in self.metadata.scores if (m.model, m.columns, m.output) == wanted)
         return next(stored, ScoreMetadata(*wanted, -unknown[0], *unknown))
 
     def _scores(self, scorer: Scorer, found: dict[int, Scored]) -> list[ScoreMetadata]:
         made = []
-        for output in range(scorer.network.n_outputs):
+        for output in range(scorer.function.n_outputs):
             old = self._map(scorer, output)
             lower, upper, cells = old.lower.copy(), old.upper.copy(), old.cells.copy()
             for block, scored in found.items():
@@ -110,7 +110,7 @@ class ScoreStore:
         return made
 
     def _labels(self, scorer: Scorer, found: dict[int, Scored]) -> LabelMetadata:
-        wanted = scorer.network.hash, scorer.columns
+        wanted = scorer.function.hash, scorer.columns
         every = np.full((len(self.metadata), -(-scorer.n_labels // 8)), 255, np.uint8)
         stored = (m for m in self.metadata.labels if (m.model, m.columns) == wanted)
         old = next(stored, LabelMetadata(*wanted, scorer.n_labels, every))

@@ -66,13 +66,14 @@ class ScoreTest(Predicate):
 
     def decide(self, regions: Regions, budget: Budget, chosen: Bools | None = None) -> Outcome:
         seen = regions.project(self.score.inputs)
-        is_open: Bools = np.logical_not(seen.unknown.any(axis=1) | seen.all_null.any(axis=1))
+        takes_nan, is_unknown = self.score.verifier.function.takes_nan, seen.unknown.any(axis=1)
+        is_open: Bools = np.logical_not(seen.all_null.any(axis=1) | (is_unknown & (not takes_nan)))
         if chosen is not None:
             is_open &= chosen
-        known = self._from_evidence(seen, is_open)
+        known = self._from_evidence(seen, is_open & ~is_unknown)
         left = is_open & (known.reason == Reason.NOT_TRIED)
         found = self._bounded(seen, left, budget)
-        decided = _with_flags(found.settled(known, ~left), seen, self.on_nan)
+        decided = _with_flags(found.settled(known, ~left), seen, self.on_nan, takes_nan=takes_nan)
         return decided if chosen is None else decided.only(chosen)
 
     def _bounded(self, seen: Regions, left: Bools, budget: Budget) -> Outcome:
@@ -81,10 +82,11 @@ class ScoreTest(Predicate):
         verifier, memory = self.score.verifier, budget.memory
         if not left.any():
             return Outcome.evaluate_all(len(left), len(verifier.functionals))
-        key = key_of(verifier, seen) if memory is not None else None
+        blocks = verifier.blocks(seen)
+        key = key_of(verifier, blocks) if memory is not None else None
         known = memory.recall(key) if memory is not None and key is not None else None
-        known = known or Known.nothing(seen.lower, seen.upper, len(verifier.functionals))
-        found, after = resume(verifier, seen, self, budget, known, chosen=left)
+        known = known or Known.nothing(blocks.lower, blocks.upper, len(verifier.functionals))
+        found, after = resume(verifier, blocks, self, budget, known, chosen=left)
         if memory is not None and key is not None:
             memory.learn(key, after)
         return replace(found, seconds=perf_counter() - start)
@@ -138,14 +140,16 @@ def _is_finer(known: ScoreMetadata, seen: Regions) -> Bools:
     return np.asarray(is_known & ((n_boxes == 1) | (known.cells.shape[1] > 0)), np.bool_)
 
 
-def _with_flags(outcome: Outcome, seen: Regions, on_nan: bool | None) -> Outcome:
-    """Take NULL and NaN rows into account: bounds speak only of rows whose inputs are numbers."""
-    decision = outcome.decision.copy()
-    may_be_nan = seen.may_be_nan.any(axis=1)
+def _with_flags(outcome: Outcome, seen: Regions, on_nan: bool | None, *, takes_nan: bool) -> Outcome:
+    """Take NULL and NaN rows into account: bounds speak only of rows whose inputs are numbers, or where the model takes
+    NaN of all rows without NULL, what is unknown being any number or NaN.
+    """
+    decision, is_unknown = outcome.decision.copy(), seen.unknown.any(axis=1)
+    may_be_nan = seen.may_be_nan.any(axis=1) & (not takes_nan)
     decision[may_be_nan & (decision == SKIP) & (on_nan is not False)] = EVALUATE
     decision[may_be_nan & (decision == KEEP) & (on_nan is not True)] = EVALUATE
-    decision[seen.may_be_null.any(axis=1) & (decision == KEEP)] = EVALUATE
-    decision[seen.unknown.any(axis=1)] = EVALUATE
+    decision[(seen.may_be_null.any(axis=1) | is_unknown) & (decision == KEEP)] = EVALUATE
+    decision[is_unknown & (not takes_nan)] = EVALUATE
     decision[seen.all_null.any(axis=1)] = SKIP
     return outcome.replace_decision(decision)
 

@@ -9,39 +9,46 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from skipml.bounds.verifier import Verifier
+from skipml.bounds.bounder import Bounder
+from skipml.bounds.choice import bounder
+from skipml.function import Function
 from skipml.metadata import scoremaps
 from skipml.metadata.refine import slack
-from skipml.network import Network
 
 Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
 Payload = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """A network over columns of a file, whose types in DuckDB are `sql_types`."""
+    """A model over columns of a file, whose types in DuckDB are `sql_types`."""
 
-    network: Network
+    function: Function
     columns: tuple[str, ...]
     sql_types: tuple[str, ...]
 
     @property
     def n_labels(self) -> int:
         """How many classes there are, 0 for a model of one output."""
-        return self.network.n_outputs if self.network.n_outputs > 1 else 0
+        return self.function.n_outputs if self.function.n_outputs > 1 else 0
 
     @cached_property
-    def verifier(self) -> Verifier:
+    def verifier(self) -> Bounder:
         """Bounds of the outputs."""
-        return Verifier(self.network)
+        return bounder(self.function)
+
+    def has_score(self, rows: Floats, null: Bools) -> Bools:
+        """Which rows [n] with inputs [n, d], NULL where `null` [n, d], have a score that is stored."""
+        lacking = null if self.function.takes_nan else null | np.isnan(rows)
+        return np.asarray(~lacking.any(axis=1), np.bool_)
 
     def scored(self, rows: Floats, size: int) -> Scored:
         """The maps of the outputs, with `size` bytes of cells each, and of the classes, for rows [n, d] of numbers.
 
         Sound because another evaluation, of inputs that an engine may round in another way, is within the margin.
         """
-        outputs = self.network.forward(rows).astype(np.float64)
+        outputs = self.function.forward(rows).astype(np.float64)
         margin = self._margin(rows)
         maps = [scoremaps.build(outputs[:, k], float(margin[k]), size) for k in range(outputs.shape[1])]
         return Scored(
@@ -54,12 +61,11 @@ class Scorer:
     def _margin(self, rows: Floats) -> Floats:
         """How far each output may be off [m]."""
         if not len(rows):
-            return np.zeros(self.network.n_outputs)
-        lower, upper = rows.min(axis=0), rows.max(axis=0)
+            return np.zeros(self.function.n_outputs)
+        ends = np.fmin.reduce(rows), np.fmax.reduce(rows)  # a column of nothing but NaN has none
+        lower, upper = (np.where(np.isnan(side), 0.0, side) for side in ends)
         room = np.array([_slack(*side) for side in zip(self.sql_types, lower, upper, strict=True)])
-        with np.errstate(all="ignore"):
-            margin: Floats = self.verifier.margin((lower - room)[None], (upper + room)[None], room[None])[0]
-        return margin
+        return self.verifier.apart(rows, room)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,19 +12,24 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from skipml.bounds.bounder import Bounder
+from skipml.bounds.choice import bounder
 from skipml.bounds.evidence import ScoreKey
 from skipml.bounds.lirpa import LirpaVerifier
-from skipml.bounds.verifier import Verifier
 from skipml.errors import ModelError, PredicateError
 from skipml.features import model_inputs
-from skipml.models import from_torch, load_onnx
+from skipml.function import Function
+from skipml.models import from_lightgbm, from_sklearn, from_torch, from_xgboost, load
 from skipml.models.native import to_bytes
 from skipml.network import Network
 from skipml.predicates import Predicate
 from skipml.score_tests import Between, Class, Threshold
 
 if TYPE_CHECKING:
+    import lightgbm
     import torch
+    import xgboost
+    from sklearn.base import BaseEstimator
 
 Floats = NDArray[np.float64]
 
@@ -38,9 +43,9 @@ class ScoringCost:
     per_row: float
     per_mac: float
 
-    def seconds_per_row(self, network: Network) -> float:
+    def seconds_per_row(self, function: Function) -> float:
         """What one row costs, the measure of what verification may cost."""
-        return self.per_row + self.per_mac * network.macs
+        return self.per_row + self.per_mac * function.macs
 
 
 PYTHON_COST = ScoringCost(per_row=70e-9, per_mac=0.07e-9)
@@ -48,40 +53,42 @@ PYTHON_COST = ScoringCost(per_row=70e-9, per_mac=0.07e-9)
 
 
 @dataclass(frozen=True, eq=False)
-class NetworkScore:
-    """Linear combinations of a network's outputs, [m, n_outputs] with entries -1, 0, 1, over named inputs."""
+class ModelScore:
+    """Linear combinations of a model's outputs, [m, n_outputs] with entries -1, 0, 1, over named inputs."""
 
-    network: Network
+    function: Function
     inputs: tuple[str, ...]
     functionals: Floats
     verifier_name: VerifierName = "crown"
 
     @cached_property
-    def verifier(self) -> Verifier:
+    def verifier(self) -> Bounder:
         """Bounds on the combinations over boxes of inputs; raises ModelError if auto_LiRPA is wanted and not there."""
         if self.verifier_name == "auto_lirpa":
-            return LirpaVerifier(self.network, self.functionals)
-        return Verifier(self.network, self.functionals)
+            if not isinstance(self.function, Network):
+                raise ModelError("auto_LiRPA bounds networks, not trees: leave `verifier` out")
+            return LirpaVerifier(self.function, self.functionals)
+        return bounder(self.function, self.functionals)
 
     @property
     def seconds_per_row(self) -> float:
         """What scoring one row costs in Python."""
-        return PYTHON_COST.seconds_per_row(self.network)
+        return PYTHON_COST.seconds_per_row(self.function)
 
     @cached_property
     def key(self) -> ScoreKey:
-        """What stored scores of it are called: the network and the output, None for other combinations of outputs."""
+        """What stored scores of it are called: the model and the output, None for other combinations of outputs."""
         is_output = len(self.functionals) == 1 and self.functionals.sum() == np.abs(self.functionals).sum() == 1.0
-        return ScoreKey(self.network.hash, int(self.functionals.argmax()) if is_output else None)
+        return ScoreKey(self.function.hash, int(self.functionals.argmax()) if is_output else None)
 
     def labels(self, inputs: Floats) -> NDArray[np.int64]:
         """The index [n] of the largest output, the first of equals, for inputs [n, d]."""
-        return np.asarray(np.argmax(self.network.forward(inputs), axis=1), dtype=np.int64)
+        return np.asarray(np.argmax(self.function.forward(inputs), axis=1), dtype=np.int64)
 
     def evaluate(self, inputs: Floats) -> Floats:
         """The combinations [n, m] of the outputs for inputs [n, d], computed from the float outputs of the scorer."""
         with np.errstate(invalid="ignore"):
-            outputs = self.network.forward(inputs).astype(np.float64)
+            outputs = self.function.forward(inputs).astype(np.float64)
             return np.stack([_combination(outputs, row) for row in self.functionals], axis=1)
 
     def __gt__(self, limit: float) -> Threshold:
@@ -111,31 +118,43 @@ def _combination(outputs: Floats, row: Floats) -> Floats:
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A network with the names of the columns that feed it, comparable with numbers: `model > 0.99` is a predicate.
+    """A network or trees with the names of the columns that feed them, comparable with numbers: `model > 0.99` is a
+    predicate.
 
     Inputs are the columns in the order given; numbers enter as they are, booleans as 0 and 1, dates, times and
     timestamps as DuckDB's `epoch(x)`.
     """
 
-    network: Network
+    function: Function
     columns: tuple[str, ...]
     verifier: VerifierName = "crown"
     """Who bounds the network: skipml's own CROWN, or auto_LiRPA as a second opinion, ten times slower."""
-    _scores: dict[tuple[Any, ...], NetworkScore] = field(default_factory=dict, repr=False)
+    _scores: dict[tuple[Any, ...], ModelScore] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         if self.verifier not in ("crown", "auto_lirpa"):
             raise ModelError(f"there is no verifier {self.verifier!r}: choose 'crown' or 'auto_lirpa'")
-        if len(self.columns) != self.network.n_inputs:
+        if len(self.columns) != self.function.n_inputs:
             raise ModelError(
-                f"the model has {self.network.n_inputs} inputs but {len(self.columns)} columns were given: "
+                f"the model has {self.function.n_inputs} inputs but {len(self.columns)} columns were given: "
                 "name one column per input"
             )
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], *, columns: Sequence[str], verifier: VerifierName = "crown") -> Model:
-        """Load an ONNX model; raises ModelError for anything that is not a supported feed-forward chain."""
-        return cls(load_onnx(path), _names(columns), verifier)
+    def load(
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        columns: Sequence[str],
+        margin: bool = False,
+        verifier: VerifierName = "crown",
+    ) -> Model:
+        """Load a model file: ONNX, XGBoost's JSON or UBJSON, LightGBM's text. Trees give what their library predicts,
+        for a classifier the probability, or with `margin` the sums before the link.
+
+        Raises ModelError, which names the part, for a model that is not supported.
+        """
+        return cls(load(path, margin=margin), _names(columns), verifier)
 
     @classmethod
     def from_torch(cls, module: torch.nn.Module, *, columns: Sequence[str], verifier: VerifierName = "crown") -> Model:
@@ -144,26 +163,52 @@ class Model:
         """
         return cls(from_torch(module), _names(columns), verifier)
 
+    @classmethod
+    def from_xgboost(
+        cls, model: xgboost.Booster | xgboost.XGBModel, *, columns: Sequence[str], margin: bool = False
+    ) -> Model:
+        """Take a snapshot of an XGBoost Booster or estimator, as `load` reads it; raises ModelError for what is not
+        supported.
+        """
+        return cls(from_xgboost(model, margin=margin), _names(columns))
+
+    @classmethod
+    def from_lightgbm(
+        cls, model: lightgbm.Booster | lightgbm.LGBMModel, *, columns: Sequence[str], margin: bool = False
+    ) -> Model:
+        """Take a snapshot of a LightGBM Booster or estimator, as `load` reads it; raises ModelError for what is not
+        supported.
+        """
+        return cls(from_lightgbm(model, margin=margin), _names(columns))
+
+    @classmethod
+    def from_sklearn(cls, estimator: BaseEstimator, *, columns: Sequence[str], margin: bool = False) -> Model:
+        """Take a snapshot of a fitted tree, forest or gradient boosting of scikit-learn: what `predict` gives of a
+        regressor, what `predict_proba` gives of a classifier, of two classes that of the second; with `margin` the
+        decision function of gradient boosting. Raises ModelError for what is not supported.
+        """
+        return cls(from_sklearn(estimator, margin=margin), _names(columns))
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model file that skipml's DuckDB extension loads; the names of the columns are not in it.
 
-        Raises ModelError for a network that is larger than the extension takes.
+        Raises ModelError for trees, and for a network that is larger than the extension takes.
         """
-        content = to_bytes(self.network)
+        content = to_bytes(self.function)
         with open(path, "wb") as file:
             file.write(content)
 
     @property
     def hash(self) -> str:
-        """Identifies the content: graph, weights and dtype, not the column names."""
-        return self.network.hash
+        """Identifies the content: graph or trees, weights and dtype, not the column names."""
+        return self.function.hash
 
     @property
     def n_outputs(self) -> int:
         """The number of outputs."""
-        return self.network.n_outputs
+        return self.function.n_outputs
 
-    def output(self, index: int, inputs: Sequence[str] | None = None) -> NetworkScore:
+    def output(self, index: int, inputs: Sequence[str] | None = None) -> ModelScore:
         """One output as a score, counted from 0; `inputs` are other names for the columns that feed it."""
         if not 0 <= index < self.n_outputs:
             raise PredicateError(f"the model has outputs 0 to {self.n_outputs - 1}, not {index}")
@@ -183,14 +228,14 @@ class Model:
         functionals[np.arange(len(others)), others] = -1.0
         return Class(self._score(("class", label), inputs, functionals), label)
 
-    def _score(self, kind: tuple[Any, ...], inputs: Sequence[str] | None, functionals: Floats) -> NetworkScore:
+    def _score(self, kind: tuple[Any, ...], inputs: Sequence[str] | None, functionals: Floats) -> ModelScore:
         names = self.columns if inputs is None else tuple(inputs)
         key = (*kind, names)
         if key not in self._scores:
-            self._scores[key] = NetworkScore(self.network, names, functionals, self.verifier)
+            self._scores[key] = ModelScore(self.function, names, functionals, self.verifier)
         return self._scores[key]
 
-    def only_output(self) -> NetworkScore:
+    def only_output(self) -> ModelScore:
         """The output of a model that has one, as a score; raises PredicateError for a model of several."""
         if self.n_outputs != 1:
             raise PredicateError(f"the model has {self.n_outputs} outputs: use model.output(i) or model.is_class(k)")
@@ -199,7 +244,7 @@ class Model:
     def evaluate(self, rows: pa.Table) -> NDArray[np.floating]:
         """The outputs [n, n_outputs] for a table that holds the columns; rows with a NULL input get NaN."""
         inputs, is_null = model_inputs(rows, self.columns)
-        outputs = self.network.forward(inputs)
+        outputs = self.function.forward(inputs)
         outputs[is_null.any(axis=1)] = np.nan
         return outputs
 

@@ -89,7 +89,7 @@ def summarise(rows: pa.Table, wanted: Wanted) -> Summary:
             for a, b in wanted.pairs
         ),
         boxes=_boxes(values, number, (lower, upper), wanted.boxes),
-        scored=tuple(_scored(scorer, values, number, shaped, wanted.score_bytes) for scorer in wanted.scorers),
+        scored=tuple(_scored(scorer, values, null, shaped, wanted.score_bytes) for scorer in wanted.scorers),
         witnesses=_witnesses(values, number, wanted.n_witnesses),
     )
 
@@ -136,10 +136,11 @@ def _filled(values: Floats, number: Bools) -> Floats:
     return rows
 
 
-def _scored(scorer: Scorer, values: Floats, number: Bools, columns: Sequence[str], size: int) -> Scored:
+def _scored(scorer: Scorer, values: Floats, null: Bools, columns: Sequence[str], size: int) -> Scored:
     """The maps of the rows that have all inputs of a model: the others have no score, or that of a NaN."""
     inputs = [columns.index(name) for name in scorer.columns]
-    return scorer.scored(values[number[:, inputs].all(axis=1)][:, inputs], size)
+    rows = values[:, inputs]
+    return scorer.scored(rows[scorer.has_score(rows, null[:, inputs])], size)
 
 
 def _witnesses(values: Floats, number: Bools, count: int) -> Payload:
@@ -204,20 +205,20 @@ def _box_metadata(blocks: Sequence[Summary], wanted: Wanted) -> BoxMetadata:
 def _scores(blocks: Sequence[Summary], i: int, scorer: Scorer, wanted: Wanted) -> list[ScoreMetadata]:
     return [
         ScoreMetadata(
-            model=scorer.network.hash,
+            model=scorer.function.hash,
             columns=scorer.columns,
             output=output,
             lower=np.array([block.scored[i].lower[output] for block in blocks], np.float64),
             upper=np.array([block.scored[i].upper[output] for block in blocks], np.float64),
             cells=_payloads([block.scored[i].cells[output] for block in blocks], wanted.score_bytes),
         )
-        for output in range(scorer.network.n_outputs)
+        for output in range(scorer.function.n_outputs)
     ]
 
 
 def _labels(blocks: Sequence[Summary], i: int, scorer: Scorer) -> LabelMetadata:
     labels = _payloads([block.scored[i].labels for block in blocks], -(-scorer.n_labels // 8))
-    return LabelMetadata(scorer.network.hash, scorer.columns, scorer.n_labels, labels)
+    return LabelMetadata(scorer.function.hash, scorer.columns, scorer.n_labels, labels)
 
 
 def _witness_metadata(blocks: Sequence[Summary], wanted: Wanted) -> WitnessMetadata:

@@ -302,7 +302,7 @@ class _Search:
         """The best score of the centres of all boxes; None where no box has one."""
         bounded = (np.isfinite(seen.lower) & np.isfinite(seen.upper)).all(axis=1)
         centres = seen.lower[bounded] * 0.5 + seen.upper[bounded] * 0.5
-        scores = self._topk.score.verifier.values(centres)[:, 0]
+        scores = self._topk.score.evaluate(centres)[:, 0]
         scores = scores[np.isfinite(scores)]
         return float(scores.min() if self._topk.ascending else scores.max()) if len(scores) else None
 

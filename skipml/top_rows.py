@@ -20,7 +20,7 @@ from skipml.identity import Path, expand, identity
 from skipml.metadata.refine import Refined, refine
 from skipml.predicates import Predicate
 from skipml.regions import from_refined
-from skipml.scores import Model, NetworkScore
+from skipml.scores import Model, ModelScore
 from skipml.threshold_search import Found, search_row_groups
 from skipml.topk import Scored, TopK, Worst
 
@@ -66,7 +66,7 @@ class TopRows:
 
 def top_k(  # noqa: PLR0913
     paths: Path | Sequence[Path],
-    score: Model | NetworkScore,
+    score: Model | ModelScore,
     k: int,
     *,
     ascending: bool = False,
@@ -131,14 +131,12 @@ class _Reader:
     """Reads row groups, numbered over all files."""
 
     footers: Footers
-    score: NetworkScore
+    score: ModelScore
     where: Predicate | None
     schema: pa.Schema
 
     @classmethod
-    def of(
-        cls, footers: Footers, score: NetworkScore, where: Predicate | None, columns: Sequence[str] | None
-    ) -> _Reader:
+    def of(cls, footers: Footers, score: ModelScore, where: Predicate | None, columns: Sequence[str] | None) -> _Reader:
         broken = next((message for message in footers.errors if message), "")
         if broken:
             raise FooterError(f"{broken}; repair the file or leave it out")

@@ -161,7 +161,7 @@ def test_score_maps_of_models_leave_nothing_to_skip(tmp_path: Path) -> None:
 
 def test_models_name_columns_in_any_case(tmp_path: Path) -> None:
     path = correlated(tmp_path / "x.parquet")
-    upper = skipml.Model(network(2).network, ("B", "A"))
+    upper = skipml.Model(network(2).function, ("B", "A"))
     assert skipml.recommend(path, models=[upper], bytes_per_row_group=8).columns == ("b", "a")
     assert skipml.recommend(path, ["a", "B", "c"], models=[upper], bytes_per_row_group=8).columns == ("a", "b", "c")
 

@@ -60,7 +60,7 @@ def _threshold(network: nn.Sequential, model: skipml.Model, inputs: Floats) -> t
     """The threshold, and why PyTorch and skipml select the same rows with it."""
     theirs = torch_scores(network, inputs)
     limit = threshold(theirs, SELECTIVITY)
-    others = model.network.forward(inputs)[:, 0], scorer_outputs(model, inputs)[:, 0]
+    others = model.function.forward(inputs)[:, 0], scorer_outputs(model, inputs)[:, 0]
     difference = max(float(np.abs(ours - theirs).max()) for ours in others)
     distance = np.abs(theirs - np.float32(limit)).min()
     assert difference < distance, f"the scores differ by {difference}, but one is within {distance} of the threshold"

@@ -12,6 +12,7 @@ from torch import nn
 import skipml
 from benchmarks.scorer import scorer_outputs
 from benchmarks.scoring.systems import COLUMNS
+from skipml.bounds.verifier import Verifier
 
 _BATCH = 1_000_000
 _EDGES = (0.0, -0.0, 1e-45, -1e-45, 1e-38, 1.0, -1.0, 16_777_217.0, 1e18, -1e18, 3e38, np.inf, -np.inf, np.nan)
@@ -55,9 +56,11 @@ def _compare(module: nn.Sequential, model: skipml.Model, rows: NDArray[np.float6
         theirs = module(torch.from_numpy(rows.astype(np.float32))).numpy()[:, 0].astype(np.float64)
     ours = scorer_outputs(model, rows)[:, 0].astype(np.float64)
     usable = np.isfinite(rows).all(axis=1)
+    verifier = model.output(0).verifier
+    assert isinstance(verifier, Verifier)
     margin = np.full(len(rows), np.inf)
     box = rows[usable]
-    margin[usable] = model.output(0).verifier.margin(box, box, np.zeros_like(box))[:, 0]
+    margin[usable] = verifier.margin(box, box, np.zeros_like(box))[:, 0]
     both = np.isfinite(theirs) & np.isfinite(ours)
     with np.errstate(invalid="ignore"):
         apart = np.where(both, np.abs(theirs - ours), 0.0)

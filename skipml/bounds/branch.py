@@ -17,16 +17,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml.bounds.blocks import Blocks
+from skipml.bounds.bounder import Bounder
 from skipml.bounds.budget import Budget, Meter
 from skipml.bounds.crown import LinearBounds
-from skipml.bounds.falsify import Test, try_points
-from skipml.bounds.leaves import Leaves, halved, nearness
+from skipml.bounds.falsify import Test
+from skipml.bounds.leaves import Leaves, nearness
 from skipml.bounds.linear_over_polygons import at_centre, seconds_per_form, tighten
 from skipml.bounds.memory import Known
 from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Outcome, Reason
 from skipml.bounds.polygons import Cuts, Polygons
 from skipml.bounds.sightings import Sightings
-from skipml.bounds.verifier import Verifier
 from skipml.recent import Derived
 
 __all__ = ["EVALUATE", "KEEP", "SKIP", "Budget", "Method", "Outcome", "Reason", "Test", "branch_and_bound", "resume"]
@@ -42,7 +42,7 @@ _SAMPLE, _MANY_BLOCKS = 64, 256
 """Of many blocks a sample is looked at first: if all of it is hopeless, so is nearly all of the table."""
 
 
-def branch_and_bound(verifier: Verifier, blocks: Blocks, test: Test, budget: Budget) -> Outcome:
+def branch_and_bound(verifier: Bounder, blocks: Blocks, test: Test, budget: Budget) -> Outcome:
     """Decide `test` on the verifier's m values for N blocks, given as boxes; a block without a box is EVALUATE.
 
     Sound because the leaves of a block cover its boxes, every decision rests on bounds of all its leaves, and bounds
@@ -53,7 +53,7 @@ def branch_and_bound(verifier: Verifier, blocks: Blocks, test: Test, budget: Bud
 
 
 def resume(
-    verifier: Verifier, blocks: Blocks, test: Test, budget: Budget, known: Known, *, chosen: Bools | None = None
+    verifier: Bounder, blocks: Blocks, test: Test, budget: Budget, known: Known, *, chosen: Bools | None = None
 ) -> tuple[Outcome, Known]:
     """The same for the blocks chosen by a mask [N], where earlier runs have found out about the boxes what is `known`
     -> the outcome, in which the other blocks are EVALUATE, and what is known now.
@@ -76,11 +76,11 @@ class _Search:
     """The state of one run: what is known of each block, and the leaves that are still open."""
 
     def __init__(
-        self, verifier: Verifier, blocks: Blocks, test: Test, budget: Budget, known: Known, *, chosen: Bools
+        self, verifier: Bounder, blocks: Blocks, test: Test, budget: Budget, known: Known, *, chosen: Bools
     ) -> None:
         n = len(blocks.n_rows)
         self._verifier, self._test, self._budget = verifier, test, budget
-        polygons = _POLYGONS[verifier.network.dtype](blocks)
+        polygons = _POLYGONS[verifier.function.input_dtype](blocks)
         self._polygons = polygons if len(polygons) else None
         self._meter = Meter(budget, blocks.n_rows[chosen], verifier.seconds_per_box + polygons.seconds_per_box)
         self._blocks, self._n_rows, self._chosen = blocks, blocks.n_rows, chosen
@@ -88,7 +88,7 @@ class _Search:
         self._reason = np.full(n, Reason.BUDGET, np.int8)
         self._method = np.full(n, Method.NONE, np.int8)
         self._boxes, self._splits = np.zeros((2, n), np.int64)
-        self._seen = Sightings(test, blocks.block, n, known)
+        self._seen = Sightings(test, blocks.block, n, known, is_continuous=verifier.is_continuous)
         self._begun = np.zeros(n, np.bool_)
         self._before = known
         self._kept = np.ones(len(known.root), np.bool_)
@@ -144,7 +144,7 @@ class _Search:
             todo = leaves.take(~reached[leaves.block])
             if len(todo):
                 here = todo.lower, todo.upper
-                points = try_points(self._verifier, test, here, None, climb=True, cuts=self._cuts(todo.block))
+                points = self._verifier.try_points(test, here, None, climb=True, cuts=self._cuts(todo.block))
                 self._seen.note(todo, points, reached)
         self._give_up_falsified(leaves.block, keep=True)
 
@@ -162,7 +162,7 @@ class _Search:
         known, block = self._before, self._blocks.block[self._before.root]
         for method, looked_at in (
             (Method.INTERVAL, np.isfinite(known.low).all(axis=1) & np.isfinite(known.high).all(axis=1)),
-            (Method.CROWN, known.bounded),
+            (self._verifier.first_method, known.bounded),
         ):
             self._method[block[looked_at & ~self._finished[block]]] = method
         empty = np.flatnonzero((self._open == 0) & ~self._finished)
@@ -186,7 +186,7 @@ class _Search:
         leaves = self._shrink(replace(leaves, lower=self._cast(leaves.lower), upper=self._cast(leaves.upper)))
         low, high = self._verifier.interval(leaves.lower, leaves.upper)
         leaves = replace(leaves, low=np.maximum(low, leaves.low), high=np.minimum(high, leaves.high))
-        self._bound(leaves.take(self._close(leaves)), Method.CROWN)
+        self._bound(leaves.take(self._close(leaves)), self._verifier.first_method, first=True)
 
     def _split_leaves(self, wave: int) -> None:
         """Split open leaves, those of the blocks nearest to a proof first."""
@@ -226,7 +226,7 @@ class _Search:
         """Divide leaves and bound the parts: into halves, few leaves into quarters or eighths, as a wave costs more
         than its boxes then.
 
-        Sound because the parts together hold every number of the network's dtype that the leaf holds.
+        Sound because the parts together hold every row that the leaf may hold.
         """
         times = 1 + (len(leaves) < _FEW_LEAVES) + (len(leaves) < _FEW_LEAVES // 4)
         splits = np.bincount(leaves.block, minlength=len(self._n_rows)) << times
@@ -235,32 +235,37 @@ class _Search:
         )
         leaves = leaves.take(self._unfinished(leaves))
         self._open -= np.bincount(leaves.block, minlength=len(self._open))
-        leaves = halved(leaves, times, self._verifier.network.dtype)
+        leaves = self._verifier.halved(leaves, times)
         self._open += np.bincount(leaves.block, minlength=len(self._open))
         np.add.at(self._splits, leaves.block, 1)
-        self._bound(self._shrink(leaves), Method.BRANCH)
+        leaves = self._shrink(leaves)
+        self._count(leaves.block, Method.BRANCH)
+        self._bound(leaves, Method.BRANCH, first=False)
 
     def _shrink(self, leaves: Leaves) -> Leaves:
         """Leaves cut down by the polygons of their blocks; empty ones are closed and left out.
 
-        Sound as Polygons.shrink is.
+        Sound as Polygons.shrink is for the rows that polygons hold for.
         """
         if self._polygons is None:
             return leaves
+        cut = self._verifier.may_cut(leaves.lower, leaves.upper)
+        whole, leaves = leaves.take(~cut), leaves.take(cut)
         lower, upper, empty = self._polygons.shrink(leaves.lower, leaves.upper, leaves.block)
         self._retire(leaves.block[empty])
-        return replace(leaves, lower=lower, upper=upper).take(~empty)
+        return Leaves.joined([replace(leaves, lower=lower, upper=upper).take(~empty), whole])
 
-    def _bound(self, leaves: Leaves, method: Method) -> None:
-        """Bound leaves by CROWN and close what is decided; the others are worked on. Their bounds so far are those of
-        boxes around them.
+    def _bound(self, leaves: Leaves, method: Method, *, first: bool) -> None:
+        """Bound leaves by linear forms and close what is decided; the others are worked on. Their bounds so far are
+        those of boxes around them.
 
         Sound because bounds of a larger box hold for a smaller one, so the tighter of two may be taken.
         """
-        bounds = self._verifier.crown(leaves.lower, leaves.upper)
+        bounds = self._verifier.linear(leaves.lower, leaves.upper)
         np.maximum(bounds.lower, leaves.low, out=bounds.lower)
         np.minimum(bounds.upper, leaves.high, out=bounds.upper)
-        self._count(leaves.block, method)
+        self._method[leaves.block] = method
+        self._meter.bounded(len(leaves))
         with np.errstate(over="ignore", invalid="ignore"):  # infinite bounds
             finite = np.asarray(np.isfinite(bounds.upper - bounds.lower).all(axis=1), np.bool_)
         leaves = replace(
@@ -275,14 +280,14 @@ class _Search:
         leaves, bounds = leaves.take(left), bounds.take(left)
         block = leaves.block
         self._finish(block[np.isinf(bounds.lower).any(axis=1) | np.isinf(bounds.upper).any(axis=1)], Reason.OVERFLOW)
-        self._finish(block[(leaves.lower == leaves.upper).all(axis=1)], Reason.DEGENERATE)
+        self._finish(block[self._verifier.indivisible(leaves.lower, leaves.upper)], Reason.DEGENERATE)
         left = self._unfinished(leaves)
         leaves, bounds = leaves.take(left), bounds.take(left)
-        self._probe(leaves, bounds, climb=method is Method.CROWN)
+        self._probe(leaves, bounds, climb=first)
         self._give_up_falsified(leaves.block)
         left = self._unfinished(leaves)
         leaves = leaves.take(left)
-        if method is Method.CROWN:
+        if first:
             leaves = self._tighten(leaves, bounds.take(left))
         self._leaves = Leaves.joined([self._leaves, leaves])
 
@@ -359,7 +364,7 @@ class _Search:
             open_leaves = leaves.take(todo)
             here = open_leaves.lower, open_leaves.upper
             cuts = self._cuts(open_leaves.block)
-            points = try_points(self._verifier, test, here, bounds.take(todo), climb=climb, cuts=cuts)
+            points = self._verifier.try_points(test, here, bounds.take(todo), climb=climb, cuts=cuts)
             self._seen.note(open_leaves, points, reached)
             near = nearness(test, open_leaves, points.lowest, points.highest)
             better = near >= leaves.promise[todo]
@@ -387,11 +392,8 @@ class _Search:
 
     def _count(self, block: Indices, method: Method) -> None:
         self._method[block] = method
-        if method is not Method.CROWN:  # the first box of a block had its interval bounds counted
-            np.add.at(self._boxes, block, 1)
-        if method is not Method.INTERVAL:
-            self._meter.bounded(len(block))
+        np.add.at(self._boxes, block, 1)
 
     def _cast(self, x: Floats) -> Floats:
         with np.errstate(over="ignore"):
-            return x.astype(self._verifier.network.dtype).astype(np.float64)
+            return x.astype(self._verifier.function.input_dtype).astype(np.float64)

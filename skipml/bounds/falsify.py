@@ -6,14 +6,16 @@ Nothing is proved here, hence nothing needs a margin: a wrong point only ever le
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skipml.bounds.crown import LinearBounds
 from skipml.bounds.polygons import Cuts
-from skipml.bounds.verifier import Verifier
+
+if TYPE_CHECKING:
+    from skipml.bounds.verifier import Verifier
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]

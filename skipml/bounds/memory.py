@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skipml.bounds.blocks import Blocks
-from skipml.bounds.verifier import Verifier
 from skipml.recent import Derived, Recent
+
+if TYPE_CHECKING:
+    from skipml.bounds.bounder import Bounder
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -132,7 +134,7 @@ SHARED = Memory()
 """That of the plans and connections of this process."""
 
 
-def key_of(verifier: Verifier, blocks: Blocks) -> bytes | None:
+def key_of(verifier: Bounder, blocks: Blocks) -> bytes | None:
     """The key of blocks' boxes and polygons; None where these are too large to be worth it.
 
     Sound because all that bounds depend on goes into the hash, lengths included.

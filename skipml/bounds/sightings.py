@@ -21,11 +21,11 @@ class Sightings:
     """Those of a test and N blocks, `block` [M] of each of their boxes, beginning with what is known.
 
     `passed`, `failed` [N]: whether a point of a block passes the test, or not; `lowest`, `highest` [M, m]: values that
-    points of a box have.
+    points of a box have; `is_continuous`: whether a value takes all numbers between two that it has.
     """
 
-    def __init__(self, test: Test, block: Indices, n: int, known: Known) -> None:
-        self._test, self._block = test, block
+    def __init__(self, test: Test, block: Indices, n: int, known: Known, *, is_continuous: bool) -> None:
+        self._test, self._block, self._is_continuous = test, block, is_continuous
         self.lowest, self.highest = known.lowest.copy(), known.highest.copy()
         self.passed, self.failed = np.zeros((2, n), np.bool_)
         self._look(np.arange(len(block)))
@@ -52,4 +52,11 @@ class Sightings:
         """Note the blocks of boxes [R] in which a row may pass, or fail, by the values that their points have."""
         low, high = self.lowest[root], self.highest[root]
         for test, reached in self.aims(both=True):
-            reached[self._block[root[reaches(test, low, high)]]] = True
+            reached[self._block[root[self._reaches(test, low, high)]]] = True
+
+    def _reaches(self, test: Test, low: Floats, high: Floats) -> Bools:
+        """Whether a row may pass, by the least and the largest value [R, m] that points have."""
+        if self._is_continuous:
+            return reaches(test, low, high)
+        seen = np.isfinite(low).all(axis=1) & np.isfinite(high).all(axis=1) & (low.shape[1] == 1)
+        return np.asarray(seen & (test.holds(low) | test.holds(high)), np.bool_)

@@ -9,14 +9,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skipml.bounds import stages
+from skipml.bounds.blocks import Blocks
 from skipml.bounds.compiled_passes import passes
 from skipml.bounds.crown import LinearBounds, crown
+from skipml.bounds.falsify import Points, Test, try_points
 from skipml.bounds.interval import IntervalPass
+from skipml.bounds.leaves import Leaves, halved
+from skipml.bounds.outcome import Method
+from skipml.bounds.polygons import Cuts
 from skipml.bounds.product import product
 from skipml.bounds.rounding import arithmetic, coefficients_fit
 from skipml.errors import ModelError
 from skipml.network import Network
+from skipml.regions import Regions
 
+Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 _CHUNK_VALUES = 1 << 17  # float64 values of one layer's relations per chunk: few enough for the cache
@@ -38,6 +45,9 @@ class Verifier:
     the network.
     """
 
+    is_continuous = True
+    first_method = Method.CROWN
+
     def __init__(self, network: Network, functionals: ArrayLike | None = None) -> None:
         rows = np.eye(network.n_outputs) if functionals is None else np.asarray(functionals, np.float64)
         if rows.ndim != 2 or rows.shape[1] != network.n_outputs or not len(rows):
@@ -51,6 +61,11 @@ class Verifier:
         self._compiled = passes(self._intervals, self._stages) if self._bounded else None
         widest = max(stage.weight.shape[0] for stage in self._stages.linear)
         self._chunk = int(np.clip(_CHUNK_VALUES // ((network.n_inputs + 1) * widest), *_CHUNK_LIMITS))
+
+    @property
+    def function(self) -> Network:
+        """The network."""
+        return self.network
 
     @cached_property
     def content(self) -> bytes:
@@ -67,6 +82,10 @@ class Verifier:
         if self._compiled is not None:
             return _COMPILED_PER_BOX + _COMPILED_PER_RELATION * relations
         return _SECONDS_PER_BOX + _SECONDS_PER_RELATION * relations
+
+    def blocks(self, regions: Regions) -> Blocks:
+        """The regions: a row with a NaN has no score that bounds could speak of."""
+        return regions
 
     def interval(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
         """Interval bounds over boxes `lower`, `upper` [M, d] -> lower, upper [M, m]; infinite where a score might
@@ -109,6 +128,43 @@ class Verifier:
                 slope_low[part] = np.where(bounded[:, :, None], bounds.slope_lower, 0.0)
                 slope_high[part] = np.where(bounded[:, :, None], bounds.slope_upper, 0.0)
         return LinearBounds(low, high, slope_low, slope_high, linear_low, linear_high)
+
+    def linear(self, lower: Floats, upper: Floats) -> LinearBounds:
+        """CROWN bounds."""
+        return self.crown(lower, upper)
+
+    def halved(self, leaves: Leaves, times: int) -> Leaves:
+        """Halves of leaves, and halves of these, so many times; sound as `leaves.halved` is."""
+        return halved(leaves, times, self.network.dtype)
+
+    def indivisible(self, lower: Floats, upper: Floats) -> Bools:
+        """Single points."""
+        return np.asarray((lower == upper).all(axis=1), np.bool_)
+
+    def may_cut(self, lower: Floats, upper: Floats) -> Bools:
+        """All boxes: polygons hold for every row whose inputs are numbers."""
+        return np.ones(len(lower), np.bool_)
+
+    def try_points(
+        self,
+        test: Test,
+        box: tuple[Floats, Floats],
+        bounds: LinearBounds | None,
+        *,
+        climb: bool,
+        cuts: Cuts | None = None,
+    ) -> Points:
+        """What points of boxes [M, d] show."""
+        return try_points(self, test, box, bounds, climb=climb, cuts=cuts)
+
+    def apart(self, rows: Floats, slack: Floats) -> Floats:
+        """How far at most another evaluation of any of the rows [n, d] is off [m]; sound as `margin` is."""
+        if not len(rows):
+            return np.zeros(len(self.functionals))
+        lower, upper = rows.min(axis=0), rows.max(axis=0)
+        with np.errstate(all="ignore"):
+            margin: Floats = self.margin((lower - slack)[None], (upper + slack)[None], slack[None])[0]
+        return margin
 
     def margin(self, lower: Floats, upper: Floats, slack: Floats) -> Floats:
         """How far two computed values of the functionals of the same row may lie apart, for rows in boxes `lower`,

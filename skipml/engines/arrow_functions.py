@@ -11,27 +11,27 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from skipml.engines.functions import Kind
-from skipml.network import Network
+from skipml.function import Function
 
 Forward = Callable[[Sequence[NDArray[Any]]], NDArray[np.floating]]
 """One array [n] per input -> the outputs [n, n_outputs]."""
 
 
-def arrow_function(network: Network, kind: Kind, forward: Forward) -> Any:
-    """A function over the network's inputs, one Arrow array each; DuckDB never hands it a NULL."""
-    return _with_arity(_scorer(network, forward) if kind == "score" else _classifier(forward), network.n_inputs)
+def arrow_function(function: Function, kind: Kind, forward: Forward) -> Any:
+    """A function over the model's inputs, one Arrow array each; DuckDB never hands it a NULL."""
+    return _with_arity(_scorer(function, forward) if kind == "score" else _classifier(forward), function.n_inputs)
 
 
 def _outputs(forward: Forward, columns: tuple[Any, ...]) -> NDArray[np.floating]:
     return forward([column.to_numpy() for column in columns])
 
 
-def _scorer(network: Network, forward: Forward) -> Any:
+def _scorer(function: Function, forward: Forward) -> Any:
     def score(*columns: Any) -> Any:
         outputs = _outputs(forward, columns)
-        if network.n_outputs == 1:
+        if function.n_outputs == 1:
             return pa.array(outputs[:, 0])
-        offsets = np.arange(len(outputs) + 1, dtype=np.int32) * network.n_outputs
+        offsets = np.arange(len(outputs) + 1, dtype=np.int32) * function.n_outputs
         return pa.ListArray.from_arrays(pa.array(offsets), pa.array(outputs.reshape(-1)))
 
     return score

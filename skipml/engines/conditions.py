@@ -14,7 +14,7 @@ from skipml.engines.dialect import Expr
 from skipml.engines.functions import ModelCalls, ModelFunction
 from skipml.predicates import Opaque, Or, Predicate, all_of
 from skipml.score_tests import Between, Operator, Threshold
-from skipml.scores import Model, NetworkScore
+from skipml.scores import Model, ModelScore
 
 _MIRRORED = {">": "<", ">=": "<=", "<": ">", "<=": ">=", "=": "=", "<>": "<>"}
 _ELEMENT = {"array_extract", "list_extract", "list_element"}
@@ -47,7 +47,7 @@ class ConditionReader:
         self.understood_conjuncts = {c for c, p in read if p.inputs}
         return all_of(_merged(understood)) if understood else None
 
-    def score(self, value: Expr) -> NetworkScore | None:
+    def score(self, value: Expr) -> ModelScore | None:
         """The score that an expression is, or None for anything else."""
         expr, index = _model_call(value)
         call = self.calls.find(expr) if expr is not None else None
@@ -161,7 +161,7 @@ def _output_index(model: Model, element: int | None) -> int | None:
     return element - 1 if model.n_outputs > 1 and 1 <= element <= model.n_outputs else None
 
 
-def _score_test(operator: str, score: NetworkScore, limit: float) -> Predicate:
+def _score_test(operator: str, score: ModelScore, limit: float) -> Predicate:
     if operator in ("=", "<>"):
         equal = Between(score, limit, limit)
         return equal if operator == "=" else equal.negated()

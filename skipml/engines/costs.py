@@ -33,7 +33,7 @@ def measured_seconds_per_row(function: ModelFunction, estimate: float, private: 
     """
     name, key = function.in_plan
     rows = _NATIVE_ROWS if function.key is not None else _PYTHON_ROWS
-    inputs = ["x"] * function.model.network.n_inputs
+    inputs = ["x"] * function.model.function.n_inputs
     call = f"{quote_name(name)}({', '.join([key, *inputs] if key else inputs)})"
     try:
         seconds = _seconds(private, call, rows) - _seconds(private, "x + 1", rows)

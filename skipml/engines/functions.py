@@ -36,7 +36,7 @@ class ModelFunction:
         """The SQL type it gives."""
         if self.kind == "class":
             return "INTEGER"
-        element = "FLOAT" if self.model.network.dtype == np.float32 else "DOUBLE"
+        element = "FLOAT" if self.model.function.dtype == np.float32 else "DOUBLE"
         return element if self.model.n_outputs == 1 else f"{element}[]"
 
     @property
@@ -44,7 +44,7 @@ class ModelFunction:
         """The parameters and the body of the macro that calls the extension, None where Python scores."""
         if self.key is None:
             return None
-        parameters = ", ".join(f"x{i}" for i in range(1, self.model.network.n_inputs + 1))
+        parameters = ", ".join(f"x{i}" for i in range(1, self.model.function.n_inputs + 1))
         return f"({parameters}) AS {self._extension_function}({quote_text(self.key)}, {parameters})"
 
     @property
@@ -56,13 +56,13 @@ class ModelFunction:
     def _extension_function(self) -> str:
         if self.kind == "class":
             return "skipml_class"
-        of_double = "" if self.model.network.dtype == np.float32 else "_double"
+        of_double = "" if self.model.function.dtype == np.float32 else "_double"
         return ("skipml_score" if self.model.n_outputs == 1 else "skipml_scores") + of_double
 
     def takes(self, inputs: Iterable[Expr], result: str) -> bool:
         """Whether a bound call is of this function and not of another of its name."""
         expected = "LIST" if self.result.endswith("[]") else self.result
-        return [arg.type for arg in inputs] == ["DOUBLE"] * self.model.network.n_inputs and result == expected
+        return [arg.type for arg in inputs] == ["DOUBLE"] * self.model.function.n_inputs and result == expected
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skipml.function import Function
 from skipml.library import NoExtensionError, open_library
 from skipml.models.native import to_bytes
-from skipml.network import Network
 
 _REASON_BYTES = 512
 
@@ -30,27 +30,27 @@ class Kernels:
         self._forward.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t, ctypes.c_void_p]
         self._forward.restype = ctypes.c_bool
 
-    def load(self, network: Network) -> LoadedNetwork:
-        """A network in the form that the kernels read; raises ModelError for one that is too large for them."""
-        content, reason = to_bytes(network), ctypes.create_string_buffer(_REASON_BYTES)
+    def load(self, function: Function) -> LoadedNetwork:
+        """A network in the form that the kernels read; raises ModelError for trees, and a network that is too large."""
+        content, reason = to_bytes(function), ctypes.create_string_buffer(_REASON_BYTES)
         handle = self._open(content, len(content), reason)
         if not handle:
             raise NoExtensionError(f"the extension does not take the network: {reason.value.decode()}")
-        return LoadedNetwork(network, handle, self._forward, self._close)
+        return LoadedNetwork(function, handle, self._forward, self._close)
 
 
 class LoadedNetwork:
     """A network that the kernels evaluate; threads may share it."""
 
-    def __init__(self, network: Network, handle: int, forward: Any, close: Any) -> None:
-        self._network, self._handle, self._forward = network, handle, forward
+    def __init__(self, function: Function, handle: int, forward: Any, close: Any) -> None:
+        self._function, self._handle, self._forward = function, handle, forward
         weakref.finalize(self, close, handle)
 
     def forward_columns(self, columns: Sequence[NDArray[Any]]) -> NDArray[np.floating]:
         """As Network.forward_columns: one array [n] per input -> [n, n_outputs]. Other threads run meanwhile."""
         inputs = [np.ascontiguousarray(column, np.float64) for column in columns]
         n = len(inputs[0])
-        outputs = np.empty((n, self._network.n_outputs), self._network.dtype)
+        outputs = np.empty((n, self._function.n_outputs), self._function.dtype)
         pointers = (ctypes.c_void_p * len(inputs))(*(column.ctypes.data for column in inputs))
         if not self._forward(self._handle, pointers, n, outputs.ctypes.data):
             raise MemoryError(f"no memory to score {n:,} rows")

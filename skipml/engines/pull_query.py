@@ -150,7 +150,7 @@ class Pull:
         """Take up a call of a model."""
         given = arguments(call)
         plain = not call.get("filter") and not call.get("distinct") and len(path_of(call)) == 1
-        if not plain or len(given) != function.model.network.n_inputs or function.name not in query.functions:
+        if not plain or len(given) != function.model.function.n_inputs or function.name not in query.functions:
             raise NotAnalysableError(f"a call of {function.name} is not understood")
         aliases = self._aliases()
         for argument in given:
@@ -252,7 +252,7 @@ def _arrow_type(sql_type: str) -> pa.DataType | None:
 def _answer_type(function: ModelFunction) -> pa.DataType:
     if function.kind == "class":
         return pa.int32()
-    element = pa.float32() if function.model.network.dtype == np.float32 else pa.float64()
+    element = pa.float32() if function.model.function.dtype == np.float32 else pa.float64()
     return element if function.model.n_outputs == 1 else pa.list_(element)
 
 

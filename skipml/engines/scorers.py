@@ -22,6 +22,7 @@ from skipml.engines.kernels import Kernels
 from skipml.errors import ModelError
 from skipml.library import NoExtensionError, find_extension
 from skipml.models.native import to_bytes
+from skipml.network import Network
 from skipml.scores import PYTHON_COST, Model, ScoringCost
 
 NATIVE_COST = ScoringCost(per_row=5e-9, per_mac=0.025e-9)
@@ -64,7 +65,7 @@ class Scorer:
     is_native: bool = False
     """Whether DuckDB scores with the extension."""
     kernels: Kernels | None = None
-    """What Python scores with; numpy where it is None, and for networks that the kernels do not take."""
+    """What Python scores with; numpy where it is None, and for models that the kernels do not take."""
     _measured: dict[tuple[tuple[str, str], str], float] = field(default_factory=dict)
     """Seconds per row by function and model."""
     _callbacks: dict[tuple[str, Kind], Any] = field(default_factory=dict)
@@ -81,11 +82,11 @@ class Scorer:
         return tuple(functions)
 
     def _takes(self, model: Model) -> bool:
-        """Whether the extension scores the model; it refuses very large ones."""
+        """Whether the extension scores the model; it refuses trees and very large networks."""
         if not self.is_native:
             return False
         try:
-            to_bytes(model.network)
+            to_bytes(model.function)
         except ModelError:
             return False
         return True
@@ -96,7 +97,7 @@ class Scorer:
         `plain` is the user's connection, `private` one to the same database whose results nobody reads.
         """
         if functions[0].key is not None:
-            content = to_bytes(functions[0].model.network)
+            content = to_bytes(functions[0].model.function)
             private.execute("CALL skipml_register(?, ?)", [functions[0].key, content])
             return
         arrow: Any = "arrow"
@@ -104,7 +105,7 @@ class Scorer:
         try:
             for function in functions:
                 callback = self.arrow_function(function)
-                inputs: list[Any] = ["DOUBLE"] * function.model.network.n_inputs
+                inputs: list[Any] = ["DOUBLE"] * function.model.function.n_inputs
                 plain.create_function(function.name, callback, inputs, function.result, type=arrow)
                 created.append(function)
         except duckdb.Error:
@@ -116,15 +117,15 @@ class Scorer:
         asked = (function.model.hash, function.kind)
         if asked not in self._callbacks:
             forward = self._forward(function.model)
-            self._callbacks[asked] = arrow_function(function.model.network, function.kind, forward)
+            self._callbacks[asked] = arrow_function(function.model.function, function.kind, forward)
         return self._callbacks[asked]
 
     def _forward(self, model: Model) -> Forward:
         """How Python computes outputs."""
         if self.kernels is not None:
             with contextlib.suppress(ModelError, NoExtensionError):
-                return self.kernels.load(model.network).forward_columns
-        return model.network.forward_columns
+                return self.kernels.load(model.function).forward_columns
+        return model.function.forward_columns
 
     def unregister(
         self, functions: Sequence[ModelFunction], left: Iterable[ModelFunction], plain: Cursor, private: Cursor
@@ -143,11 +144,12 @@ class Scorer:
         """
         asked = (function.in_plan, function.model.hash)
         if asked not in self._measured:
-            estimate = self._cost(function).seconds_per_row(function.model.network)
+            estimate = self._cost(function).seconds_per_row(function.model.function)
             self._measured[asked] = measured_seconds_per_row(function, estimate, private)
         return self._measured[asked] / (threads if function.key is not None else 1)
 
     def _cost(self, function: ModelFunction) -> ScoringCost:
         if function.key is not None:
             return NATIVE_COST
-        return PYTHON_COST if self.kernels is None else KERNELS_COST
+        has_kernels = self.kernels is not None and isinstance(function.model.function, Network)
+        return KERNELS_COST if has_kernels else PYTHON_COST

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml.errors import ModelError
+from skipml.function import Function
 from skipml.network import Affine, Divide, LeakyRelu, Network, Op, Scale, Shift
 
 MAGIC = b"SKIPMLNN"
@@ -26,12 +27,15 @@ _MAX_OPS = 4_096
 _MAX_BYTES = 1 << 30
 
 
-def to_bytes(network: Network) -> bytes:
+def to_bytes(function: Function) -> bytes:
     """The model file of a network.
 
-    Raises ModelError where the network is larger than the extension takes: 65,536 values between two ops, 4,096 ops,
-    1 GiB.
+    Raises ModelError for trees, and where the network is larger than the extension takes: 65,536 values between two
+    ops, 4,096 ops, 1 GiB.
     """
+    if not isinstance(function, Network):
+        raise ModelError("the DuckDB extension evaluates networks only: trees are scored without it")
+    network = function
     ops, width = [], network.n_inputs
     widest = width
     for op in network.ops:

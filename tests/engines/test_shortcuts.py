@@ -39,7 +39,7 @@ def counting(scored: Counter, monkeypatch: pytest.MonkeyPatch) -> Iterator[skipm
     def forward(_: scorers.Scorer, chosen: skipml.Model) -> Any:
         def counted(columns: Any) -> Any:
             scored[0] += len(columns[0])
-            return chosen.network.forward_columns(columns)
+            return chosen.function.forward_columns(columns)
 
         return counted
 

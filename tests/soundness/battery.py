@@ -19,7 +19,7 @@ from skipml.decisions import KEEP, SKIP, prune
 from skipml.network import Affine, LeakyRelu, Network, Op, Scale, Shift
 from skipml.predicates import Predicate
 from skipml.regions import Regions
-from skipml.scores import NetworkScore
+from skipml.scores import ModelScore
 from tests.oracle import identity, linear, model, relu
 
 Floats = NDArray[np.float64]
@@ -47,7 +47,7 @@ def tests_of(chosen: skipml.Model, limits: Sequence[float]) -> Iterator[tuple[st
     """Every test of the first output against limits that are equal or next to a score, and of every class."""
     score = chosen.output(0)
     for limit in limits:
-        for t in (limit, float(np.nextafter(chosen.network.dtype.type(limit), np.float64(INF)))):
+        for t in (limit, float(np.nextafter(chosen.function.dtype.type(limit), np.float64(INF)))):
             yield f"> {t!r}", score > t
             yield f">= {t!r}", score >= t
             yield f"< {t!r}", score < t
@@ -168,7 +168,7 @@ def predicates(_: Path) -> list[str]:
     return found + _either(score, regions, blocks)
 
 
-def _either(score: NetworkScore, regions: Regions, blocks: Sequence[pa.Table]) -> list[str]:
+def _either(score: ModelScore, regions: Regions, blocks: Sequence[pa.Table]) -> list[str]:
     """A row group that two scans read is skipped only if neither needs it."""
     tests = (score > 2, score < 1)
     either = prune(tests[0], regions, _THOROUGH).either(prune(tests[1], regions, _THOROUGH))

@@ -25,15 +25,19 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pytest
 
 import skipml
 from skipml.errors import SkipmlError
 from skipml.footers import read_footers
 from skipml.metadata.storage import sidecar_path
+from tests import scorers
 from tests.soundness.command import fuzzer_parser
 from tests.soundness.corpus import FOLDER, store
 from tests.soundness.damaged_files import MODEL, Base, Damage, damages, put, written
 
+SCORERS = ("python", "kernels", "native", "batches")
+"""What scores in turn, in a process each; see tests/scorers.py."""
 SECONDS, BYTES = 10.0, 2 << 30
 """What one file may take."""
 _BATCH = 400
@@ -122,9 +126,13 @@ def _say(pipe: Pipe, number: int, stage: str) -> None:
     pipe.send((number, stage, ""))
 
 
-def work(pipe: Pipe, bases: dict[str, Base], batch: Sequence[Damage], first: int, folder: str) -> None:
+def work(
+    pipe: Pipe, bases: dict[str, Base], batch: Sequence[Damage], first: int, folder: str, scorer: str | None
+) -> None:
     """Check a batch of damaged files, and say before each step what it is."""
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if scorer is not None:
+        scorers.use(scorer, pytest.MonkeyPatch())  # for the rest of this process
     checker = Checker()
     for number, damage in enumerate(batch, start=first):
         path = Path(folder) / f"{number}.parquet"
@@ -146,14 +154,14 @@ def work(pipe: Pipe, bases: dict[str, Base], batch: Sequence[Damage], first: int
 
 
 def run_batch(
-    bases: dict[str, Base], batch: Sequence[Damage], folder: str
+    bases: dict[str, Base], batch: Sequence[Damage], folder: str, scorer: str | None = None
 ) -> Iterator[tuple[Damage, str, dict[str, int]]]:
     """The damages with what is wrong with each, and counts; a process that dies or hangs is replaced."""
     done = 0
     context = multiprocessing.get_context("fork")
     while done < len(batch):
         ours, theirs = context.Pipe()
-        process = context.Process(target=work, args=(theirs, bases, batch[done:], done, folder))
+        process = context.Process(target=work, args=(theirs, bases, batch[done:], done, folder, scorer))
         process.start()
         theirs.close()
         stage = "begin"
@@ -183,30 +191,37 @@ def damage_all(
     files: int,
     *,
     every: int = 1,
+    scored_by: Sequence[str | None] = (None,),
     seconds: float = 1e9,
     corpus: Path = FOLDER,
     say: Callable[[str], object] = print,
 ) -> tuple[Counter[str], list[str]]:
-    """Check so many damaged files, each `every`-th of all, until the time is over or too much is wrong."""
+    """Check so many damaged files, each `every`-th of all, until the time is over or too much is wrong; each batch with
+    the next of `scored_by`, None for whatever scores in this process.
+    """
     totals, problems, start = Counter[str](), list[str](), perf_counter()
+    turns = itertools.cycle(scored_by)
     with tempfile.TemporaryDirectory() as folder:
         bases = written(Path(folder))
         time.sleep(0.01)
         todo = itertools.islice(damages(bases, seed), 0, None, every)
         while totals["files"] < files and perf_counter() - start < seconds and len(problems) < _ENOUGH:
             batch = list(itertools.islice(todo, min(_BATCH, files - totals["files"])))
-            for damage, problem, counts in run_batch(bases, batch, folder):
+            scorer = next(turns)
+            for damage, problem, counts in run_batch(bases, batch, folder, scorer):
                 totals += Counter(files=1, **counts)
+                totals[f"scored by {scorer}"] += 1
                 totals[f"{damage.part}, {damage.kind}"] += 1
                 if problem:
-                    problems.append(f"{damage}: {problem}")
+                    problems.append(f"{damage}, scored by {scorer}: {problem}")
                     say(problems[-1])
-                    store("damage", {"problem": problem, **asdict(damage)}, corpus)
+                    store("damage", {"problem": problem, "scorer": scorer, **asdict(damage)}, corpus)
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(totals.items()) if ", " in kind)
+    by = ", ".join(f"{count:,} {kind}" for kind, count in sorted(totals.items()) if kind.startswith("scored by "))
     say(
         f"seed {seed}, DuckDB {duckdb.__version__}: {totals['files']:,} damaged files ({kinds}); DuckDB reads "
         f"{totals['readable']:,} and breaks down over {totals['fatal_to_duckdb']:,}, {totals['lying']:,} have "
-        f"statistics that are not true; {len(problems)} problems, {perf_counter() - start:,.0f} s"
+        f"statistics that are not true; {by}; {len(problems)} problems, {perf_counter() - start:,.0f} s"
     )
     return totals, problems
 
@@ -215,8 +230,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = fuzzer_parser(__doc__)
     parser.add_argument("--files", type=int, default=50_000)
     parser.add_argument("--every", type=int, default=1, help="take each n-th of all kinds of damage")
+    parser.add_argument("--scorers", nargs="+", choices=SCORERS, default=SCORERS)
     given: Any = parser.parse_args(arguments)
-    problems = damage_all(given.seed, given.files, every=given.every, seconds=60 * given.minutes)[1]
+    problems = damage_all(
+        given.seed, given.files, every=given.every, scored_by=given.scorers, seconds=60 * given.minutes
+    )[1]
     return 1 if problems else 0
 
 

@@ -73,6 +73,12 @@ def _models() -> Iterator[skipml.Model]:
     yield skipml.Model(identity("float64"), ("d",))
 
 
+def network_of(model: skipml.Model) -> Network:
+    """The network of a model."""
+    assert isinstance(model.function, Network)
+    return model.function
+
+
 def _exact(network: Network, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """The outputs in float64, which no summation order in float32 may be far from."""
     h = rows.astype(network.dtype).astype(np.float64)
@@ -99,7 +105,7 @@ def scores(folder: Path) -> list[str]:
             usable = ~(null | np.isnan(values)).any(axis=1)
             block = np.repeat(np.arange(len(stored)), stored.n_rows)
             for moved in (0.0, _SECONDS_OFF, -_SECONDS_OFF):
-                outputs = _exact(each.network, values + (moved if each.columns == ("d",) else 0.0))
+                outputs = _exact(network_of(each), values + (moved if each.columns == ("d",) else 0.0))
                 mine = [s for s in stored.scores if (s.model, s.columns) == (each.hash, each.columns)]
                 for score in mine:
                     cells = scoremaps.decode(score.lower, score.upper, score.cells)

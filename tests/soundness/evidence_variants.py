@@ -28,7 +28,7 @@ _ARRAYS = ("decision", "lower", "upper", "method", "reason")
 
 @variant("scores", "another evaluation of a row gives another score")
 def _no_margin_of_scores(patch: Patch) -> None:
-    patch.setattr(scored.Scorer, "_margin", lambda scorer, rows: np.zeros(scorer.network.n_outputs))
+    patch.setattr(scored.Scorer, "_margin", lambda scorer, rows: np.zeros(scorer.function.n_outputs))
 
 
 @variant("scores", "an engine may round an input in another way")

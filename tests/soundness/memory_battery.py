@@ -76,7 +76,7 @@ def _case(seed: int, with_hulls: bool) -> _Case:
 def _questions(model: Model, case: _Case, seed: int) -> Iterator[Predicate]:
     """Filters that some blocks hold no row for, and combinations, which ask about some of the blocks only."""
     rng = np.random.default_rng(seed)
-    scores = model.network.forward(case.rows.reshape(-1, 2)).astype(np.float64)
+    scores = model.function.forward(case.rows.reshape(-1, 2)).astype(np.float64)
     for output in (0, model.n_outputs - 1):
         limits = np.quantile(scores[:, output], rng.random(4)).tolist()
         score = model.output(output)
@@ -120,7 +120,7 @@ def remembered(_: Path) -> list[str]:
     memory = Memory()
     cases = [_case(seed, with_hulls) for seed in (0, 1) for with_hulls in (False, True)]
     models = [Model(_network(seed, 1 + 2 * (seed % 2)), ("a", "b")) for seed in range(3)]
-    models.append(Model(models[1].network, ("b", "a")))
+    models.append(Model(models[1].function, ("b", "a")))
     for turn in range(2):
         for i, case in enumerate(cases):
             for j, model in enumerate(models):

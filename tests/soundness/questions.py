@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 import skipml
 from skipml.network import LeakyRelu, Network, Op, Scale, Shift
 from skipml.predicates import Predicate
-from skipml.scores import NetworkScore
+from skipml.scores import ModelScore
 from tests.soundness.lakes import KINDS, Lake, Rng
 from tests.strategies import networks
 
@@ -186,7 +186,7 @@ def wanted(rng: Rng, model: skipml.Model, limits: Limits, call: str, depth: int 
     return test.negated() if rng.random() < 0.25 else test
 
 
-def _score_test(rng: Rng, score: NetworkScore, element: str, limits: tuple[float, float]) -> Wanted:
+def _score_test(rng: Rng, score: ModelScore, element: str, limits: tuple[float, float]) -> Wanted:
     limit, other = limits
     value = f"CAST({element} AS DOUBLE)"
     low, high = sorted([limit, limit if rng.random() < 0.3 else other])

@@ -22,6 +22,7 @@ import skipml
 from skipml.bounds.budget import Budget
 from skipml.decisions import KEEP, SKIP
 from skipml.engines import scorers
+from skipml.function import Function
 from skipml.network import Network
 from tests.scorers import no_kernels
 from tests.soundness.lakes import KINDS, Lake, Rng, lakes
@@ -40,10 +41,10 @@ EXAMPLES: Mapping[str, tuple[int, int]] = {
 _VERSION = int(duckdb.__version__.split(".")[0])
 
 
-def many(name: str) -> settings:
-    """The examples of a test; the profile that searches for new cases tries twenty times as many."""
+def many(lakes: int) -> settings:
+    """So many examples; the profile that searches for new cases tries twenty times as many."""
     times = 1 if settings().derandomize else 20
-    return settings(max_examples=times * EXAMPLES[name][0], suppress_health_check=list(HealthCheck))
+    return settings(max_examples=times * lakes, suppress_health_check=list(HealthCheck))
 
 
 def test_there_are_a_thousand_cases_with_each_version() -> None:
@@ -102,7 +103,7 @@ def arguments(rng: Rng, lake: Lake) -> str:
     )
 
 
-def scores_of(con: skipml.Connection, call: str, network: Network) -> Limits:
+def scores_of(con: skipml.Connection, call: str, network: Function) -> Limits:
     """The scores of all rows."""
     found = [row[0] for row in con.execute(f"SELECT {call} FROM truth").fetchall()]
     rows = [value if isinstance(value, list) else [value] * network.n_outputs for value in found]
@@ -110,7 +111,7 @@ def scores_of(con: skipml.Connection, call: str, network: Network) -> Limits:
     return Limits(np.random.default_rng(len(rows)), scores.reshape(-1, network.n_outputs), network.dtype)
 
 
-def check_sql(con: skipml.Connection, lake: Lake, network: Network, folder: Path, name: str) -> Counter[str]:
+def check_sql(con: skipml.Connection, lake: Lake, network: Function, folder: Path, name: str) -> Counter[str]:
     """Ask the files and the table the same questions."""
     questions = EXAMPLES[name][1]
     paths, _, rng = loaded(con, lake, folder)
@@ -144,7 +145,7 @@ def test_no_row_is_lost_and_none_added(
 ) -> None:
     counts: Counter[str] = Counter()
 
-    @many(name)
+    @many(EXAMPLES[name][0])
     @given(lakes_and_networks(by_duckdb=name == "duckdb"))
     def ask(case: tuple[Lake, Network]) -> None:
         counts.update(check_sql(con, *case, tmp_path / next(_folder_names), name))
@@ -155,7 +156,7 @@ def test_no_row_is_lost_and_none_added(
     assert counts["skipped"] >= counts["row_groups"] * 0.05, "the cases must be such that something is skipped"
 
 
-def check_plans(con: skipml.Connection, lake: Lake, network: Network, folder: Path, name: str) -> Counter[str]:
+def check_plans(con: skipml.Connection, lake: Lake, network: Function, folder: Path, name: str) -> Counter[str]:
     """Hold the decisions of plans against every row."""
     questions = EXAMPLES[name][1]
     paths, table, rng = loaded(con, lake, folder)
@@ -194,7 +195,7 @@ def test_decisions_of_plans_hold_for_every_row(
 ) -> None:
     counts: Counter[str] = Counter()
 
-    @many(name)
+    @many(EXAMPLES[name][0])
     @given(lakes_and_networks())
     def decide(case: tuple[Lake, Network]) -> None:
         counts.update(check_plans(python, *case, tmp_path / next(_folder_names), name))

@@ -82,8 +82,9 @@ def test_queries_that_failed(con: skipml.Connection, lake: QueryLake, path: Path
 @pytest.mark.parametrize("path", stored("damage"), ids=lambda path: path.stem)
 def test_damage_that_did_harm(path: Path, tmp_path: Path) -> None:
     case: dict[str, Any] = json.loads(path.read_text())
-    case.pop("problem")
-    (found,) = damage.run_batch(written(tmp_path), [Damage(**case)], str(tmp_path))
+    del case["problem"]
+    scorer = case.pop("scorer", None)
+    (found,) = damage.run_batch(written(tmp_path), [Damage(**case)], str(tmp_path), scorer)
     assert found[1] == ""
 
 

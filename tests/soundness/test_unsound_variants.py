@@ -1,9 +1,13 @@
-"""The suite can fail: every unsound variant in `variants.py` is caught, and the code as it is is not."""
+"""The suite can fail: every unsound variant in `variants.py` is caught, and the code as it is is not.
+
+`make mutants` asks it of all of them, an ordinary run of a quick one of each battery, so that the machinery is tested.
+"""
 
 from __future__ import annotations
 
 from ctypes import CDLL
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,12 +43,43 @@ _ALL = {
 }
 
 
+_QUICK = {
+    "any_output",
+    "bits_of_the_first_row",
+    "edges_that_are_not_compared",
+    "every_writer_is_trusted",
+    "hull_of_the_first",
+    "inputs_of_another_call",
+    "lists_of_a_neighbour",
+    "multipliers_of_any_sign",
+    "no_margin",
+    "no_margin_of_scores",
+    "not_mirrored",
+    "null_is_kept",
+    "other_direction",
+    "row_groups_of_a_skipped_block",
+    "runs_of_other_blocks",
+    "scores_of_any_network",
+    "stale_metadata",
+    "ties_do_not_matter",
+}
+_QUICK_COMPILED = {"a layer adds its bias", "each layer rounds"}
+
+
+def _name(variant: Variant) -> str:
+    return variant.apply.__name__.strip("_")
+
+
+def _marked(variant: Any, is_quick: bool, name: str) -> Any:
+    return pytest.param(variant, id=name, marks=() if is_quick else pytest.mark.exhaustive)
+
+
 @pytest.mark.parametrize("name", _ALL)
 def test_the_code_as_it_is_breaks_no_rule(name: str, tmp_path: Path) -> None:
     assert _ALL[name](tmp_path) == []
 
 
-@pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: variant.apply.__name__.strip("_"))
+@pytest.mark.parametrize("variant", [_marked(v, _name(v) in _QUICK, _name(v)) for v in VARIANTS])
 def test_an_unsound_variant_is_caught(variant: Variant, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiled, "library", lambda: None)  # what is broken is Python
@@ -58,7 +93,9 @@ def test_the_compiled_bounds_as_they_are_break_no_rule(name: str, tmp_path: Path
     assert _findings(name, tmp_path, build(tmp_path / "compiled")) == []
 
 
-@pytest.mark.parametrize("variant", COMPILED_VARIANTS, ids=lambda variant: variant.rule.replace(" ", "_"))
+@pytest.mark.parametrize(
+    "variant", [_marked(v, v.rule in _QUICK_COMPILED, v.rule.replace(" ", "_")) for v in COMPILED_VARIANTS]
+)
 def test_an_unsound_variant_of_the_compiled_bounds_is_caught(variant: CompiledVariant, tmp_path: Path) -> None:
     library = build(tmp_path / "compiled", variant.file, variant.old, variant.new)
     findings = _findings(variant.battery, tmp_path, library)
@@ -73,3 +110,10 @@ def _findings(battery: str, folder: Path, library: CDLL) -> list[str]:
 
 def test_every_variant_breaks_a_rule_of_its_own() -> None:
     assert len({variant.rule for variant in VARIANTS}) == len(VARIANTS) >= 12
+
+
+def test_the_quick_variants_are_of_every_battery() -> None:
+    quick = [variant for variant in VARIANTS if _name(variant) in _QUICK]
+    assert len(quick) == len(_QUICK)
+    assert {variant.battery for variant in quick} | {"passes"} == set(_ALL)
+    assert {v.rule for v in COMPILED_VARIANTS} > _QUICK_COMPILED

@@ -113,10 +113,10 @@ def _steep_lower_line(patch: Patch) -> None:
 def _dropped_leaf(patch: Patch) -> None:
     real = branch._Search._bound
 
-    def bound(self: Any, leaves: Leaves, method: Method) -> None:
-        half = len(leaves) // 2 if method is Method.BRANCH else len(leaves)
+    def bound(self: Any, leaves: Leaves, method: Method, *, first: bool) -> None:
+        half = len(leaves) if first else len(leaves) // 2
         np.subtract.at(self._open, leaves.block[half:], 1)
-        real(self, leaves.take(slice(half)), method)
+        real(self, leaves.take(slice(half)), method, first=first)
 
     patch.setattr(branch._Search, "_bound", bound)
 
@@ -184,7 +184,9 @@ def _flags(patch: Patch, name: str) -> None:
     patch.setattr(
         score_tests,
         "_with_flags",
-        lambda outcome, seen, on_nan: real(outcome, replace(seen, **{name: np.zeros_like(seen.may_be_nan)}), on_nan),
+        lambda outcome, seen, *given, **named: real(
+            outcome, replace(seen, **{name: np.zeros_like(seen.may_be_nan)}), *given, **named
+        ),
     )
 
 
@@ -224,7 +226,7 @@ def _some_null_is_all_null(patch: Patch) -> None:
     patch.setattr(
         score_tests,
         "_with_flags",
-        lambda outcome, seen, on_nan: real(outcome, replace(seen, all_null=seen.may_be_null), on_nan),
+        lambda outcome, seen, *given, **named: real(outcome, replace(seen, all_null=seen.may_be_null), *given, **named),
     )
 
 

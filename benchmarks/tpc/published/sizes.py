@@ -17,6 +17,7 @@ from torch import nn
 import skipml
 from benchmarks.tpc.published.workload import BLOCK_ROWS
 from skipml.bounds.verifier import Verifier
+from skipml.network import Network
 
 Floats = NDArray[np.float64]
 
@@ -49,7 +50,9 @@ def _size(width: int, lower: Floats, upper: Floats, rows: torch.Tensor) -> Size:
         layers += [nn.Linear(n_in, n_out), nn.ReLU()]
     module = nn.Sequential(*layers[:-1])
     model = skipml.Model.from_torch(module, columns=[f"x{i}" for i in range(_INPUTS)])
-    verifier = Verifier(model.network)
+    network = model.function
+    assert isinstance(network, Network)
+    verifier = Verifier(network)
     with torch.inference_mode():
         return Size(
             width=width,

@@ -60,7 +60,7 @@ class Case:
     def filters(self) -> list[Filter]:
         """The filters on it."""
         rows = self.generated.read(self.spec.columns)
-        network = self.model.network
+        network = self.model.function
         outputs = torch_outputs(self.network, rows), network.forward(rows), scorer_outputs(self.model, rows)
         return filters_of(self.spec, outputs, _known(rows))
 

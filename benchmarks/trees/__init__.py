@@ -1,0 +1,1 @@
+"""Tree ensembles: row groups proved, and queries against the libraries' own predictions."""

@@ -1,0 +1,25 @@
+"""Who bounds which kind of model."""
+
+from __future__ import annotations
+
+from numpy.typing import ArrayLike
+
+from skipml.bounds.bounder import Bounder
+from skipml.bounds.trees import TreeVerifier
+from skipml.bounds.verifier import Verifier
+from skipml.errors import ModelError
+from skipml.function import Function
+from skipml.network import Network
+from skipml.trees import Trees
+
+
+def bounder(function: Function, functionals: ArrayLike | None = None) -> Bounder:
+    """Bounds of functionals [m, n_outputs] of a model's outputs, by default the outputs themselves.
+
+    Raises ModelError for a function of no known kind, or functionals that do not fit it.
+    """
+    if isinstance(function, Network):
+        return Verifier(function, functionals)
+    if isinstance(function, Trees):
+        return TreeVerifier(function, functionals)
+    raise ModelError(f"there are no bounds for a {type(function).__name__}")
