@@ -42,6 +42,21 @@ class PairHull:
         return PairHull(self.inputs, self.lower[blocks], self.upper[blocks], self.normal[blocks], self.offset[blocks])
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Balls:
+    """Balls around the vectors that a column holds in N blocks: `centers` [N, width] and `radii` [N], in the space of a
+    metric, and between which lengths `norms` [N, 2] the vectors themselves lie.
+    """
+
+    centers: NDArray[np.float32]
+    radii: NDArray[np.float64]
+    norms: NDArray[np.float64]
+
+    def take(self, blocks: NDArray[np.bool_] | NDArray[np.int64]) -> Balls:
+        """Those of some of the blocks, chosen by a mask [N] or by number."""
+        return Balls(self.centers[blocks], self.radii[blocks], self.norms[blocks])
+
+
 @dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class Regions:
     """N blocks, each covered by the union of its parts (axis-parallel boxes over d model inputs).
@@ -74,6 +89,8 @@ class Regions:
     """Fewer blocks that cover these."""
     parent: NDArray[np.int64] | None = None
     """The block of `coarser` that each block belongs to [N]."""
+    balls: Mapping[str, Balls] = field(default_factory=dict)
+    """Around the vectors of a column, by its name."""
 
     def __len__(self) -> int:
         return len(self.n_rows)
@@ -101,6 +118,7 @@ class Regions:
             hulls=tuple(hull.moved((number[hull.inputs[0]], number[hull.inputs[1]])) for hull in hulls),
             sources=tuple(self.sources[i] for i in chosen) if self.sources else (),
             evidence=self.evidence,
+            balls=self.balls,
         )
 
     def take(self, blocks: NDArray[np.bool_]) -> Regions:
@@ -120,6 +138,7 @@ class Regions:
             hulls=tuple(hull.take(blocks) for hull in self.hulls),
             sources=self.sources,
             evidence=self.evidence.take(blocks),
+            balls={name: balls.take(blocks) for name, balls in self.balls.items()},
         )
 
 

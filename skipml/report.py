@@ -38,6 +38,7 @@ _PROOF = {
     Method.CROWN: "crown",
     Method.BRANCH: "branch",
     Method.SCORE_MAP: "stored scores",
+    Method.BALL: "ball",
 }
 _NAN_ADVICE = (
     "NaN is greater than every number, so `>` and `>=` may match where a column may hold NaN: "

@@ -30,6 +30,7 @@ from skipml.errors import EnrichmentError, PredicateError, VectorError
 from skipml.identity import Path
 
 Indices = NDArray[np.int64]
+Floats = NDArray[np.float64]
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, the rows done so far and all rows."""
 
@@ -111,7 +112,7 @@ class _Build:
         trained = self._trained()
         placement = trained.placement(self.source.column)
         ends = self._write_runs(placement)
-        segment, radii = merge(
+        segment, extents = merge(
             [self._run(i) for i in range(len(ends))],
             self.folder,
             "00000001",
@@ -120,10 +121,10 @@ class _Build:
             lambda done: self.progress("writing lists", done, trained.n_vectors),
         )
         self.source.check_unchanged()
-        manifest.write(self.folder, self._manifest(trained, segment, radii))
+        manifest.write(self.folder, self._manifest(trained, segment, *extents))
         shutil.rmtree(self.work)
 
-    def _manifest(self, trained: Trained, segment: Segment, radii: NDArray[np.float64]) -> Manifest:
+    def _manifest(self, trained: Trained, segment: Segment, radii: Floats, norms: Floats) -> Manifest:
         return Manifest(
             metric=self.settings.metric,
             column=self.source.column,
@@ -132,6 +133,7 @@ class _Build:
             longest=trained.space.longest,
             centroids=trained.centroids,
             radii=radii,
+            norms=norms,
             rotation=trained.rotation,
             segments=(segment,),
             next_row_id=self.source.n_rows,

@@ -15,9 +15,9 @@ from skipml.ann.metric import Singles
 
 Indices = NDArray[np.int64]
 
-SAMPLE_PER_LIST = 128
+SAMPLE_PER_LIST = 64
 """Rows of the sample for each list: more hardly change the centroids."""
-_ITERATIONS = 12
+_ITERATIONS = 10
 _LARGEST = 2.0
 """A list of the sample is split if it is so many times the mean."""
 _SECOND_OF = 24

@@ -6,11 +6,12 @@ import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from skipml.ann import build as building
 from skipml.ann import manifest, promises
@@ -24,8 +25,16 @@ from skipml.ann.search import Found, Snapshot, search
 from skipml.ann.served import Served
 from skipml.ann.stopping import Nprobe, StopRule
 from skipml.ann.vectors import query_matrix
-from skipml.errors import ConflictError, FileChangedError, MetadataError, PredicateError, SchemaError
+from skipml.ann.within import Distance, Present
+from skipml.bounds.budget import Budget
+from skipml.decisions import Plan, prune
+from skipml.errors import ConflictError, FileChangedError, MetadataError, PredicateError, SchemaError, VectorError
+from skipml.footers import read_footers
 from skipml.identity import Path
+from skipml.predicates import Predicate
+from skipml.regions import from_footers
+
+Indices = NDArray[np.int64]
 
 STATS_KEY = b"skipml.stats"
 
@@ -45,7 +54,7 @@ class SearchStats:
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain values."""
-        return asdict(self)
+        return {name: getattr(self, name) for name in self.__slots__}
 
 
 class VectorIndex:
@@ -237,6 +246,31 @@ class VectorIndex:
             self._rules[k, recall] = promises.promised(self.records, k, recall, self._snapshot.n_lists)
         return self._rules[k, recall]
 
+    def distance(self, query: Any) -> Distance:
+        """The distance of a row to a query, to be compared with a number: `index.distance(q) < 0.5`."""
+        vectors = query_matrix(query, self.dimension)
+        if len(vectors) != 1:
+            raise VectorError(f"a distance is that to one query, not to {len(vectors)}")
+        return Distance(self.metric, self._snapshot.manifest.column, vectors[0])
+
+    def prune(self, predicate: Predicate) -> Plan:
+        """The posting lists, and what a predicate on distances (and models) decides about each, as `skipml.plan` has
+        it: SKIP is proved. `Plan.scan` reads the rows.
+        """
+        snapshot = self._snapshot
+        snapshot.check_unchanged()
+        manifest = snapshot.manifest
+        paths = [os.path.join(self.path, segment.rows.name) for segment in manifest.segments]
+        names = tuple(name for name in predicate.inputs if name not in (manifest.column, ROW_ID))
+        footers = read_footers(paths, names)
+        lists = np.concatenate([np.flatnonzero(segment.counts) for segment in manifest.segments])
+        regions = replace(from_footers(footers, names), balls={manifest.column: snapshot.balls.take(lists)})
+        if len(snapshot.deleted):
+            starts = np.concatenate([[0], np.cumsum(footers.n_rows)])
+            touched = np.diff(np.searchsorted(snapshot.deleted, starts)) > 0
+            predicate = predicate & Present(snapshot.row_ids(snapshot.deleted), touched)
+        return Plan(predicate, footers, prune(predicate, regions, Budget(predicate.seconds_per_row)))
+
     def _columns(self, columns: Sequence[str] | None) -> list[str]:
         own = self._snapshot.manifest.schema.names
         if columns is None:
@@ -250,28 +284,29 @@ class VectorIndex:
         work = found.work
         stats = SearchStats(n_queries, work.lists, work.scanned, work.vectors, work.bytes_read, guarantee)
         self._stats = stats
-        rank = np.arange(len(found.query)) - np.searchsorted(found.query, found.query) + 1
-        arrays = {"query": pa.array(found.query), "rank": pa.array(rank)}
-        arrays |= {ROW_ID: pa.array(self._snapshot.row_ids(found.position))}
-        arrays |= dict(zip(names, rows_of(self._snapshot, found, names), strict=True))
-        arrays["distance"] = pa.array(found.distance)
-        table = pa.Table.from_arrays(list(arrays.values()), names=list(arrays))
-        return table.replace_schema_metadata({STATS_KEY: json.dumps(stats.to_dict()).encode()})
+        rank = np.arange(1, len(found.query) + 1) - np.searchsorted(found.query, found.query)
+        arrays = [
+            *(pa.array(values) for values in (found.query, rank, found.row_id)),
+            *rows_of(self._snapshot, found.position, names),
+            pa.array(found.distance),
+        ]
+        metadata = {STATS_KEY: json.dumps(stats.to_dict())}
+        return pa.Table.from_arrays(arrays, names=["query", "rank", ROW_ID, *names, "distance"], metadata=metadata)
 
 
-def rows_of(snapshot: Snapshot, found: Found, names: Sequence[str]) -> list[pa.Array]:
-    """Columns of the rows that were found."""
+def rows_of(snapshot: Snapshot, positions: Indices, names: Sequence[str]) -> list[pa.Array]:
+    """Columns of the rows at positions [n]."""
     schema = snapshot.manifest.schema
-    parts, order = [schema.empty_table().select(list(names))], [np.empty(0, np.int64)]
-    for reader, mine, places in snapshot.by_segment(found.position):
-        parts.append(reader.table(mine, names, schema))
-        order.append(places)
-    if not names:
-        return []
-    if len(parts) == 2:
-        return [column.combine_chunks() for column in parts[1].columns]
-    back = np.argsort(np.concatenate(order))
-    return [column.combine_chunks() for column in pa.concat_tables(parts).take(pa.array(back)).columns]
+    parts = snapshot.by_segment(positions)
+    if len(parts) == 1:
+        reader, mine, _ = parts[0]
+        return reader.arrays(mine, names, schema)
+    back = np.argsort(np.concatenate([places for _, _, places in parts])) if parts else np.empty(0, np.int64)
+    columns = []
+    for i, name in enumerate(names):
+        chunks = [reader.arrays(mine, names, schema)[i] for reader, mine, _ in parts]
+        columns.append(pa.chunked_array(chunks, schema.field(name).type).take(pa.array(back)).combine_chunks())
+    return columns
 
 
 def _opened(folder: str, *, cold: bool) -> Snapshot:

@@ -76,6 +76,8 @@ class Manifest:
     """[lists, width], in the space of the metric."""
     radii: Floats
     """No row of a list, in the space, is further from its centroid than so much [lists]."""
+    norms: Floats
+    """Between which lengths the vectors of a list lie [lists, 2]; inf and 0 where it has none."""
     rotation: Singles | None
     """Of the codes; None where there are none."""
     segments: tuple[Segment, ...]
@@ -105,7 +107,11 @@ class Manifest:
 
 def encode(manifest: Manifest) -> bytes:
     """The bytes of a manifest."""
-    arrays: dict[str, NDArray[Any]] = {"centroids": manifest.centroids, "radii": manifest.radii}
+    arrays: dict[str, NDArray[Any]] = {
+        "centroids": manifest.centroids,
+        "radii": manifest.radii,
+        "norms": manifest.norms,
+    }
     if manifest.rotation is not None:
         arrays["rotation"] = manifest.rotation
     segments = []
@@ -169,6 +175,7 @@ def decode(data: bytes, where: str) -> Manifest:
         longest=header["longest"],
         centroids=arrays["centroids"],
         radii=arrays["radii"],
+        norms=arrays["norms"],
         rotation=arrays.get("rotation"),
         segments=tuple(_segment(i, plain, arrays) for i, plain in enumerate(header["segments"])),
         next_row_id=header["next_row_id"],

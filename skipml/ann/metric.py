@@ -86,11 +86,14 @@ def distances(metric: Metric, queries: Singles, which: NDArray[np.int64], rows: 
     """The distance [n] of each row [n, d] to the query [q, d] of its number in `which` [n], in float64: it depends on
     the row and the query alone, so that equal rows are equally far. Cosine distances from zero vectors are NaN.
     """
+    if len(queries) == 1:
+        which = np.zeros(1, np.int64)  # one row that stands for all
     found = np.empty(len(rows))
     step = max(1, _BLOCK_VALUES // rows.shape[1])
     for start in range(0, len(rows), step):
         part = slice(start, start + step)
-        found[part] = _distances(metric, queries[which[part]].astype(np.float64), rows[part].astype(np.float64))
+        mine = queries[which[part] if len(queries) > 1 else which].astype(np.float64)
+        found[part] = _distances(metric, mine, rows[part].astype(np.float64))
     return found
 
 
@@ -106,5 +109,7 @@ def _distances(metric: Metric, q: Floats, x: Floats) -> Floats:
 
 
 def _dot(a: Floats, b: Floats) -> Floats:
-    """Sums over the rows, each in one order whatever the other rows are (a matrix product has no such order)."""
-    return np.asarray(np.einsum("ij,ij->i", a, b))
+    """Sums over the rows, each in one order whatever the other rows are (a matrix product has no such order); one row
+    may stand for all.
+    """
+    return np.asarray(np.einsum("ij,ij->i", a, b if len(a) == len(b) else np.broadcast_to(b, a.shape)))

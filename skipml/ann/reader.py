@@ -81,6 +81,7 @@ class SegmentReader:
         self.rows = MappedFile(os.path.join(folder, segment.rows.name), cold=cold)
         self.codes = None if segment.codes is None else MappedFile(os.path.join(folder, segment.codes.name), cold=cold)
         self.starts = np.concatenate([[0], np.cumsum(segment.counts)])
+        self._bases: dict[str, Indices] = {}
 
     def check_unchanged(self) -> None:
         """Raise FileChangedError if a file was written to."""
@@ -105,10 +106,16 @@ class SegmentReader:
         return self._values(ROW_ID, positions).view(np.int64)[:, 0]
 
     def _values(self, name: str, positions: Indices) -> Bytes:
-        extent = self.segment.columns[name]
         lists = np.searchsorted(self.starts, positions, "right") - 1
-        offsets = extent.offsets[lists] + (positions - self.starts[lists]) * extent.n_bytes
-        return self.rows.gather(offsets, extent.n_bytes)
+        n_bytes = self.segment.columns[name].n_bytes
+        return self.rows.gather(self._base(name)[lists] + positions * n_bytes, n_bytes)
+
+    def _base(self, name: str) -> Indices:
+        """Where the value at position 0 would lie, for each list."""
+        if name not in self._bases:
+            extent = self.segment.columns[name]
+            self._bases[name] = extent.offsets - self.starts[:-1] * extent.n_bytes
+        return self._bases[name]
 
     def copies(self, lists: Indices, places: Indices) -> Indices:
         """The positions of the rows whose codes are at some places of lists [n]."""
@@ -138,10 +145,9 @@ class SegmentReader:
             extent = self.segment.columns[self._column]
             self.rows.fetch(extent.offsets[lists], extent.counts[lists] * extent.n_bytes)
 
-    def table(self, positions: Indices, columns: Sequence[str], schema: pa.Schema) -> pa.Table:
+    def arrays(self, positions: Indices, columns: Sequence[str], schema: pa.Schema) -> list[pa.Array]:
         """Columns of the rows at positions [n], in the types of the schema."""
-        arrays = [self._array(name, positions, schema.field(name)) for name in columns]
-        return pa.Table.from_arrays(arrays, schema=pa.schema([schema.field(name) for name in columns]))
+        return [self._array(name, positions, schema.field(name)) for name in columns]
 
     def _array(self, name: str, positions: Indices, field: pa.Field) -> pa.Array:
         if name == self._column:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -68,16 +68,36 @@ class Placement:
             return clusters.assign(rows, self.centroids, 1)[:, 0], np.full(len(rows), -1, np.int64)
         return clusters.two_lists(rows, self.centroids)
 
-    def radii(self, rows: Singles, lists: Indices) -> Floats:
-        """How far the furthest of some rows is from the centroid of each list [lists], rounded upward."""
-        found = np.zeros(self.n_lists)
-        for start in range(0, len(rows), _BLOCK_ROWS):
+    def extents(self, vectors: Matrix, placed: Singles, lists: Indices) -> tuple[Floats, Floats]:
+        """How far the furthest of some rows is from the centroid of each list [lists], rounded upward, and between
+        which lengths the vectors lie [lists, 2].
+        """
+        radii, norms = no_extents(self.n_lists)
+        slack = _UNIT_SLACK if self.space.metric == "cosine" else 0.0
+        for start in range(0, len(placed), _BLOCK_ROWS):
             part = slice(start, start + _BLOCK_ROWS)
-            away = rows[part].astype(np.float64) - self.centroids[lists[part]]
-            slack = _UNIT_SLACK if self.space.metric == "cosine" else 0.0
-            far = np.sqrt(np.einsum("ij,ij->i", away, away)) * (1 + 2.0**-40) + slack
-            np.maximum.at(found, lists[part], far)
-        return found
+            away = placed[part].astype(np.float64) - self.centroids[lists[part]]
+            np.maximum.at(radii, lists[part], _lengths(away) * (1 + 2.0**-40) + slack)
+            length = _lengths(vectors[part].astype(np.float64))
+            np.minimum.at(norms[:, 0], lists[part], length)
+            np.maximum.at(norms[:, 1], lists[part], length)
+        return radii, norms
+
+
+def no_extents(n_lists: int) -> tuple[Floats, Floats]:
+    """Those of lists without rows."""
+    return np.zeros(n_lists), np.tile([np.inf, 0.0], (n_lists, 1))
+
+
+def joined_extents(extents: Sequence[tuple[Floats, Floats]], n_lists: int) -> tuple[Floats, Floats]:
+    """Those of the rows of several together."""
+    radii, norms = (list(each) for each in zip(no_extents(n_lists), *extents, strict=True))
+    least, most = np.min([n[:, 0] for n in norms], axis=0), np.max([n[:, 1] for n in norms], axis=0)
+    return np.max(radii, axis=0), np.stack([least, most], axis=1)
+
+
+def _lengths(rows: Floats) -> Floats:
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows)))
 
 
 def write_run(path: str, chunk: pa.Table, first_row: int, placement: Placement) -> None:
@@ -97,7 +117,7 @@ def write_rows(  # noqa: PLR0917
     """The same for rows that all have a vector [n, d]; `end` is the row of the source behind them."""
     column, placed = placement.column, placement.space.rows(vectors)
     first, second = placement.lists(placed)
-    radii = placement.radii(placed, first)
+    radii, norms = placement.extents(vectors, placed, first)
     order = np.argsort(first, kind="stable")
     schema = rows_schema(rows.schema, column, placement.vector)
     sorted_rows = rows.take(pa.array(order))
@@ -108,7 +128,8 @@ def write_rows(  # noqa: PLR0917
     }
     arrays = [own[name] if name in own else sorted_rows[name] for name in schema.names]
     table = pa.Table.from_arrays(arrays, schema=schema)
-    found: dict[str, Any] = {"first": np.bincount(first, minlength=placement.n_lists), "radii": radii, "end": end}
+    found: dict[str, Any] = {"first": np.bincount(first, minlength=placement.n_lists), "end": end}
+    found |= {"radii": radii, "norms": norms}
     codec = placement.codec
     if codec is not None and placement.rotation is not None:
         rotated = placed @ placement.rotation
@@ -163,16 +184,16 @@ def merge(  # noqa: PLR0917
     placement: Placement,
     memory: int,
     tell: Callable[[int], None],
-) -> tuple[Segment, Floats]:
+) -> tuple[Segment, tuple[Floats, Floats]]:
     """Merge runs into `rows-NAME.parquet` and, where rows have codes, `codes-NAME.parquet` -> the segment, and the
-    radius of each list.
+    extents of its rows.
 
     A list is held in memory as a whole; EnrichmentError where it does not fit.
     """
     states = [dict(np.load(f"{run}.npz")) for run in runs]
     n_lists = placement.n_lists
     counts = sum((s["first"] for s in states), np.zeros(n_lists, np.int64))
-    radii = np.max([np.zeros(n_lists), *(s["radii"] for s in states)], axis=0)
+    extents = joined_extents([(s["radii"], s["norms"]) for s in states], n_lists)
     longest = int(counts.max(initial=0)) * placement.vector.n_bytes
     if longest * 3 > memory or counts.sum() > _MOST_ROWS:
         raise EnrichmentError(
@@ -201,14 +222,12 @@ def merge(  # noqa: PLR0917
         with writing(codes_path, codes_schema(placement.codec.n_bytes)) as writer:
             for number in range(n_lists):
                 _write_codes(writer, number, int(starts[number]), parts, seconds, places)
-        _, extents = locate(codes_path, n_lists)
-        verify(codes_path, extents, [POSITION, CODE])
-        segment = Segment(
-            segment.rows, segment.columns, segment.counts, FileState.of(codes_path), extents[POSITION], extents[CODE]
-        )
+        _, coded = locate(codes_path, n_lists)
+        verify(codes_path, coded, [POSITION, CODE])
+        segment = replace(segment, codes=FileState.of(codes_path), positions=coded[POSITION], code=coded[CODE])
     del places
     os.unlink(places_path)
-    return segment, radii
+    return segment, extents
 
 
 def _write_codes(  # noqa: PLR0917

@@ -55,10 +55,11 @@ class ListScanner:
         index.replace_invlists(self._lists, False)
         index.ntotal = int(extents.counts.sum())
         self._index = index
+        self._is_negative = index.metric_type == faiss.METRIC_INNER_PRODUCT
 
-    def scan(self, queries: Singles, lists: Indices, route: Singles, count: int) -> tuple[Singles, Indices]:
-        """Estimates of the squared distance (or the negative inner product) of the `count` best rows of some lists
-        [q, m], -1 for none, and their positions [q, count]; inf and -1 where there are fewer. A row may come twice.
+    def scan(self, queries: Singles, lists: Indices, route: Singles, count: int) -> tuple[Singles, Indices, Indices]:
+        """At most `count` of the best rows of some lists [q, m], -1 for none, for each query [q, width]: estimates of
+        the squared distance (or the negative inner product), the queries and the positions [n]. A row may come twice.
         """
         import faiss
 
@@ -80,14 +81,10 @@ class ListScanner:
             parameters,
             None,
         )
-        found = labels >= 0
-        positions = np.full((n, count), -1, np.int64)
-        hits = labels[found]
-        positions[found] = self._reader.copies(hits >> 32, hits & 0xFFFFFFFF)
-        if not self._is_coded and self._index.metric_type == faiss.METRIC_INNER_PRODUCT:
-            np.negative(estimates, out=estimates)
-        estimates[~found] = np.inf
-        return estimates, positions
+        query, place = np.nonzero(labels >= 0)
+        hits, found = labels[query, place], estimates[query, place]
+        position = self._reader.copies(hits >> 32, hits & 0xFFFFFFFF)
+        return -found if self._is_negative else found, query, position
 
 
 class ExactScanner:
@@ -97,18 +94,16 @@ class ExactScanner:
         self._reader = reader
         self._metric = metric
 
-    def scan(self, queries: Singles, lists: Indices, route: Singles, count: int) -> tuple[Singles, Indices]:
+    def scan(self, queries: Singles, lists: Indices, route: Singles, count: int) -> tuple[Singles, Indices, Indices]:
         """The same, with distances of the metric."""
-        estimates = np.full((len(lists), count), np.inf, np.float32)
-        positions = np.full((len(lists), count), -1, np.int64)
+        del route
+        estimates, rows, positions = [np.empty(0, np.float32)], [np.empty(0, np.int64)], [np.empty(0, np.int64)]
         for i, mine in enumerate(lists):
-            numbers = [n for n in mine.tolist() if n >= 0 and self._reader.segment.counts[n]]
-            if not numbers:
-                continue
-            rows = np.concatenate([self._reader.list_vectors(n) for n in numbers])
-            places = np.concatenate([np.arange(*self._reader.starts[n : n + 2].tolist()) for n in numbers])
-            found = distances(self._metric, queries[i : i + 1], np.zeros(len(rows), np.int64), rows)
-            best = np.argsort(found, kind="stable")[:count]
-            estimates[i, : len(best)] = np.where(np.isnan(found[best]), np.finfo(np.float32).max, found[best])
-            positions[i, : len(best)] = places[best]
-        return estimates, positions
+            for number in mine[mine >= 0].tolist():
+                vectors = self._reader.list_vectors(number)
+                found = distances(self._metric, queries[i : i + 1], np.zeros(len(vectors), np.int64), vectors)
+                best = np.argsort(found, kind="stable")[:count]
+                estimates.append(found[best].astype(np.float32))
+                rows.append(np.full(len(best), i))
+                positions.append(int(self._reader.starts[number]) + best)
+        return np.concatenate(estimates), np.concatenate(rows), np.concatenate(positions)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from skipml.ann.reader import SegmentReader
 from skipml.ann.routing import Router
 from skipml.ann.scan import ExactScanner, ListScanner
 from skipml.ann.stopping import Nprobe, Progress, StopRule
+from skipml.regions import Balls
 
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -55,12 +56,41 @@ class Work:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Found:
-    """The rows of q queries, nearest first: `query`, `position` and `distance` [n], and the rows of each query [q]."""
+    """The rows that were found, by query and nearest first: `query`, `position`, `row_id` and `distance` [n]."""
 
     query: Indices
     position: Indices
+    row_id: Indices
     distance: Floats
-    work: Work = field(default_factory=Work)
+    work: Work
+
+    @classmethod
+    def nothing(cls) -> Found:
+        """No rows."""
+        none = np.empty(0, np.int64)
+        return cls(none, none, none, np.empty(0), Work())
+
+    def first(self, k: int) -> Found:
+        """The k nearest of each query."""
+        kept = np.arange(len(self.query)) - np.searchsorted(self.query, self.query) < k
+        return Found(self.query[kept], self.position[kept], self.row_id[kept], self.distance[kept], self.work)
+
+    @classmethod
+    def ranked(  # noqa: PLR0917
+        cls, snapshot: Snapshot, query: Indices, position: Indices, distance: Floats, k: int, work: Work
+    ) -> Found:
+        """The k nearest of the rows of each query, equal ones in the order of their numbers, NaN last."""
+        order = np.lexsort((distance, query))
+        query, distance = query[order], distance[order]
+        first = np.searchsorted(query, query)
+        last = np.minimum(first + k - 1, len(query) - 1)
+        # all that are as near as the k-th, NaN being beyond every number: their numbers decide
+        kept = (query[last] != query) | ~(distance > distance[last]) & ~(np.isnan(distance) & ~np.isnan(distance[last]))
+        query, distance, position = query[kept], distance[kept], position[order[kept]]
+        row_id = snapshot.row_ids(position)
+        order = np.lexsort((row_id, distance, query))
+        order = order[np.arange(len(query)) - np.searchsorted(query, query) < k]
+        return cls(query[order], position[order], row_id[order], distance[order], work)
 
     def first(self, k: int) -> Found:
         """The k nearest of each query."""
@@ -105,6 +135,11 @@ class Snapshot:
         """Lists of the index."""
         return len(self.manifest.centroids)
 
+    @property
+    def balls(self) -> Balls:
+        """Around the rows of each list."""
+        return Balls(self.manifest.centroids, self.manifest.radii, self.manifest.norms)
+
     def check_unchanged(self) -> None:
         """Raise FileChangedError if a file was written to."""
         for reader in self.readers:
@@ -147,7 +182,7 @@ def search(snapshot: Snapshot, queries: Singles, k: int, rule: StopRule, threads
     snapshot.check_unchanged()
     k = min(k, snapshot.manifest.n_rows)
     if not k or not len(queries):
-        return Found(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+        return Found.nothing()
     starts = range(0, len(queries), _BLOCK_QUERIES)
 
     def block(start: int) -> Found:
@@ -177,18 +212,13 @@ def joined(blocks: list[Found], starts: range) -> Found:
     work = Work()
     for found in blocks:
         work.add(found.work)
-    query = np.concatenate([found.query + start for found, start in zip(blocks, starts, strict=True)])
-    position = np.concatenate([found.position for found in blocks])
-    return Found(query, position, np.concatenate([found.distance for found in blocks]), work)
-
-
-def ranked(snapshot: Snapshot, query: Indices, position: Indices, distance: Floats, k: int) -> tuple[Indices, ...]:
-    """The k nearest of the rows found for each query, equal ones in the order of their numbers, NaN last."""
-    order = np.lexsort((snapshot.row_ids(position), distance, query))
-    query = query[order]
-    rank = np.arange(len(query)) - np.searchsorted(query, query)
-    kept = order[rank < k]
-    return kept, rank[rank < k]
+    return Found(
+        query=np.concatenate([found.query + start for found, start in zip(blocks, starts, strict=True)]),
+        position=np.concatenate([found.position for found in blocks]),
+        row_id=np.concatenate([found.row_id for found in blocks]),
+        distance=np.concatenate([found.distance for found in blocks]),
+        work=work,
+    )
 
 
 def squared(manifest: Manifest, queries: Singles, distance: Floats) -> Singles:
@@ -203,128 +233,131 @@ def squared(manifest: Manifest, queries: Singles, distance: Floats) -> Singles:
 
 
 class _Search:
-    """A search for a block of queries."""
+    """A search for a block of queries.
+
+    The candidates of all queries are in flat arrays, in the order of their key, query times rows plus position.
+    """
 
     def __init__(self, snapshot: Snapshot, queries: Singles, k: int, rule: StopRule) -> None:
         self.snapshot, self.queries, self.k, self.rule = snapshot, queries, k, rule
         self.work = Work()
-        n = len(queries)
         self.n_candidates = max(_LEAST_CANDIDATES, _CANDIDATES_PER_ROW * k)
         manifest = snapshot.manifest
         placed = manifest.space.queries(queries)
         self.placed = placed if manifest.rotation is None else placed @ manifest.rotation
+        self.scanned_for = queries if snapshot.codec is None else self.placed
         wanted = rule.lists if isinstance(rule, Nprobe) else _ROUTE
         self.route, self.order = snapshot.router.nearest(self.placed, wanted)
-        self.read = np.zeros(n, np.int64)
+        self.read = np.zeros(len(queries), np.int64)
         """Lists that each query has read."""
-        shape = n, self.n_candidates
-        self.estimate = np.full(shape, np.inf, np.float32)
-        self.position = np.full(shape, -1, np.int64)
-        self.distance = np.full(shape, np.nan)
-        self.found_at = np.zeros(shape, np.int64)
+        self.key = np.empty(0, np.int64)
+        self.estimate = np.empty(0, np.float32)
+        self.distance = np.empty(0)
+        self.found_at = np.empty(0, np.int64)
         """Lists that had been read when a candidate was found."""
+
+    @property
+    def _query(self) -> Indices:
+        return self.key // int(self.snapshot.starts[-1])
+
+    @property
+    def _position(self) -> Indices:
+        return self.key % int(self.snapshot.starts[-1])
 
     def run(self) -> Found:
         n_lists = self.snapshot.n_lists
-        target = np.minimum(self.rule.first(self.route, self._sizes, self.k), n_lists)
+        target = np.clip(self.rule.first(self.route, self._sizes, self.k), 1, n_lists)
         active = np.arange(len(self.queries))
         while len(active):
-            self._read(active, np.maximum(target, 1))
-            best = self._best(active)
-            wanted = self._more(active, best)
-            short = ~np.isfinite(best[:, -1])
-            wanted = np.where(short, np.maximum(wanted, 2 * self.read[active]), wanted)
-            wanted = np.minimum(wanted, n_lists)
+            self._read(active, target)
+            wanted = self._wanted(active)
             go_on = wanted > self.read[active]
             active, target = active[go_on], wanted[go_on]
-        return self._result()
+        return Found.ranked(self.snapshot, self._query, self._position, self.distance, self.k, self.work)
 
     @property
     def _sizes(self) -> Indices:
         return np.where(self.order >= 0, self.snapshot.sizes[self.order], 0)
 
-    def _more(self, active: Indices, best: Floats) -> Indices:
-        if isinstance(self.rule, Nprobe):
-            return self.read[active]
+    def _wanted(self, active: Indices) -> Indices:
+        """Lists that the active queries shall have read: twice as many where fewer than k rows are found."""
         read = self.read[active]
-        among = np.argsort(np.where(np.isnan(self.distance[active]), np.inf, self.distance[active]), axis=1)[
-            :, : self.k
-        ]
-        at = np.take_along_axis(self.found_at[active], among, axis=1)
-        late = (at > read[:, None] / 2).mean(axis=1)
-        near = squared(self.snapshot.manifest, self.queries[active], best)
-        return self.rule.more(Progress(read, self.route[active], near, late.astype(np.float32), self._sizes[active]))
+        short = np.bincount(self._query, minlength=len(self.queries))[active] < self.k
+        wanted = read if isinstance(self.rule, Nprobe) else self.rule.more(self._progress(active))
+        wanted = np.where(short, np.maximum(wanted, 2 * read), wanted)
+        return np.minimum(wanted, self.snapshot.n_lists)
 
-    def _best(self, active: Indices) -> Floats:
-        """The distances of the k best rows of each query so far, ascending, inf where there are fewer."""
-        found = np.where(np.isnan(self.distance[active]), np.inf, self.distance[active])
-        return np.sort(found, axis=1)[:, : self.k]
+    def _progress(self, active: Indices) -> Progress:
+        best = np.full((len(self.queries), self.k), np.inf)
+        found_at = np.zeros(best.shape, np.int64)
+        query = self._query
+        order = np.lexsort((self.distance, query))
+        query = query[order]
+        rank = np.arange(len(query)) - np.searchsorted(query, query)
+        order, query, rank = order[rank < self.k], query[rank < self.k], rank[rank < self.k]
+        best[query, rank] = np.where(np.isnan(self.distance[order]), np.inf, self.distance[order])
+        found_at[query, rank] = self.found_at[order]
+        read = self.read[active]
+        late = (found_at[active] > read[:, None] / 2).mean(axis=1)
+        near = squared(self.snapshot.manifest, self.queries[active], best[active])
+        return Progress(read, self.route[active], near, late.astype(np.float32), self._sizes[active])
 
     def _read(self, active: Indices, target: Indices) -> None:
         """Read the lists up to the target [a] of the active queries [a]."""
-        most = int(target.max()) * (1 if isinstance(self.rule, Nprobe) else _AHEAD)
+        end = int(target.max())
+        most = end * (1 if isinstance(self.rule, Nprobe) else _AHEAD)
         if most > self.order.shape[1] and self.order.shape[1] < self.snapshot.n_lists:
             count = min(max(most, 4 * self.order.shape[1]), self.snapshot.n_lists)
             self.route, self.order = self.snapshot.router.nearest(self.placed, count)
         read = self.read[active]
-        width = int((target - read).max())
-        place = read[:, None] + np.arange(width)
-        inside = place < target[:, None]
-        place = np.minimum(place, self.order.shape[1] - 1)
-        lists = np.where(inside, self.order[active[:, None], place], -1)
-        route = self.route[active[:, None], place]
+        start = int(read.min())
+        lists, route = self.order[active, start:end], self.route[active, start:end]
+        place = np.arange(start, end)
+        outside = (place < read[:, None]) | (place >= target[:, None])
+        if outside.any():
+            lists = np.where(outside, -1, lists)
+        wanted = lists[lists >= 0]
         for i, (reader, scanner) in enumerate(zip(self.snapshot.readers, self.snapshot.scanners, strict=True)):
-            wanted = lists[lists >= 0]
             self.work.bytes_read += reader.fetch_lists(wanted)
-            queries = self.placed if self.snapshot.codec is not None else self.queries
-            estimate, position = scanner.scan(queries[active], lists, route, self._count(reader))
-            position[position >= 0] += self.snapshot.starts[i]
-            self._merge(active, estimate, position, target)
-        self.work.lists += int(inside.sum())
-        self.work.scanned += int(self.snapshot.sizes[lists[lists >= 0]].sum())
+            estimate, query, position = scanner.scan(self.scanned_for[active], lists, route, self._count(reader))
+            self._merge(active[query], position + self.snapshot.starts[i], estimate, target[query])
+        self.work.lists += int((target - read).sum())
+        self.work.scanned += int(self.snapshot.sizes[wanted].sum())
         self.read[active] = target
-        self._look(active)
+        self._look()
 
     def _count(self, reader: SegmentReader) -> int:
         """How many rows of a segment are asked for: deleted ones must not take the place of others."""
         spare = min(len(reader.segment.deleted), self.n_candidates)
         return max(1, min(self.n_candidates + spare, 2 * reader.segment.n_rows))
 
-    def _merge(self, active: Indices, estimate: Singles, position: Indices, target: Indices) -> None:
+    def _merge(self, query: Indices, position: Indices, estimate: Singles, found_at: Indices) -> None:
         """Keep the best candidates of those found before and now, each row once."""
-        estimate[self.snapshot.is_deleted(position)] = np.inf
-        estimates = np.concatenate([self.estimate[active], estimate], axis=1)
-        positions = np.concatenate([self.position[active], position], axis=1)
-        distance = np.concatenate([self.distance[active], np.full(estimate.shape, np.nan)], axis=1)
-        found_at = np.concatenate([self.found_at[active], np.broadcast_to(target[:, None], estimate.shape)], axis=1)
-        order = np.argsort(positions, axis=1, kind="stable")
-        ordered = np.take_along_axis(positions, order, axis=1)
-        again = np.zeros(order.shape, np.bool_)
-        again[:, 1:] = ordered[:, 1:] == ordered[:, :-1]
-        twice = np.zeros_like(again)
-        np.put_along_axis(twice, order, again, axis=1)
-        estimates[twice | (positions < 0)] = np.inf
-        kept = np.argsort(estimates, axis=1, kind="stable")[:, : self.n_candidates]
-        for name, values in (
-            ("estimate", estimates),
-            ("position", positions),
-            ("distance", distance),
-            ("found_at", found_at),
-        ):
-            getattr(self, name)[active] = np.take_along_axis(values, kept, axis=1)
+        key = query * int(self.snapshot.starts[-1]) + position
+        if len(self.snapshot.deleted):
+            there = ~self.snapshot.is_deleted(position)
+            key, estimate, found_at = key[there], estimate[there], found_at[there]
+        is_first = not len(self.key)
+        self.key, kept = np.unique(np.concatenate([self.key, key]), return_index=True)
+        self.estimate = np.concatenate([self.estimate, estimate])[kept]
+        self.distance = np.concatenate([self.distance, np.full(len(key), np.nan)])[kept]
+        self.found_at = np.concatenate([self.found_at, found_at])[kept]
+        if not is_first:
+            self._trim()
 
-    def _look(self, active: Indices) -> None:
+    def _trim(self) -> None:
+        query = self._query
+        order = np.lexsort((self.estimate, query))
+        rank = np.arange(len(query)) - np.searchsorted(query, query)
+        kept = np.sort(order[rank < self.n_candidates])
+        self.key, self.estimate = self.key[kept], self.estimate[kept]
+        self.distance, self.found_at = self.distance[kept], self.found_at[kept]
+
+    def _look(self) -> None:
         """Compute the distances of the candidates that have none."""
-        distance, position = self.distance[active], self.position[active]
-        query, place = np.nonzero(np.isnan(distance) & np.isfinite(self.estimate[active]))
-        positions = position[query, place]
-        distance[query, place] = self.snapshot.distances(self.queries, active[query], positions)
-        self.distance[active] = distance
-        self.work.vectors += len(positions)
-        self.work.bytes_read += len(positions) * self.snapshot.manifest.vector.n_bytes
-
-    def _result(self) -> Found:
-        query, place = np.nonzero(np.isfinite(self.estimate))
-        position, distance = self.position[query, place], self.distance[query, place]
-        kept, _ = ranked(self.snapshot, query, position, distance, self.k)
-        return Found(query[kept], position[kept], distance[kept], self.work)
+        new = np.flatnonzero(np.isnan(self.distance))
+        total = int(self.snapshot.starts[-1])
+        query, position = np.divmod(self.key[new], total)
+        self.distance[new] = self.snapshot.distances(self.queries, query, position)
+        self.work.vectors += len(new)
+        self.work.bytes_read += len(new) * self.snapshot.manifest.vector.n_bytes

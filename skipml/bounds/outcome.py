@@ -30,6 +30,8 @@ class Method(IntEnum):
     BRANCH = 3
     SCORE_MAP = 4
     """What is stored of the scores themselves."""
+    BALL = 5
+    """The ball around the vectors."""
 
 
 class Reason(IntEnum):

@@ -1,0 +1,59 @@
+"""Between which values the distances of the rows in balls lie.
+
+The bounds are float64 and rounded outward by more than the float32 arithmetic of DuckDB's functions can be off, so
+they hold for the distance that DuckDB computes as well as for the true one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skipml.ann.metric import Metric, Singles
+from skipml.regions import Balls
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+
+_UNIT = 2.0**-24
+_TINY = float(np.finfo(np.float32).tiny)
+_LEAST_NORM, _MOST_NORM = 1e-15, 1e15
+"""Beyond them squares may leave the range of float32, and nothing is concluded."""
+_UNIT_SLACK = 2.0**-21
+"""How far a query that is normalised may be from where it belongs."""
+
+
+def distance_bounds(metric: Metric, balls: Balls, query: Singles) -> tuple[Floats, Floats]:
+    """Between which values the distance of every row of N blocks to a query [d] lies, [N] and [N]; -inf and inf where
+    nothing is known. Where they are finite no distance is NaN.
+
+    Sound by the triangle inequality; float64 is off from it by less than the slack that is taken.
+    """
+    q: Floats = query.astype(np.float64)
+    length = float(np.sqrt(q @ q))
+    known = (balls.norms[:, 1] < _MOST_NORM) & (length < _MOST_NORM)
+    centers = balls.centers[:, : len(q)].astype(np.float64)
+    error = (len(q) + 8) * _UNIT
+    if metric == "ip":
+        middle, half = -(centers @ q), length * balls.radii
+        slack = 2 * error * length * (_lengths(centers) + balls.radii) + len(q) * _TINY
+        return _where(known, middle - half - slack, middle + half + slack)
+    if metric == "cosine":
+        known &= (balls.norms[:, 0] > _LEAST_NORM) & (length > _LEAST_NORM)
+        q = q / max(length, _LEAST_NORM)
+    middle = _lengths(centers - q)
+    low = np.maximum(middle * (1 - 2.0**-40) - balls.radii, 0)
+    high = middle * (1 + 2.0**-40) + balls.radii
+    if metric == "cosine":
+        slack = 4 * error + _UNIT_SLACK
+        return _where(known, low**2 / 2 - slack, np.minimum(high**2 / 2, 2) + slack)
+    tiny = float(np.sqrt(len(q) * _TINY))
+    return _where(known, low * (1 - error) - tiny, high * (1 + error) + tiny)
+
+
+def _lengths(rows: Floats) -> Floats:
+    return np.asarray(np.sqrt(np.einsum("ij,ij->i", rows, rows)))
+
+
+def _where(known: Bools, low: Floats, high: Floats) -> tuple[Floats, Floats]:
+    return np.where(known, low, -np.inf), np.where(known, high, np.inf)
