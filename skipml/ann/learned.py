@@ -30,7 +30,7 @@ def _differences() -> FloatMatrix:
     ranks = range(nearest + 1, nearest + len(_RANKS))
     pairs = [(kth, first), (kth, middle), (kth, read), (kth, nearest), (later, read), (read, nearest)]
     pairs += [(rank, nearest) for rank in ranks]
-    made = np.zeros((nearest + len(_RANKS), 3 + len(pairs) + 1), np.float32)
+    made = np.zeros((nearest + len(_RANKS), 3 + len(pairs)), np.float32)
     made[[lists, kth, nearest], [0, 1, 2]] = 1
     for column, (plus, minus) in enumerate(pairs, 3):
         made[plus, column], made[minus, column] = 1, -1
@@ -70,8 +70,8 @@ def before(route: FloatMatrix) -> FloatMatrix:
 
 
 def during(progress: Progress) -> FloatMatrix:
-    """What is known at a look, (q, 18): distances of the best rows against each other and the centroids read and to be
-    read, where the rows were found, and what was known before; logs.
+    """What is known at a look, (q, 17): distances of the best rows against each other and the centroids read and to be
+    read, and what was known before; logs. Where among the lists the rows were found says no more.
     """
     q, m = progress.route.shape
     k = progress.best.shape[1]
@@ -82,9 +82,7 @@ def during(progress: Progress) -> FloatMatrix:
     raw[:, 6:] = progress.route[:, np.minimum(_RANKS, m - 1)]
     np.minimum(np.maximum(raw, _SMALLEST, out=raw), _LARGEST, out=raw)
     np.log(raw, out=raw)
-    found: FloatMatrix = raw @ _DIFFERENCES
-    found[:, -1] = progress.late
-    return found
+    return raw @ _DIFFERENCES
 
 
 def train_leveled(trace: Trace, seed: int = 0) -> Trees:
@@ -98,7 +96,7 @@ def train_marginal(trace: Trace, seed: int = 0) -> Trees:
     everyone = np.arange(len(trace))
     features, gains = [], []
     for look in range(len(trace.looks) - 1):
-        after = min(look + looks.PER_DOUBLING, len(trace.looks) - 1)
+        after = looks.places(trace.looks, 2 * trace.looks[look])
         features.append(during(trace.progress(look, everyone)))
         gains.append((trace.recall[:, after] - trace.recall[:, look]) * trace.k)
     return regression.fit(np.concatenate(features), np.concatenate(gains), seed)

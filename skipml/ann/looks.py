@@ -1,4 +1,4 @@
-"""The numbers of lists after which a search may look at what it has found: a few per doubling."""
+"""The numbers of lists after which a search may look at what it has found: four per doubling."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from skipml.ann.stopping import IntVector
 
 Numbers = NDArray[np.int64] | NDArray[np.float32] | NDArray[np.float64]
 
-FIRST = 4
-PER_DOUBLING = 4
-_STEP = 2 ** (1 / PER_DOUBLING)
+FIRST = 1
+_STEP = 2 ** (1 / 4)
 _MOST = 1 << 24
 """More lists than any index has."""
 

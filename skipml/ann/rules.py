@@ -17,6 +17,9 @@ from skipml.ann.traces import Trace
 
 NPROBE, NEARNESS, LEVELED, MARGINAL = "nprobe", "nearness", "leveled", "marginal gain"
 NAMES = (NPROBE, NEARNESS, LEVELED, MARGINAL)
+_START = 2
+"""Lists read before the first look at what they are worth."""
+_FURTHEST = 64.0
 _FINENESS = 1.04
 """The ratio of two neighbouring settings."""
 
@@ -39,18 +42,27 @@ class Scaled:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Priced:
-    """Reads on while the next lists are worth more than `price`."""
+    """Reads on while the next lists are worth more than `price`, the further the more they are worth."""
 
     worth: Callable[[Progress], FloatVector]
     price: float
 
     def first(self, route: FloatMatrix, sizes: IntMatrix, k: int) -> IntVector:
         """A few lists, (q,)."""
-        return np.full(len(route), looks.FIRST, np.int64)
+        return np.full(len(route), _START, np.int64)
 
     def more(self, progress: Progress) -> IntVector:
         """The next look, (q,)."""
-        return np.where(self.worth(progress) > self.price, looks.rounded(progress.lists + 1), progress.lists)
+        return _next(progress.lists, self.worth(progress) / np.float32(self.price))
+
+
+def _next(lists: IntVector, times: FloatVector) -> IntVector:
+    """The next look (q,) after so many lists where the next ones are worth so many times their price (q,).
+
+    What a list is worth falls about with the square of the lists read, so a search goes to where it meets the price.
+    """
+    further = lists * np.sqrt(np.clip(times, 1, _FURTHEST))
+    return np.where(times > 1, looks.rounded(np.maximum(further, lists + 1)), lists)
 
 
 def nearness(progress: Progress) -> FloatVector:
@@ -140,9 +152,23 @@ class PricedFamily:
     def stops(self, trace: Trace) -> IntMatrix:
         """(s, q)."""
         everyone = np.arange(len(trace))
-        worth = [self.worth(trace.progress(look, everyone)) for look in range(len(trace.looks) - 1)]
-        columns = np.stack([*worth, np.full(len(trace), -np.inf, np.float32)], 1)
-        return _with_k_rows(np.stack([(columns <= price).argmax(1) for price in self.settings]), trace)
+        worth = np.stack([self.worth(trace.progress(look, everyone)) for look in range(len(trace.looks))], 1)
+        return np.stack([_stops(trace, worth, price) for price in self.settings])
+
+
+def _stops(trace: Trace, worth: FloatMatrix, price: float) -> IntVector:
+    """Where the queries stop at one price, if the next lists are worth so much at each look (q, c)."""
+    full = np.isfinite(trace.best[:, :, -1])
+    stop = looks.places(trace.looks, np.full(len(trace), _START))
+    active = np.arange(len(trace))
+    while len(active):
+        here = stop[active]
+        times = worth[active, here] / np.float32(price)
+        wanted = looks.places(trace.looks, _next(trace.looks[here], times))
+        doubled = looks.places(trace.looks, 2 * trace.looks[here])
+        stop[active] = np.where(full[active, here], wanted, np.maximum(wanted, doubled))
+        active = active[stop[active] > here]
+    return stop
 
 
 def family(name: str, lists: int, models: Mapping[str, Trees]) -> Family:
@@ -159,9 +185,11 @@ def family(name: str, lists: int, models: Mapping[str, Trees]) -> Family:
 
 
 def _with_k_rows(stops: IntMatrix, trace: Trace) -> IntMatrix:
-    """No search stops before it has k rows."""
+    """No search stops before it has k rows: it reads as many lists again."""
     full = np.isfinite(trace.best[:, :, -1])
-    return np.maximum(stops, np.where(full.any(1), full.argmax(1), len(trace.looks) - 1))
+    while not (there := full[np.arange(len(trace)), stops] | (stops == len(trace.looks) - 1)).all():
+        stops = np.where(there, stops, looks.places(trace.looks, 2 * trace.looks[stops]))
+    return stops
 
 
 def _geometric(start: float, end: float) -> NDArray[np.float64]:

@@ -58,7 +58,8 @@ def replay(rule: StopRule, trace: Trace) -> IntVector:
             wanted = looks.places(trace.looks, rule.more(trace.progress(look, here)))
             wanted = np.maximum(wanted, look)
             short = ~np.isfinite(trace.best[here, look, -1])
-            stop[here] = np.where(short & (wanted == look), look + 1, wanted)
+            doubled = looks.places(trace.looks, 2 * trace.looks[look : look + 1])
+            stop[here] = np.where(short, np.maximum(wanted, doubled), wanted)
         active = active[stop[active] > look]
     return stop
 
