@@ -92,11 +92,6 @@ class Found:
         order = order[np.arange(len(query)) - np.searchsorted(query, query) < k]
         return cls(query[order], position[order], row_id[order], distance[order], work)
 
-    def first(self, k: int) -> Found:
-        """The k nearest of each query."""
-        kept = np.arange(len(self.query)) - np.searchsorted(self.query, self.query) < k
-        return Found(self.query[kept], self.position[kept], self.distance[kept], self.work)
-
 
 class Snapshot:
     """An index as one manifest has it, opened for reading.
