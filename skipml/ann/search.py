@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from skipml.ann.codes import Codec
@@ -124,6 +125,8 @@ class Snapshot:
         counts = (s.counts if s.code is None else s.code.counts for s in manifest.segments)
         self.sizes = np.asarray(sum(counts, np.zeros(len(manifest.centroids), np.int64)))
         """What reading a list means: its codes, or its rows."""
+        self.arrays: dict[str, pa.Array] = {}
+        """Columns that filters have read."""
 
     @property
     def n_lists(self) -> int:
