@@ -6,7 +6,7 @@ looking at every one of them is faster, and exact.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any
 
@@ -19,13 +19,18 @@ from skipml.ann.reader import SegmentReader
 from skipml.ann.routing import Router
 from skipml.ann.scan import ExactScanner, ListScanner
 from skipml.ann.search import Found, Snapshot, Work, search
-from skipml.ann.stopping import StopRule
+from skipml.ann.stopping import FloatMatrix, IntMatrix, IntVector, Nprobe, Progress, StopRule
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 _BLOCK_ROWS = 8192
+_THINNING = 1 / 3
+_LEAST_ROWS = 2000
+"""So many rows are looked at in the time that a search takes."""
+_AROUND, _SELDOM = 32, 1 / 3
+"""Where so many lists around a query have less than that part of the rows that they would have by chance."""
 _LEAST_NORM, _MOST_NORM = 1e-15, 1e15
 """Beyond them squares may leave the range of float32."""
 
@@ -49,16 +54,51 @@ def filtered_search(  # noqa: PLR0917
     and on what guarantee.
     """
     n = int(np.count_nonzero(passes))
-    if plain.rule is None or not _is_worth_searching(snapshot, n, len(queries), plain):
-        return exact_among(snapshot, passes, queries, k), f"exact: every one of {n:,} rows that pass was looked at"
+    proved = f"exact: every one of {n:,} rows that pass was looked at"
+    if plain.rule is None or n < _LEAST_ROWS:
+        return exact_among(snapshot, passes, queries, k), proved
     filtered = FilteredSnapshot(snapshot, passes)
-    found = search(filtered, queries, min(max(plain.k, k), n), plain.rule, threads).first(k)
-    return found, f"estimated without the filter, which {n:,} of {len(passes):,} rows pass: {plain.guarantee}"
+    far = filtered.is_far(queries)
+    if far.all():
+        return exact_among(snapshot, passes, queries, k), proved
+    rule, guarantee = plain.rule, plain.guarantee
+    if not isinstance(rule, Nprobe):
+        rule = Thinned(rule, float(snapshot.sizes.mean()))
+        guarantee = f"estimated, as {n:,} of {len(passes):,} rows pass the filter: without one, {guarantee}"
+    near = np.flatnonzero(~far)
+    found = search(filtered, queries[near], min(max(plain.k, k), n), rule, threads).first(k)
+    if not far.any():
+        return found, guarantee
+    rest = exact_among(snapshot, passes, queries[far], k)
+    return found.beside(near, rest, np.flatnonzero(far)), guarantee
 
 
-def _is_worth_searching(snapshot: Snapshot, n: int, n_queries: int, plain: Plain) -> bool:
-    """Whether reading lists takes less time than looking at all n rows that pass."""
-    return n > 2000
+@dataclass(frozen=True, slots=True, eq=False)
+class Thinned:
+    """A rule for lists of `rows` rows where but a share of them passes a filter: it reads more lists, as their rows
+    come from further around. As many more as the share of the rows to the power -1/3 says, which was measured.
+    """
+
+    rule: StopRule
+    rows: float
+
+    def first(self, route: FloatMatrix, sizes: IntMatrix, k: int) -> IntVector:
+        """That of the rule and more, (q,)."""
+        lists = np.maximum(self.rule.first(route, sizes, k), 1)
+        return np.ceil(lists * self._factor(sizes, lists)).astype(np.int64)
+
+    def more(self, progress: Progress) -> IntVector:
+        """Asks the rule as if fewer lists had been read, (q,)."""
+        factor = self._factor(progress.sizes, progress.lists)
+        lists = np.maximum((progress.lists / factor).astype(np.int64), 1)
+        wanted = self.rule.more(replace(progress, lists=lists))
+        return np.where(wanted > lists, np.ceil(wanted * factor).astype(np.int64), progress.lists)
+
+    def _factor(self, sizes: IntMatrix, lists: IntVector) -> NDArray[np.float64]:
+        last = np.minimum(lists, sizes.shape[1]) - 1
+        rows = np.take_along_axis(np.cumsum(sizes, axis=1), last[:, None], axis=1)[:, 0]
+        share = np.clip(rows / ((last + 1) * self.rows), 1e-6, 1)
+        return np.asarray(share**-_THINNING, np.float64)
 
 
 class FilteredSnapshot(Snapshot):
@@ -76,6 +116,7 @@ class FilteredSnapshot(Snapshot):
             rows += reader.segment.counts
         self.kept = np.flatnonzero(own)
         """Lists that hold such rows."""
+        self.own, self.rows, self.everywhere = own, rows, base.router
         self.sizes = np.ceil(base.sizes * own / np.maximum(rows, 1)).astype(np.int64)
         self.router = _KeptRouter(base.router.centroids, self.kept)
         self.scanners = [
@@ -91,6 +132,16 @@ class FilteredSnapshot(Snapshot):
     def n_lists(self) -> int:
         """Lists with such rows."""
         return len(self.kept)
+
+    def is_far(self, queries: Singles) -> Bools:
+        """Whether the rows that pass are seldom where the queries [q, d] are: then they are all over the lists, codes
+        hardly tell them apart, and looking at each is the faster way.
+        """
+        placed = self.manifest.space.queries(queries)
+        placed = placed if self.manifest.rotation is None else placed @ self.manifest.rotation
+        _, lists = self.everywhere.nearest(placed, _AROUND)
+        around = self.own[lists].sum(1) / np.maximum(self.rows[lists].sum(1), 1)
+        return np.asarray(around < _SELDOM * self.n_rows / max(len(self.passes), 1))
 
 
 class _KeptRouter(Router):
@@ -241,7 +292,8 @@ def nearest_among(snapshot: Snapshot, positions: Indices, queries: Singles, k: i
 
 def _vectors(snapshot: Snapshot, positions: Indices) -> Matrix:
     parts = snapshot.by_segment(positions)
-    return np.concatenate([reader.vectors(mine) for reader, mine, _ in parts])
+    found: list[Matrix] = [reader.vectors(mine) for reader, mine, _ in parts]
+    return found[0] if len(found) == 1 else np.asarray(np.concatenate(found), found[0].dtype)
 
 
 def _estimates(metric: Metric, queries: Singles, rows: Matrix) -> tuple[Floats, Floats]:
@@ -250,7 +302,7 @@ def _estimates(metric: Metric, queries: Singles, rows: Matrix) -> tuple[Floats, 
     """
     x = np.asarray(rows, np.float32)
     share = (x.shape[1] + 16) * 2.0**-22
-    norms = np.sqrt(np.einsum("ij,ij->i", x, x, dtype=np.float64))
+    norms = np.sqrt(np.einsum("ij,ij->i", x, x).astype(np.float64))
     lengths = np.sqrt(np.einsum("ij,ij->i", queries, queries, dtype=np.float64))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         product = (queries @ x.T).astype(np.float64)

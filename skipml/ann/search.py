@@ -76,6 +76,17 @@ class Found:
         kept = np.arange(len(self.query)) - np.searchsorted(self.query, self.query) < k
         return Found(self.query[kept], self.position[kept], self.row_id[kept], self.distance[kept], self.work)
 
+    def beside(self, queries: Indices, other: Found, others: Indices) -> Found:
+        """With what was found for other queries; `queries` and `others` are the numbers of both among all."""
+        self.work.add(other.work)
+        query = np.concatenate([queries[self.query], others[other.query]])
+        order = np.argsort(query, kind="stable")
+        position, row_id, distance = (
+            np.concatenate([getattr(self, name), getattr(other, name)])[order]
+            for name in ("position", "row_id", "distance")
+        )
+        return Found(query[order], position, row_id, distance, self.work)
+
     @classmethod
     def ranked(  # noqa: PLR0917
         cls, snapshot: Snapshot, query: Indices, position: Indices, distance: Floats, k: int, work: Work

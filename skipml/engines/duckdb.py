@@ -161,6 +161,7 @@ class Connection:
             raise RegistrationError(f"{name!r} is a model: choose another name or call remove_function first")
         self._plain.create_function(name, *args, **kwargs)
         self._shared.registry.stable.clear()
+        self._shared.indexes.is_scalar.clear()
         return self
 
     def remove_function(self, name: str) -> Connection:

@@ -20,6 +20,10 @@ class Indexes:
     """What all cursors of one database know of its indexes, by name in lower case."""
 
     by_name: dict[str, VectorIndex] = field(default_factory=dict)
+    is_scalar: dict[str, bool] = field(default_factory=dict)
+    """Functions of which it is known whether a row gives them one value, always the same."""
+    types: dict[str, dict[str, str]] = field(default_factory=dict)
+    """The types of columns as DuckDB reads them, by the query that gives them."""
 
     def may_be_named(self, sql: str) -> bool:
         """Whether the text may read an index; false positives cost an analysis, never a row."""

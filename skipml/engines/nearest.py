@@ -8,7 +8,7 @@ own distances decides: the answer is exact.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -63,8 +63,6 @@ class Nearest:
     models: Mapping[str, object]
     """The functions of models, by name."""
     recall: float | None = None
-    is_scalar: dict[str, bool] = field(default_factory=dict)
-    """Functions of which it is known whether a row gives them one value, always the same."""
 
     def answer(self, sql: str, parameters: object, session: UserSession, conditions: PlanConditions) -> Answer | None:
         """The query over the nearest rows; None where none are asked for. Raises NotAnalysableError where they are but
@@ -104,15 +102,15 @@ class Nearest:
             raise NotAnalysableError("more than a quarter of the rows is wanted")
         names = {function_name(n).lower() for n in nodes(query.select) if n.get("class") == "FUNCTION"}
         names -= self.models.keys()
-        unknown = sorted(names - self.is_scalar.keys())
+        unknown = sorted(names - self.indexes.is_scalar.keys())
         if unknown:
             listed = ", ".join(map(quote_text, unknown))
             rows = session.rows(
                 "SELECT lower(function_name), bool_and(function_type = 'scalar' AND stability = 'CONSISTENT') "
                 f"FROM duckdb_functions() WHERE lower(function_name) IN ({listed}) GROUP BY 1"
             )
-            self.is_scalar |= dict.fromkeys(unknown, False) | {str(name): bool(ok) for name, ok in rows}
-        unfit = [name for name in sorted(names) if not self.is_scalar[name]]
+            self.indexes.is_scalar |= dict.fromkeys(unknown, False) | {str(name): bool(ok) for name, ok in rows}
+        unfit = [name for name in sorted(names) if not self.indexes.is_scalar[name]]
         if unfit:
             raise NotAnalysableError(f"{unfit[0]} may see all rows, or give another value when it is asked again")
         if query.is_default_order and str(
@@ -210,7 +208,10 @@ class Nearest:
         from skipml.ann.conditions import columns, reader, rows_files
 
         key = f"DESCRIBE SELECT {columns(snapshot)} FROM {reader(rows_files(snapshot)[0])}"
-        return {str(row[0]): str(row[1]) for row in self.parser.private.execute(key).fetchall()}
+        types = self.indexes.types
+        if key not in types:
+            types[key] = {str(row[0]): str(row[1]) for row in self.parser.private.execute(key).fetchall()}
+        return types[key]
 
 
 def _rows(snapshot: Snapshot, positions: Positions) -> pa.Table:
