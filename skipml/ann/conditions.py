@@ -123,7 +123,7 @@ def named_columns(condition: str) -> list[str]:
     """
     with _private().cursor() as connection:
         row = connection.execute("SELECT json_serialize_sql(?)", [f"SELECT 1 WHERE ({condition}\n)"]).fetchone()
-    tree = json.loads(row[0]) if row else {"error": True}
+    tree: dict[str, Any] = json.loads(row[0]) if row else {"error": True}
     if tree["error"] or len(tree["statements"]) != 1:
         raise PredicateError(f"where= is no SQL condition: {tree.get('error_message', condition)}")
     return sorted({str(name).lower() for node in _nodes(tree) for name in node.get("column_names") or []})

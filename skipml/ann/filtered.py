@@ -293,7 +293,9 @@ def nearest_among(snapshot: Snapshot, positions: Indices, queries: Singles, k: i
 def _vectors(snapshot: Snapshot, positions: Indices) -> Matrix:
     parts = snapshot.by_segment(positions)
     found: list[Matrix] = [reader.vectors(mine) for reader, mine, _ in parts]
-    return found[0] if len(found) == 1 else np.asarray(np.concatenate(found), found[0].dtype)
+    if len(found) > 1:
+        found = [np.concatenate(found)]  # type: ignore[list-item]
+    return found[0]
 
 
 def _estimates(metric: Metric, queries: Singles, rows: Matrix) -> tuple[Floats, Floats]:

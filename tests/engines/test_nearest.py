@@ -94,8 +94,8 @@ def same(pair: Pair, sql: str, *, notes: str) -> None:
     if theirs:
         last = theirs[-1][-1]
         first = theirs[0][-1]
-        inner = lambda rows: sorted(row for row in rows if first < row[-1] < last)  # noqa: E731
-        assert inner(mine) == inner(theirs)
+        inside = [sorted(row for row in found if first < row[-1] < last) for found in (mine, theirs)]
+        assert inside[0] == inside[1]
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
