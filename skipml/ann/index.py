@@ -16,10 +16,12 @@ from numpy.typing import NDArray
 from skipml.ann import build as building
 from skipml.ann import changes, manifest, promises
 from skipml.ann.calibration import Calibration
+from skipml.ann.conditions import Connection, predicate_mask, sql_mask
 from skipml.ann.drift import Drift, DriftWarning, compare
 from skipml.ann.exact import exact_search
+from skipml.ann.filtered import Plain, filtered_search
 from skipml.ann.locking import writer_lock
-from skipml.ann.metric import Metric
+from skipml.ann.metric import Metric, Singles
 from skipml.ann.postings import ROW_ID
 from skipml.ann.search import Found, Snapshot, search
 from skipml.ann.served import Served
@@ -29,20 +31,14 @@ from skipml.ann.vectors import query_matrix
 from skipml.ann.within import Distance, Present
 from skipml.bounds.budget import Budget
 from skipml.decisions import Plan, prune
-from skipml.errors import (
-    ConflictError,
-    FileChangedError,
-    MetadataError,
-    PredicateError,
-    SchemaError,
-    VectorError,
-)
+from skipml.errors import ConflictError, FileChangedError, MetadataError, PredicateError, SchemaError, VectorError
 from skipml.footers import read_footers
 from skipml.identity import Path
 from skipml.predicates import Predicate
 from skipml.regions import from_footers
 
 Indices = NDArray[np.int64]
+Bools = NDArray[np.bool_]
 
 STATS_KEY = b"skipml.stats"
 
@@ -159,7 +155,7 @@ class VectorIndex:
         """What was learned and calibrated, by name: plain values that the manifest keeps."""
         return self._snapshot.manifest.records
 
-    def search(
+    def search(  # noqa: PLR0913
         self,
         queries: Any,
         k: int = 10,
@@ -168,6 +164,8 @@ class VectorIndex:
         nprobe: int | None = None,
         exact: bool = False,
         rule: StopRule | None = None,
+        where: str | Predicate | None = None,
+        connection: Connection | None = None,
         columns: Sequence[str] | None = None,
         threads: int = 1,
     ) -> pa.Table:
@@ -176,8 +174,13 @@ class VectorIndex:
 
         `queries` are a vector, a matrix or an Arrow column. `recall` reads as far as its promise takes, see
         `calibrate`; `nprobe` lists are read for each, or as many as `rule` says; `exact` reads all that may hold a
-        neighbour. More is read where fewer than k rows are found. Raises MetadataError for a recall that is not
-        promised.
+        neighbour. More is read where fewer than k rows are found.
+
+        `where` is a SQL condition on the user's columns, evaluated by DuckDB (on a `connection` of yours, if it needs
+        what that has), or a predicate such as `model > 0.9`: only rows for which it is TRUE are searched, and a search
+        that would take longer than looking at all of them looks at all of them.
+
+        Raises MetadataError for a recall that is not promised, PredicateError for a condition that DuckDB refuses.
         """
         if k < 1:
             raise PredicateError(f"k is a number of rows of at least 1, not {k}")
@@ -187,25 +190,50 @@ class VectorIndex:
             raise PredicateError("give one of recall, nprobe, exact and rule")
         if nprobe is not None and nprobe < 1:
             raise PredicateError(f"nprobe is a number of lists of at least 1, not {nprobe}")
-        wanted = k
+        passes = None if where is None else self._passing(where, connection)
+        found, guarantee = self.find(
+            vectors, k, recall=recall, nprobe=nprobe, rule=rule, passes=passes, threads=threads
+        )
+        return self._result(found, len(vectors), names, guarantee)
+
+    def find(
+        self,
+        vectors: Singles,
+        k: int,
+        *,
+        recall: float | None = None,
+        nprobe: int | None = None,
+        rule: StopRule | None = None,
+        passes: Bools | None = None,
+        threads: int = 1,
+    ) -> tuple[Found, str]:
+        """The places of the k nearest rows to each query [q, d], as `search` finds them, among those that pass
+        [positions]; and on what guarantee they rest.
+        """
+        wanted, lists = k, None
         if recall is not None:
             rule, promise = self._promised(k, recall)
-            wanted, guarantee = promise.k, promise.guarantee
+            wanted, guarantee, lists = promise.k, promise.guarantee, promise.lists
             self._served.setdefault((promise.k, promise.target), Served()).add(vectors)
         elif nprobe is not None:
-            rule, guarantee = Nprobe(nprobe), f"none: the nearest {nprobe} lists were read"
+            rule, guarantee, lists = Nprobe(nprobe), f"none: the nearest {nprobe} lists were read", float(nprobe)
         elif rule is not None:
             guarantee = f"none: {rule!r}"
         else:
             guarantee = "exact: no list that was not read holds a nearer row"
+        if passes is not None:
+            return filtered_search(self._snapshot, passes, vectors, k, Plain(rule, wanted, lists, guarantee), threads)
         if rule is None:
-            found = exact_search(self._snapshot, vectors, k, threads)
-        else:
-            single = None
-            if nprobe is not None and len(vectors) == 1:
-                single = search_one(self._snapshot, vectors, k, nprobe)
-            found = single or search(self._snapshot, vectors, wanted, rule, threads).first(k)
-        return self._result(found, len(vectors), names, guarantee)
+            return exact_search(self._snapshot, vectors, k, threads), guarantee
+        single = search_one(self._snapshot, vectors, k, nprobe) if nprobe is not None and len(vectors) == 1 else None
+        return single or search(self._snapshot, vectors, wanted, rule, threads).first(k), guarantee
+
+    def _passing(self, where: str | Predicate, connection: Connection | None) -> Bools:
+        """Whether the row at each position passes a filter."""
+        self._snapshot.check_unchanged()
+        if isinstance(where, Predicate):
+            return predicate_mask(self._snapshot, self.prune(where))
+        return sql_mask(self._snapshot, where, connection)
 
     def calibrate(
         self,

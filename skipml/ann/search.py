@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from skipml.ann.codes import Codec
@@ -72,6 +73,22 @@ class Found:
         none = np.empty(0, np.int64)
         return cls(none, none, none, np.empty(0), Work())
 
+    def first(self, k: int) -> Found:
+        """The k nearest of each query."""
+        kept = np.arange(len(self.query)) - np.searchsorted(self.query, self.query) < k
+        return Found(self.query[kept], self.position[kept], self.row_id[kept], self.distance[kept], self.work)
+
+    def beside(self, queries: Indices, other: Found, others: Indices) -> Found:
+        """With what was found for other queries; `queries` and `others` are the numbers of both among all."""
+        self.work.add(other.work)
+        query = np.concatenate([queries[self.query], others[other.query]])
+        order = np.argsort(query, kind="stable")
+        position, row_id, distance = (
+            np.concatenate([getattr(self, name), getattr(other, name)])[order]
+            for name in ("position", "row_id", "distance")
+        )
+        return Found(query[order], position, row_id, distance, self.work)
+
     @classmethod
     def ranked(  # noqa: PLR0917
         cls, snapshot: Snapshot, query: Indices, position: Indices, distance: Floats, k: int, work: Work
@@ -88,11 +105,6 @@ class Found:
         order = np.lexsort((row_id, distance, query))
         order = order[np.arange(len(query)) - np.searchsorted(query, query) < k]
         return cls(query[order], position[order], row_id[order], distance[order], work)
-
-    def first(self, k: int) -> Found:
-        """The k nearest of each query."""
-        kept = np.arange(len(self.query)) - np.searchsorted(self.query, self.query) < k
-        return Found(self.query[kept], self.position[kept], self.row_id[kept], self.distance[kept], self.work)
 
 
 class Snapshot:
@@ -129,6 +141,8 @@ class Snapshot:
         counts = (s.counts if s.code is None else s.code.counts for s in manifest.segments)
         self.sizes = np.asarray(sum(counts, np.zeros(len(manifest.centroids), np.int64)))
         """What reading a list means: its codes, or its rows."""
+        self.arrays: dict[str, pa.Array] = {}
+        """Columns that filters have read."""
 
     @property
     def n_lists(self) -> int:
@@ -322,18 +336,18 @@ class _Search:
         found_at[query, rank] = self.found_at[order]
         read = self.read[active]
         late = (found_at[active] > read[:, None] / 2).mean(axis=1)
-        near = best[active].astype(np.float32)
+        near = squared(self.snapshot.manifest, self.queries[active], best[active])
         return Progress(read, self.route[active], near, late.astype(np.float32), self._sizes[active])
 
     def _read(self, active: Indices, target: Indices) -> None:
         """Read the lists up to the target [a] of the active queries [a]."""
-        most = int(target.max())
-        known, needed = self.order.shape[1], most if isinstance(self.rule, Nprobe) else _AHEAD * most
+        end = int(target.max())
+        known, needed = self.order.shape[1], end if isinstance(self.rule, Nprobe) else _AHEAD * end
         if needed > known and known < self.snapshot.n_lists:
             count = min(max(needed, 4 * known), self.snapshot.n_lists)
             self.route, self.order = self.snapshot.router.nearest(self.placed, count)
         read = self.read[active]
-        start, end = int(read.min()), most
+        start = int(read.min())
         lists, route = self.order[active, start:end], self.route[active, start:end]
         place = np.arange(start, end)
         outside = (place < read[:, None]) | (place >= target[:, None])

@@ -10,11 +10,12 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import duckdb
 
 from skipml.engines import scope
+from skipml.engines.indexes import Indexes, Views
 from skipml.engines.macros import Macros
 from skipml.engines.planner import Planner
 from skipml.engines.query_plan import QueryPlan
@@ -25,10 +26,13 @@ from skipml.engines.session import UserSession
 from skipml.engines.sql import STANDIN_DATABASE, Parser
 from skipml.engines.statements import embedded_query
 from skipml.engines.virtual import VirtualFiles
-from skipml.errors import RegistrationError
+from skipml.errors import PredicateError, RegistrationError
 from skipml.identity import Path
 from skipml.report import Report
 from skipml.scores import Model
+
+if TYPE_CHECKING:
+    from skipml.ann.index import VectorIndex
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -41,6 +45,7 @@ class _Shared:
     metadata_root: str | None = None
     files: VirtualFiles = field(default_factory=VirtualFiles)
     registry: Registry = field(default_factory=Registry)
+    indexes: Indexes = field(default_factory=Indexes)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -73,8 +78,9 @@ class Connection:
         self.last_report: Report | None = None
         self._running: QueryPlan | None = None
         self._macros = Macros()
+        self._views = Views()
         self._planner = Planner(
-            Parser(plain.cursor()), shared.files, shared.registry, shared.scorer, shared.metadata_root
+            Parser(plain.cursor()), shared.files, shared.registry, shared.scorer, shared.metadata_root, shared.indexes
         )
 
     def register_model(self, name: str, model: Model) -> None:
@@ -107,6 +113,38 @@ class Connection:
             self._note_definitions()
         self.follow_models()
 
+    def register_index(self, name: str, index: VectorIndex) -> None:
+        """Make the rows of a vector index a table: every query on it gives each row once, as the index was when it was
+        opened or last refreshed, and those for its nearest rows, `ORDER BY array_distance(v, $q) LIMIT k`, go through
+        the index. Rows whose vector is NULL are not in it.
+
+        Raises RegistrationError for a name that is not an identifier or is taken.
+        """
+        if not _IDENTIFIER.fullmatch(name):
+            raise RegistrationError(
+                f"{name!r} is not a plain SQL identifier: use letters, digits and underscores, and no digit first"
+            )
+        known = "SELECT 1 FROM duckdb_tables() WHERE lower(table_name) = $1 UNION ALL " + (
+            "SELECT 1 FROM duckdb_views() WHERE lower(view_name) = $1"
+        )
+        indexes = self._shared.indexes
+        with self._shared.lock:
+            if (
+                name.lower() not in indexes.by_name
+                and self._planner.parser.private.execute(known, [name.lower()]).fetchone()
+            ):
+                raise RegistrationError(f"{name!r} is a table or a view already: choose another name")
+            indexes.by_name = {**indexes.by_name, name.lower(): index}
+        self.follow_models()
+
+    def set_recall(self, recall: float | None) -> None:
+        """The recall that queries for nearest rows on this connection aim at, as promised by the index (see
+        `VectorIndex.calibrate`); None, as at first: they are answered exactly.
+        """
+        if recall is not None and not 0 < recall < 1:
+            raise PredicateError(f"a recall lies between 0 and 1, or is None for exact answers, not {recall}")
+        self._planner.recall = recall
+
     def _check_free(self, names: tuple[str, ...]) -> None:
         """Raise RegistrationError if a function has one of the names, on any connection or on this one."""
         known = "SELECT lower(function_name) FROM duckdb_functions() WHERE lower(function_name) IN (?, ?)"
@@ -123,6 +161,7 @@ class Connection:
             raise RegistrationError(f"{name!r} is a model: choose another name or call remove_function first")
         self._plain.create_function(name, *args, **kwargs)
         self._shared.registry.stable.clear()
+        self._shared.indexes.is_scalar.clear()
         return self
 
     def remove_function(self, name: str) -> Connection:
@@ -184,6 +223,7 @@ class Connection:
         """A further connection to the same database, with the same models."""
         other = Connection(self._plain.cursor(), self._shared)
         other.skipping = self.skipping
+        other.set_recall(self._planner.recall)
         return other
 
     duplicate = cursor
@@ -234,7 +274,7 @@ class Connection:
     ) -> Relation | duckdb.DuckDBPyRelation | None:
         named = _given(alias=alias or None, params=params)
         self.follow_models()
-        if not isinstance(query, str) or not self.skipping or not self._shared.registry.functions:
+        if not isinstance(query, str) or not self.skipping or not self._has_any():
             self._prepare(query, takes_result=False)
             return _relation(scope.call(_plain_relations(variables), self._plain.sql, query, **named))
         statements = self._statements(query)
@@ -297,7 +337,7 @@ class Connection:
             return scope.call(variables, method, sql, **given)
         with file_changes_named():
             try:
-                result = scope.call({**variables, **plan.variables}, method, plan.sql, **given)
+                result = scope.call({**variables, **plan.variables}, method, plan.sql, **plan.given(given))
             except duckdb.InterruptException:
                 raise
             except duckdb.Error as error:
@@ -322,7 +362,11 @@ class Connection:
         return replace(plan, sql=before + plan.sql + after) if plan.sql is not None else plan
 
     def _may_skip(self, sql: str) -> bool:
-        return self.skipping and self._shared.registry.may_be_called(sql)
+        shared = self._shared
+        return self.skipping and (shared.registry.may_be_called(sql) or shared.indexes.may_be_named(sql))
+
+    def _has_any(self) -> bool:
+        return bool(self._shared.registry.functions or self._shared.indexes.by_name)
 
     def _prepare(self, query: object, *, takes_result: bool) -> None:
         """Before a statement: take note of a definition that calls a model or hides the Parquet reader, and follow the
@@ -341,6 +385,7 @@ class Connection:
         run = partial(_rows, self._plain.execute if takes_result else self._plain.sql)
         with contextlib.suppress(duckdb.Error):  # in an aborted transaction: the next statement tries again
             self._macros.follow(self._shared.registry.functions, run)
+            self._views.follow(self._shared.indexes, run)
 
     def _note_definitions(self) -> None:
         """Take note of the views and macros that are there already."""

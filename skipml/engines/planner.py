@@ -21,7 +21,9 @@ from skipml.engines.conditions import ConditionReader
 from skipml.engines.costs import PACES
 from skipml.engines.dialect import Node
 from skipml.engines.functions import ModelCalls
+from skipml.engines.indexes import Indexes
 from skipml.engines.marks import mark_conjuncts, with_cases
+from skipml.engines.nearest import Nearest, with_report
 from skipml.engines.ordering import TopOrder
 from skipml.engines.output_names import may_rename, name_outputs
 from skipml.engines.parameters import NotAnalysableError, parameter_literals
@@ -90,9 +92,30 @@ class Planner:
     registry: Registry
     scorer: Scorer
     metadata_root: str | None = None
+    indexes: Indexes = field(default_factory=Indexes)
+    recall: float | None = None
+    """What nearest rows are searched for with; None: exactly."""
 
     def plan(self, sql: str, parameters: object, session: UserSession) -> QueryPlan:
         """Plan one statement; never raises for what cannot be analysed: the report says why the query runs as it is."""
+        started = time.perf_counter()
+        notes = list[str]()
+        try:
+            nearest = Nearest(self.parser, self.indexes, self.registry.functions, self.recall)
+            answer = nearest.answer(sql, parameters, session, lambda text, inner: self._planned(text, None, inner))
+            if answer is not None:
+                return with_report(answer, sql, time.perf_counter() - started, self.scorer.description)
+        except NotAnalysableError as reason:
+            notes.append(f"no index is asked for the nearest rows: {reason}")
+        except duckdb.InterruptException:
+            raise
+        except Exception as error:
+            notes.append(f"no index is asked for the nearest rows: {type(error).__name__}: {error}")
+        plan = self._planned(sql, parameters, session)
+        return replace(plan, report=replace(plan.report, notes=(*notes, *plan.report.notes))) if notes else plan
+
+    def _planned(self, sql: str, parameters: object, session: UserSession) -> QueryPlan:
+        """The plan of one statement by the models that it calls."""
         started = time.perf_counter()
         try:
             try:

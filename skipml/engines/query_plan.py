@@ -9,6 +9,8 @@ from skipml.errors import FileChangedError
 from skipml.identity import FileIdentity, identity
 from skipml.report import Report
 
+_PARAMETERS = ("parameters", "params")
+
 
 @dataclass(frozen=True, slots=True)
 class QueryPlan:
@@ -21,6 +23,15 @@ class QueryPlan:
     states: tuple[tuple[str, FileIdentity], ...] = ()
     variables: Mapping[str, object] = field(default_factory=dict)
     """What `sql` reads beside the caller's own variables."""
+    parameters: tuple[object] | None = None
+    """What is bound in `sql` where that is not what the caller gave."""
+
+    def given(self, arguments: Mapping[str, object]) -> dict[str, object]:
+        """The arguments of DuckDB's call with the parameters that `sql` has."""
+        if self.parameters is None:
+            return dict(arguments)
+        bound = self.parameters[0]
+        return {n: bound if n in _PARAMETERS else v for n, v in arguments.items() if bound or n not in _PARAMETERS}
 
     def check_files(self) -> None:
         """Raise FileChangedError if a file that was pruned is no longer what it was when it was planned."""

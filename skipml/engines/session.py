@@ -105,6 +105,10 @@ class UserSession:
         """Whether DuckDB looks for relative paths elsewhere than in the working directory."""
         return bool(self._rows("SELECT current_setting('file_search_path')")[0][0])
 
+    def rows(self, sql: str) -> list[tuple[object, ...]]:
+        """The rows of the result of a query."""
+        return self._rows(sql)
+
     def arrays(self, sql: str) -> dict[str, NDArray[np.generic]]:
         """The columns of the result of a query, masked where they are NULL."""
         found: dict[str, NDArray[np.generic]] = self._result(sql, None).fetchnumpy()

@@ -56,7 +56,7 @@ def scores_query(
     if named & {*_PLACE, *_PLACE.values(), SCORE}:
         raise NotAnalysableError("a column has the name of one of DuckDB's virtual columns")
     top = copy.deepcopy(levels[0])
-    levels, key = _down(top, reference.number) or [], _key(top)
+    levels, key = _down(top, reference.number) or [], order_key(top)
     places = [f"{column} AS {name}" for column, name in _PLACE.items()]
     for level in reversed(levels):
         level["select_list"] += parser.select_list(places)
@@ -95,7 +95,7 @@ def _modifiers(node: Node, kind: str) -> list[Node]:
     return [m for m in node.get("modifiers") or [] if m.get("type") == kind]
 
 
-def _key(select: Node) -> Node:
+def order_key(select: Node) -> Node:
     """What a SELECT orders by first, as an item of its list: a place in the list or an alias stands for its item."""
     orders = [order for modifier in _modifiers(select, "ORDER_MODIFIER") for order in modifier["orders"]]
     items = select["select_list"]
@@ -103,7 +103,7 @@ def _key(select: Node) -> Node:
         raise NotAnalysableError("nothing is ordered")
     node: Node = orders[0]["expression"]
     if node["class"] in ("CONSTANT", "STAR"):
-        place = _integer(node)
+        place = integer(node)
         if place is None or not 1 <= place <= len(items) or any(i["class"] == "STAR" for i in items[:place]):
             raise NotAnalysableError("it is not clear which output the rows are ordered by")
         return copy.deepcopy(items[place - 1])
@@ -118,7 +118,7 @@ def _key(select: Node) -> Node:
     return copy.deepcopy(node)
 
 
-def _integer(node: Node) -> int | None:
+def integer(node: Node) -> int | None:
     """The value of an integer literal in a syntax tree, None for anything else."""
     literal = node.get("literal") or {}
     value = node.get("value") or {}
