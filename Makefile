@@ -6,7 +6,7 @@ DUCKDB15 := 1.5.5
 PYTEST := $(BIN)/python -m pytest -n 2 --quiet
 # Needs no DuckDB, so that one run is enough.
 WITHOUT_DUCKDB := tests/bounds tests/models tests/test_layers.py tests/test_network.py tests/test_curves.py \
-	tests/test_trees.py tests/soundness/test_unsound_trees.py \
+	tests/test_trees.py $(addprefix tests/soundness/test_unsound_,trees.py pipelines.py) tests/mutation tests/test_score_tests.py \
 	tests/metadata/test_hulls.py tests/metadata/test_boxes.py tests/metadata/test_format.py
 # Bounds that may be compiled.
 COMPILED := tests/bounds --ignore=tests/bounds/test_tree_bounds.py

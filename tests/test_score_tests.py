@@ -105,9 +105,10 @@ def test_rows_are_of_the_class_that_they_have() -> None:
     assert (~CLASSES.is_class(2)).matches(rows).tolist() == [True, True, False, False]
 
 
+@pytest.mark.parametrize("takes_nan", [True, False])
 @pytest.mark.parametrize("on_nan", [True, False, None])
-def test_null_and_nan_rows_change_decisions(on_nan: bool | None) -> None:
-    """Every decision with every flag of one of two columns."""
+def test_null_and_nan_rows_change_decisions(on_nan: bool | None, takes_nan: bool) -> None:
+    """Every decision with every flag of one of two columns; the model takes NaN in both, or in none."""
     decisions = [SKIP, EVALUATE, KEEP]
     for column, (i, flag) in itertools.product(
         (0, 1), enumerate(["none", "may_be_nan", "may_be_null", "unknown", "all_null"])
@@ -119,12 +120,13 @@ def test_null_and_nan_rows_change_decisions(on_nan: bool | None) -> None:
             flags[flag][:, column] = True
         seen = replace(regions((0, 1), (0, 1), (0, 1)), columns=("a", "b"), lower=np.zeros((3, 2)), **flags)
         outcome = Outcome.evaluate_all(3, 1).replace_decision(np.array(decisions, np.int8))
-        found = _with_flags(outcome, seen, on_nan).decision.tolist()
+        found = _with_flags(outcome, seen, on_nan, takes_nan=np.full(2, takes_nan)).decision.tolist()
+        of_nan = [SKIP if on_nan is False else EVALUATE, EVALUATE, KEEP if on_nan is True else EVALUATE]
         expected = [
             decisions,
-            [SKIP if on_nan is False else EVALUATE, EVALUATE, KEEP if on_nan is True else EVALUATE],
+            decisions if takes_nan else of_nan,
             [SKIP, EVALUATE, EVALUATE],
-            [EVALUATE] * 3,
+            [SKIP, EVALUATE, EVALUATE] if takes_nan else [EVALUATE] * 3,
             [SKIP] * 3,
         ][i]
         assert found == expected, flag
@@ -135,7 +137,17 @@ def test_a_block_of_nulls_is_skipped_even_if_another_column_is_unknown() -> None
     seen = replace(
         regions((0, 1)), columns=("a", "b"), unknown=np.array([[True, False]]), all_null=np.array([[False, True]])
     )
-    assert _with_flags(Outcome.evaluate_all(1, 1), seen, True).decision.tolist() == [SKIP]
+    found = _with_flags(Outcome.evaluate_all(1, 1), seen, True, takes_nan=np.zeros(2, np.bool_))
+    assert found.decision.tolist() == [SKIP]
+
+
+def test_a_nan_matters_in_the_columns_whose_nan_has_no_score() -> None:
+    flags: dict[str, Any] = {name: np.zeros((2, 2), np.bool_) for name in ("may_be_null", "unknown", "all_null")}
+    flags["may_be_nan"] = np.array([[True, False], [False, True]])
+    seen = replace(regions((0, 1), (0, 1)), columns=("a", "b"), lower=np.zeros((2, 2)), **flags)
+    outcome = Outcome.evaluate_all(2, 1).replace_decision(np.array([KEEP, KEEP], np.int8))
+    found = _with_flags(outcome, seen, False, takes_nan=np.array([True, False]))
+    assert found.decision.tolist() == [KEEP, EVALUATE]
 
 
 def test_stored_scores_say_more_of_one_box_or_with_cells() -> None:

@@ -336,7 +336,7 @@ class _Search:
         found_at[query, rank] = self.found_at[order]
         read = self.read[active]
         late = (found_at[active] > read[:, None] / 2).mean(axis=1)
-        near = squared(self.snapshot.manifest, self.queries[active], best[active])
+        near = best[active].astype(np.float32)
         return Progress(read, self.route[active], near, late.astype(np.float32), self._sizes[active])
 
     def _read(self, active: Indices, target: Indices) -> None:

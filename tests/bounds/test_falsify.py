@@ -121,7 +121,7 @@ def test_a_point_that_passes_is_noted_for_its_block_alone() -> None:
     """Of two values nothing else shows it."""
     known = Known.nothing(np.zeros((3, 1)), np.ones((3, 1)), 2)
     block = np.array([0, 0, 1])
-    seen = Sightings(Above(0.5), block, 2, known)
+    seen = Sightings(Above(0.5), block, 2, known, is_continuous=True)
     leaves = Leaves.of(known, block, np.array([1, 2]))
     values = np.array([[0.9, 0.0], [0.1, 0.0]])
     yes = np.ones(2, np.bool_)
