@@ -155,6 +155,31 @@ def test_many_leaves_become_one(verifier: Verifier) -> None:
     assert known.compacted(10_000) is known
 
 
+def test_only_boxes_of_many_leaves_are_put_together() -> None:
+    """Box 1 has three leaves, out of order among those of others."""
+    root = np.array([1, 0, 1, 2, 1, 0])
+    ends = np.arange(6.0)[:, None]
+    start = Known.nothing(np.zeros((3, 1)), np.ones((3, 1)), 1)
+    known = replace(
+        start,
+        lower=ends,
+        upper=ends + 1,
+        root=root,
+        low=-ends,
+        high=10 * ends,
+        bounded=np.array([True, True, False, True, True, False]),
+        slope=ends.copy(),
+    )
+    one = known.compacted(2)
+    assert one.root.tolist() == [0, 2, 0, 1]
+    assert one.lower[:, 0].tolist() == [1, 3, 5, 0]
+    assert one.upper[:, 0].tolist() == [2, 4, 6, 5]
+    assert one.low[:, 0].tolist() == [-1, -3, -5, -4]
+    assert one.high[:, 0].tolist() == [10, 30, 50, 40]
+    assert one.bounded.tolist() == [True, True, False, False]
+    assert one.slope[:, 0].tolist() == [1, 3, 5, 4]
+
+
 def test_the_memory_is_bounded_and_forgets_the_longest_unused() -> None:
     entries = [Known.nothing(np.zeros((10, 2)), np.ones((10, 2)), 1) for _ in range(3)]
     memory = Memory(capacity=int(2.5 * entries[0].nbytes))

@@ -7,6 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from skipml.bounds.interval import IntervalPass, Span
 from skipml.bounds.rounding import arithmetic, coefficients_fit
 from skipml.bounds.verifier import Verifier
 from skipml.network import Affine, Divide, LeakyRelu, Network, Scale, Shift
@@ -114,3 +115,42 @@ def test_a_point_of_small_numbers_is_known_to_a_few_roundings(dtype: np.dtype[np
         assert (values <= high).all()
         # the sums of magnitudes are below 60, the sums have up to 3 terms, and there are five ops
         assert (high - low <= (2 * 60 * 4 * 5 * unit if dtype == F32 else 2 * 60 * 250 * 5 * unit)).all()
+
+
+_PARTS = {
+    "affine": lambda rng, dtype: Affine(rng.normal(size=(3, 3)).astype(dtype), rng.normal(0, 100, 3).astype(dtype)),
+    "scale": lambda rng, dtype: Scale(rng.normal(size=3).astype(dtype)),
+    "divide": lambda rng, dtype: Divide(rng.normal(size=3).astype(dtype)),
+    "shift": lambda rng, dtype: Shift(rng.normal(0, 100, 3).astype(dtype)),
+    "leaky": lambda rng, dtype: LeakyRelu(0.3),
+}
+
+
+@pytest.mark.parametrize("dtype", [F32, F64], ids=str)
+@pytest.mark.parametrize("names", [[a] for a in _PARTS] + [[a, b] for a in _PARTS for b in _PARTS], ids="-".join)
+def test_what_is_computed_of_a_point_is_within_its_bounds(names: list[str], dtype: np.dtype[np.floating]) -> None:
+    """Nothing but the rounding of the ops is between them, so that each op has to be allowed its own."""
+    rng = np.random.default_rng(len("".join(names)))
+    for _ in range(4):
+        network = Network(3, 3, dtype, tuple(_PARTS[name](rng, dtype) for name in names))
+        verifier = Verifier(network)
+        x = rng.normal(0, 1, (200, 3)).astype(dtype).astype(np.float64)
+        values = network.forward(x).astype(np.float64)
+        for low, high in (verifier.interval(x, x), (verifier.crown(x, x).lower, verifier.crown(x, x).upper)):
+            assert (low <= values).all()
+            assert (values <= high).all()
+
+
+def test_a_leaky_activation_loses_a_share_of_what_may_be_below_zero() -> None:
+    """An error that enters is below zero too, and rounded with it."""
+    network = Network(1, 1, F32, (LeakyRelu(0.5),))
+    a = arithmetic(network, 1)
+    steps = IntervalPass(network, np.ones((1, 1)), a)
+    span = Span(np.array([[-2.0]]), np.array([[0.5]]), np.array([[1.0]]))
+    error = Fraction(float(steps._through_activation(0.5, span).error[0, 0]))
+    share = Fraction(a.relative(1)) / 2
+    assert (
+        1 + share * Fraction(3.5)
+        <= error
+        <= (1 + share * Fraction(3.5) + Fraction(a.underflow(1))) * (1 + Fraction(1, 2**50))
+    )
