@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from skipml.bounds.interval import IntervalPass, Span
 from skipml.bounds.rounding import arithmetic, coefficients_fit
 from skipml.bounds.verifier import Verifier
-from skipml.network import Affine, Divide, LeakyRelu, Network, Scale, Shift
+from skipml.network import Affine, Divide, LeakyRelu, Network, Op, Scale, Shift
 
 F32, F64 = np.dtype(np.float32), np.dtype(np.float64)
 
@@ -117,7 +118,7 @@ def test_a_point_of_small_numbers_is_known_to_a_few_roundings(dtype: np.dtype[np
         assert (high - low <= (2 * 60 * 4 * 5 * unit if dtype == F32 else 2 * 60 * 250 * 5 * unit)).all()
 
 
-_PARTS = {
+_PARTS: Mapping[str, Callable[[np.random.Generator, np.dtype[np.floating]], Op]] = {
     "affine": lambda rng, dtype: Affine(rng.normal(size=(3, 3)).astype(dtype), rng.normal(0, 100, 3).astype(dtype)),
     "scale": lambda rng, dtype: Scale(rng.normal(size=3).astype(dtype)),
     "divide": lambda rng, dtype: Divide(rng.normal(size=3).astype(dtype)),
