@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
@@ -112,6 +113,17 @@ class Footers:
         return int(
             np.count_nonzero((np.diff(self.file_index, prepend=-1) != 0) | (np.diff(self.row_group, prepend=-1) != 0))
         )
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why something is unknown, each reason once with the column and how many row groups it concerns."""
+        found = [message for message in self.errors if message]
+        for name, stats in self.columns.items():
+            if stats.text is not None:  # text that goes into a pipeline has limits of its own
+                continue
+            counts = Counter(stats.reason.tolist())
+            found += [f"column {name}: {text} ({count} row groups)" for text, count in sorted(counts.items()) if text]
+        return tuple(found)
 
     def divided(self, group: NDArray[np.int64], n_rows: NDArray[np.int64]) -> Footers:
         """Blocks in place of the row groups: the row group [M] here that each is a run of, in order, and rows [M].

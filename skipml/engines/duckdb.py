@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import sys
 import threading
 from collections.abc import Mapping
@@ -19,7 +18,7 @@ from skipml.engines.indexes import Indexes, Views
 from skipml.engines.macros import Macros
 from skipml.engines.planner import Planner
 from skipml.engines.query_plan import QueryPlan
-from skipml.engines.registry import Registry
+from skipml.engines.registry import Registry, check_identifier
 from skipml.engines.relation import Relation, file_changes_named, original_error, plain_value
 from skipml.engines.scorers import Scorer, choose_scorer
 from skipml.engines.session import UserSession
@@ -33,8 +32,6 @@ from skipml.scores import Model
 
 if TYPE_CHECKING:
     from skipml.ann.index import VectorIndex
-
-_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(slots=True)
@@ -89,10 +86,7 @@ class Connection:
 
         Raises RegistrationError for a name that is not an identifier or is taken.
         """
-        if not _IDENTIFIER.fullmatch(name):
-            raise RegistrationError(
-                f"{name!r} is not a plain SQL identifier: use letters, digits and underscores, and no digit first"
-            )
+        check_identifier(name)
         if not isinstance(model, Model):
             raise RegistrationError(
                 f"{name}: expected a skipml.Model, not {type(model).__name__}; "
@@ -120,21 +114,9 @@ class Connection:
 
         Raises RegistrationError for a name that is not an identifier or is taken.
         """
-        if not _IDENTIFIER.fullmatch(name):
-            raise RegistrationError(
-                f"{name!r} is not a plain SQL identifier: use letters, digits and underscores, and no digit first"
-            )
-        known = "SELECT 1 FROM duckdb_tables() WHERE lower(table_name) = $1 UNION ALL " + (
-            "SELECT 1 FROM duckdb_views() WHERE lower(view_name) = $1"
-        )
-        indexes = self._shared.indexes
+        check_identifier(name)
         with self._shared.lock:
-            if (
-                name.lower() not in indexes.by_name
-                and self._planner.parser.private.execute(known, [name.lower()]).fetchone()
-            ):
-                raise RegistrationError(f"{name!r} is a table or a view already: choose another name")
-            indexes.by_name = {**indexes.by_name, name.lower(): index}
+            self._shared.indexes.add(name.lower(), index, self._planner.parser.private)
         self.follow_models()
 
     def set_recall(self, recall: float | None) -> None:

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import duckdb
+
 from skipml.engines.dialect import quote_name, quote_text
+from skipml.errors import RegistrationError
 
 if TYPE_CHECKING:
     from skipml.ann.index import VectorIndex
@@ -24,6 +27,15 @@ class Indexes:
     """Functions of which it is known whether a row gives them one value, always the same."""
     types: dict[str, dict[str, str]] = field(default_factory=dict)
     """The types of columns as DuckDB reads them, by the query that gives them."""
+
+    def add(self, name: str, index: VectorIndex, private: duckdb.DuckDBPyConnection) -> None:
+        """Add an index under a name in lower case; `private` is a connection to the same database. Raises
+        RegistrationError for a name that is taken.
+        """
+        tables = "SELECT lower(table_name) FROM duckdb_tables() UNION ALL SELECT lower(view_name) FROM duckdb_views()"
+        if name not in self.by_name and (name,) in private.execute(tables).fetchall():
+            raise RegistrationError(f"{name!r} is a table or a view already: choose another name")
+        self.by_name = {**self.by_name, name: index}
 
     def may_be_named(self, sql: str) -> bool:
         """Whether the text may read an index; false positives cost an analysis, never a row."""

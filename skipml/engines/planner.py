@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
@@ -391,19 +390,8 @@ def _pruned(
         row_group=tuple(footers.row_group.tolist()),
         n_rows=tuple(footers.n_rows.tolist()),
         decisions=decisions,
-        reasons=_reasons(footers) + refined.notes,
+        reasons=footers.reasons + refined.notes,
         seconds_per_row=sum(budget.cost_per_row for budget in budgets),
         budget_seconds=sum(budget.ledger.granted for budget in budgets if budget.ledger is not None),
     )
     return _Pruned(reference, routes.Kept.of(footers, decisions.decision != SKIP), report)
-
-
-def _reasons(footers: Footers) -> tuple[str, ...]:
-    """Why something is unknown, each reason once with the column and how many row groups it concerns."""
-    reasons = [f"{message}" for message in footers.errors if message]
-    for name, stats in footers.columns.items():
-        if stats.text is not None:  # text that goes into a pipeline has limits of its own
-            continue
-        counts = Counter(stats.reason.tolist())
-        reasons += [f"column {name}: {text} ({count} row groups)" for text, count in sorted(counts.items()) if text]
-    return tuple(reasons)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from skipml.engines.dialect import Node, function_name
 from skipml.engines.functions import ModelFunction
 from skipml.engines.tree import nodes
+from skipml.errors import RegistrationError
 
 _DEFINES_VIEW = re.compile(r"\bCREATE\b.*\bVIEW\b", re.IGNORECASE | re.DOTALL)
 _DEFINES_MACRO = re.compile(r"\bCREATE\b.*\b(MACRO|FUNCTION)\b", re.IGNORECASE | re.DOTALL)
@@ -17,6 +18,15 @@ _DEFINES_READER = re.compile(
     rf"\b(MACRO|FUNCTION)\s+([\w.\"]+\s+)*[\w.\"]*({'|'.join(_READERS)})\"?\s*\(", re.IGNORECASE
 )
 _WORD = re.compile(r"\w+")
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def check_identifier(name: str) -> None:
+    """Raise RegistrationError for a name that SQL takes only in quotes."""
+    if not _IDENTIFIER.fullmatch(name):
+        raise RegistrationError(
+            f"{name!r} is not a plain SQL identifier: use letters, digits and underscores, and no digit first"
+        )
 
 
 @dataclass(slots=True)
