@@ -23,6 +23,7 @@ from skipml.ann.filtered import Plain, filtered_search
 from skipml.ann.locking import writer_lock
 from skipml.ann.metric import Metric, Singles
 from skipml.ann.postings import ROW_ID
+from skipml.ann.rules import Scaled
 from skipml.ann.search import Found, Snapshot, search
 from skipml.ann.served import Served
 from skipml.ann.single import search_one
@@ -225,8 +226,10 @@ class VectorIndex:
             return filtered_search(self._snapshot, passes, vectors, k, Plain(rule, wanted, lists, guarantee), threads)
         if rule is None:
             return exact_search(self._snapshot, vectors, k, threads), guarantee
-        single = search_one(self._snapshot, vectors, k, nprobe) if nprobe is not None and len(vectors) == 1 else None
-        return single or search(self._snapshot, vectors, wanted, rule, threads).first(k), guarantee
+        found = None
+        if len(vectors) == 1 and isinstance(rule, Nprobe | Scaled):
+            found = search_one(self._snapshot, vectors, wanted, rule)
+        return (found or search(self._snapshot, vectors, wanted, rule, threads)).first(k), guarantee
 
     def _passing(self, where: str | Predicate, connection: Connection | None) -> Bools:
         """Whether the row at each position passes a filter."""

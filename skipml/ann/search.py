@@ -27,7 +27,7 @@ Indices = NDArray[np.int64]
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-_ROUTE = 256
+ROUTE = 256
 """Lists that are put in order at first, for a rule that may read on."""
 _AHEAD = 2
 """Rules see the distances of so many times the lists that are read."""
@@ -279,7 +279,7 @@ class _Search:
         self.n_candidates = max(_LEAST_CANDIDATES, _CANDIDATES_PER_ROW * k)
         self.placed = snapshot.placed(queries)
         self.scanned_for = queries if snapshot.codec is None else self.placed
-        wanted = rule.lists if isinstance(rule, Nprobe) else _ROUTE
+        wanted = rule.lists if isinstance(rule, Nprobe) else ROUTE
         self.route, self.order = snapshot.router.nearest(self.placed, wanted)
         self.read = np.zeros(len(queries), np.int64)
         """Lists that each query has read."""

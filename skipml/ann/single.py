@@ -1,4 +1,4 @@
-"""One query that reads a fixed number of lists once: the steps of a search without the bookkeeping of rounds.
+"""One query that reads its lists at once: the steps of a search without the bookkeeping of rounds.
 
 Finds what `skipml.ann.search` finds; a single query is short enough that the bookkeeping would be most of it.
 """
@@ -9,16 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml.ann.metric import Singles, distances
+from skipml.ann.rules import Scaled
 from skipml.ann.scan import ListScanner
-from skipml.ann.search import Found, Snapshot, Work, n_candidates
+from skipml.ann.search import ROUTE, Found, Snapshot, Work, n_candidates
+from skipml.ann.stopping import Nprobe
 
 Indices = NDArray[np.int64]
 _ZEROS = np.zeros(1, np.int64)
 
 
-def search_one(snapshot: Snapshot, query: Singles, k: int, nprobe: int) -> Found | None:
-    """The k nearest rows in the nearest lists to a query [1, d]; None where that takes the general way: several
-    segments, vectors that faiss cannot scan, fewer than k rows.
+def search_one(snapshot: Snapshot, query: Singles, k: int, rule: Nprobe | Scaled) -> Found | None:
+    """The k nearest rows in the lists that a rule wants to a query [1, d]; None where that takes the general way:
+    several segments, vectors that faiss cannot scan, fewer than k rows, very many lists.
     """
     scanner = snapshot.scanners[0] if len(snapshot.scanners) == 1 else None
     if not isinstance(scanner, ListScanner):
@@ -26,7 +28,12 @@ def search_one(snapshot: Snapshot, query: Singles, k: int, nprobe: int) -> Found
     reader = snapshot.readers[0]
     reader.check_unchanged()
     placed = snapshot.placed(query)
-    route, order = snapshot.router.nearest(placed, nprobe)
+    route, order = snapshot.router.nearest(placed, rule.lists if isinstance(rule, Nprobe) else ROUTE)
+    read = min(max(int(rule.first(route, snapshot.sizes[order], k)[0]), 1), snapshot.n_lists)
+    if read > order.shape[1]:
+        return None
+    if read < order.shape[1]:
+        route, order = np.ascontiguousarray(route[:, :read]), np.ascontiguousarray(order[:, :read])
     bytes_read = reader.fetch_lists(order[0])
     scanned = query if snapshot.codec is None else placed
     _, _, position = scanner.scan(scanned, order, route, n_candidates(snapshot, reader, k))

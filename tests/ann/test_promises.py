@@ -138,3 +138,16 @@ def test_a_change_meanwhile_is_noticed(index: VectorIndex, folder: Path) -> None
     VectorIndex.open(folder).calibrate(LOG[:300], [0.5], k=K, rule=NPROBE)
     with pytest.raises(errors.ConflictError, match="changed while"):
         index.calibrate(LOG[:300], [0.5], k=K, rule=NPROBE)
+
+
+@pytest.mark.parametrize("rule", [NPROBE, NEARNESS, LEVELED, MARGINAL])
+def test_queries_one_at_a_time_read_and_find_what_a_batch_does(index: VectorIndex, rule: str) -> None:
+    index.calibrate(LOG, [0.9], k=K, rule=rule)
+    whole = index.search(LATER[:60], 3, recall=0.9)
+    assert index.stats is not None
+    lists, found = index.stats.lists, []
+    for query in LATER[:60]:
+        found += index.search(query, 3, recall=0.9)["row_id"].to_pylist()
+        lists -= index.stats.lists
+    assert found == whole["row_id"].to_pylist()
+    assert lists == 0
