@@ -30,7 +30,7 @@ def test_from_footers(tmp_path: Path) -> None:
     assert np.isneginf(regions.lower[:, 2:4]).all()
     assert regions.unknown.tolist() == [[False, False, True, True, False]] * 3
     assert regions.all_null.tolist() == [[False, block == 2, False, False, block == 2] for block in range(3)]
-    assert regions.may_be_null.tolist() == [[False, block > 0, True, True, block > 0] for block in range(3)]
+    assert regions.may_be_null.tolist() == [[False, block > 0, False, True, block > 0] for block in range(3)]
     assert regions.may_be_nan.tolist() == [[True, False, True, True, False]] * 3, "pyarrow counts no NaN"
     with pytest.raises(KeyError):
         from_footers(footers, ["other"])

@@ -108,13 +108,11 @@ def refused_sklearn() -> dict[str, tuple[Any, str]]:
         VotingRegressor,
     )
     from sklearn.linear_model import LinearRegression
-    from sklearn.pipeline import make_pipeline
     from sklearn.tree import DecisionTreeRegressor
 
     codes = np.column_stack([X[:, 0], np.arange(300) % 4])
     return {
         "isolation": (IsolationForest(random_state=0).fit(X), "IsolationForest is not evaluated: it scores by the dep"),
-        "pipeline": (make_pipeline(DecisionTreeRegressor()).fit(X, Y), "Pipeline is not evaluated: give the last step"),
         "voting": (VotingRegressor([("t", DecisionTreeRegressor())]).fit(X, Y), "VotingRegressor is not evaluated: tr"),
         "linear": (LinearRegression().fit(X, Y), "LinearRegression is not evaluated"),
         "xgboost": (xgboost.XGBRegressor(n_estimators=1).fit(X, Y), "use from_xgboost"),
@@ -218,7 +216,7 @@ def test_a_pickle_is_refused(tmp_path: Path) -> None:
 
 def test_a_margin_of_a_network_is_refused(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"\x08\x07")
-    with pytest.raises(ModelError, match="only tree ensembles have a margin"):
+    with pytest.raises(ModelError, match="only trees and scikit-learn models have a margin"):
         load(tmp_path / "m.onnx", margin=True)
 
 
