@@ -6,6 +6,8 @@ they hold for the distance that DuckDB computes as well as for the true one.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,8 +19,10 @@ Bools = NDArray[np.bool_]
 
 _UNIT = 2.0**-24
 _TINY = float(np.finfo(np.float32).tiny)
-_LEAST_NORM, _MOST_NORM = 1e-15, 1e15
-"""Beyond them squares may leave the range of float32, and nothing is concluded."""
+COMPUTED: Mapping[Metric, tuple[float, float]] = {"l2": (0.0, 1e15), "ip": (0.0, 1e15), "cosine": (1e-9, 1e9)}
+"""The lengths of vectors between which nothing leaves the range of float32, and beyond which nothing is concluded: of
+cosine distances DuckDB 1.5 multiplies the squares of both.
+"""
 _UNIT_SLACK = 2.0**-21
 """How far a query that is normalised may be from where it belongs."""
 
@@ -31,7 +35,8 @@ def distance_bounds(metric: Metric, balls: Balls, query: Singles) -> tuple[Float
     """
     q: Floats = query.astype(np.float64)
     length = float(np.sqrt(q @ q))
-    known = (balls.norms[:, 1] < _MOST_NORM) & (length < _MOST_NORM)
+    least, most = COMPUTED[metric]
+    known = (balls.norms[:, 1] < most) & (length < most)
     centers = balls.centers[:, : len(q)].astype(np.float64)
     error = (len(q) + 8) * _UNIT
     if metric == "ip":
@@ -39,8 +44,8 @@ def distance_bounds(metric: Metric, balls: Balls, query: Singles) -> tuple[Float
         slack = 2 * error * length * (_lengths(centers) + balls.radii) + len(q) * _TINY
         return _where(known, middle - half - slack, middle + half + slack)
     if metric == "cosine":
-        known &= (balls.norms[:, 0] > _LEAST_NORM) & (length > _LEAST_NORM)
-        q /= max(length, _LEAST_NORM)
+        known &= (balls.norms[:, 0] > least) & (length > least)
+        q /= max(length, least)
     middle = _lengths(centers - q)
     low = np.maximum(middle * (1 - 2.0**-40) - balls.radii, 0)
     high = middle * (1 + 2.0**-40) + balls.radii

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from skipml.ann.balls import COMPUTED
 from skipml.ann.codes import Codec, query_parameters
 from skipml.ann.metric import Matrix, Metric, Singles, distances
 from skipml.ann.reader import SegmentReader
@@ -31,8 +32,6 @@ _LEAST_ROWS = 2000
 """So many rows are looked at in the time that a search takes."""
 _AROUND, _SELDOM = 32, 1 / 3
 """Where so many lists around a query have less than that part of the rows that they would have by chance."""
-_LEAST_NORM, _MOST_NORM = 1e-15, 1e15
-"""Beyond them squares may leave the range of float32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,8 +298,8 @@ def _vectors(snapshot: Snapshot, positions: Indices) -> Matrix:
 
 
 def _estimates(metric: Metric, queries: Singles, rows: Matrix) -> tuple[Floats, Floats]:
-    """What orders rows [n, d] as their distance to queries [q, d] does, and how far it is off, [q, n]: inf where a
-    distance is NaN, and a number off by inf where float32 cannot tell.
+    """What orders rows [n, d] as their distance to queries [q, d] does, and how far it is off, [q, n]: inf where
+    float32 cannot tell, as of the cosine of a zero vector, which is NaN in DuckDB 2.0 and 2 in 1.5.
     """
     x = np.asarray(rows, np.float32)
     share = (x.shape[1] + 16) * 2.0**-22
@@ -316,9 +315,7 @@ def _estimates(metric: Metric, queries: Singles, rows: Matrix) -> tuple[Floats, 
             near, error = sums - 2 * product, share * 2 * sums
         else:
             near, error = -product / size, np.full(product.shape, 2 * share)
-        outside = (norms > _MOST_NORM) | (lengths[:, None] > _MOST_NORM)
-        if metric == "cosine":
-            outside |= ((norms < _LEAST_NORM) & (norms > 0)) | ((lengths < _LEAST_NORM) & (lengths > 0))[:, None]
-            near[size == 0], error[size == 0] = np.inf, 0
+        least, most = COMPUTED[metric]
+        outside = (norms > most) | (lengths[:, None] > most) | (norms < least) | (lengths[:, None] < least)
         near[outside], error[outside] = 0, np.inf
     return near, error

@@ -93,6 +93,11 @@ def test_distances_are_those_of_duckdb(metric: Metric) -> None:
     theirs = np.array([row[0] for row in duckdb.execute(sql, [query[0].tolist()]).fetchall()])
     assert len(data) == len(theirs)
     ours = distances(metric, query, np.zeros(200, np.int64), rows)
+    if metric == "cosine":
+        zero = ~rows.any(axis=1)
+        assert np.isnan(ours[zero]).all()
+        assert (np.isnan(theirs[zero]) | (theirs[zero] == 2)).all(), "NaN in DuckDB 2.0, the largest there is in 1.5"
+        ours, theirs = ours[~zero], theirs[~zero]
     np.testing.assert_allclose(ours, theirs, rtol=2e-5, atol=2e-5)
 
 

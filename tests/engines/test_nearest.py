@@ -285,3 +285,22 @@ def test_a_smaller_candidate_set_is_caught(pair: Pair, monkeypatch: pytest.Monke
     monkeypatch.setattr(filtered, "nearest_among", fewer)
     with pytest.raises(AssertionError):
         test_exact_equals_duckdb(pair, "share < 50")
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e-12, 1e-4, 1e14])
+def test_vectors_of_any_length_are_as_near_as_duckdb_has_it(tmp_path: Path, scale: float) -> None:
+    """Zero vectors, and lengths whose squares leave the range of float32: its versions say different things of them."""
+    rng = np.random.default_rng(0)
+    vectors = (rng.standard_normal((400, 8)) * np.where(rng.random((400, 1)) < 0.5, scale, 1.0)).astype(np.float32)
+    vectors[::7] = 0
+    data = pa.table({"id": range(400), "v": pa.FixedSizeListArray.from_arrays(vectors.ravel(), 8)})
+    index = VectorIndex.build(data, column="v", path=tmp_path / "index", metric="cosine")
+    with skipml.connect() as con, duckdb.connect() as plain:
+        con.register_index("docs", index)
+        plain.execute("CREATE TABLE docs AS SELECT id, v::FLOAT[8] AS v FROM data")
+        for query in (vectors[1], vectors[2], (vectors[1] * np.float32(scale)).astype(np.float32)):
+            distance = f"array_cosine_distance(v, {query.tolist()}::FLOAT[8])"
+            for k in (5, 90):
+                sql = f"SELECT {distance} FROM docs ORDER BY 1 LIMIT {k}"
+                named = f"SELECT {distance} AS far FROM docs ORDER BY {distance} LIMIT {k}"
+                assert str(con.execute(named).fetchall()) == str(plain.execute(sql).fetchall())
