@@ -84,12 +84,14 @@ demo: setup ## Skip row groups of TPC-H lineitem for a small network, against a 
 	@$(MAKE) --no-print-directory extension || echo "The extension is not built, so Python scores"
 	$(BIN)/python -m benchmarks.demo
 
-bench: extension ## Every benchmark: micro, TPC-H, TPC-DS, scoring, top-k, effectiveness, enrichment, killed writers (over an hour)
+bench: extension ## Every benchmark but that of vectors: micro, TPC-H, TPC-DS, scoring, top-k, trees, pipelines and more (over an hour)
 	$(BIN)/python -m pytest benchmarks/micro --benchmark-enable --benchmark-only
 	$(BIN)/python -m benchmarks.tpch
 	$(BIN)/python -m benchmarks.tpcds
 	$(BIN)/python -m benchmarks.scoring
 	$(BIN)/python -m benchmarks.topk
+	$(BIN)/python -m benchmarks.trees
+	$(BIN)/python -m benchmarks.pipelines
 	$(BIN)/python -m benchmarks.effectiveness.run
 	$(BIN)/python -m benchmarks.enrichment
 	$(BIN)/python -m benchmarks.enrichment.hulls
