@@ -8,6 +8,7 @@ import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -60,7 +61,7 @@ class LeakyRelu:
 Op = Affine | Scale | Divide | Shift | LeakyRelu
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class Network:
     """A chain of ops executed one after the other in `dtype` (float32 or float64), the finite weights stored in it too.
 
@@ -136,7 +137,7 @@ class Network:
         """Multiply-accumulates per row."""
         return sum(op.weight.size if isinstance(op, Affine) else 0 for op in self.ops)
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """sha256 (hex) of everything the outputs depend on: dtype, ops in order, shapes, constants."""
         digest = hashlib.sha256(f"network {self.dtype.name} {self.n_inputs} {self.n_outputs}".encode())
