@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from skipml.ann.filtered import Plain, filtered_search
 from skipml.ann.locking import writer_lock
 from skipml.ann.metric import Metric, Singles
 from skipml.ann.postings import ROW_ID
+from skipml.ann.results import SearchStats, result_table
 from skipml.ann.rules import Scaled
 from skipml.ann.search import Found, Snapshot, search
 from skipml.ann.served import Served
@@ -32,7 +32,15 @@ from skipml.ann.vectors import query_matrix
 from skipml.ann.within import Distance, Present
 from skipml.bounds.budget import Budget
 from skipml.decisions import Plan, prune
-from skipml.errors import ConflictError, FileChangedError, MetadataError, PredicateError, SchemaError, VectorError
+from skipml.errors import (
+    ConflictError,
+    FileChangedError,
+    MetadataError,
+    PredicateError,
+    SchemaError,
+    SkipmlError,
+    VectorError,
+)
 from skipml.footers import read_footers
 from skipml.identity import Path
 from skipml.predicates import Predicate
@@ -41,31 +49,12 @@ from skipml.regions import from_footers
 Indices = NDArray[np.int64]
 Bools = NDArray[np.bool_]
 
-STATS_KEY = b"skipml.stats"
-
-
-@dataclass(frozen=True, slots=True)
-class SearchStats:
-    """What a search read, summed over its queries, and on what guarantee its result rests."""
-
-    queries: int
-    lists: int
-    scanned: int
-    """Codes, or vectors where the index has no codes."""
-    vectors: int
-    """Vectors whose distance was computed."""
-    bytes_read: int
-    guarantee: str
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as plain values."""
-        return {name: getattr(self, name) for name in self.__slots__}
-
 
 class VectorIndex:
     """A nearest-neighbour index in a folder: Parquet files whose row groups are posting lists, and a manifest."""
 
     def __init__(self, path: Path, *, cold: bool = False) -> None:
+        _check_faiss()
         self.path = os.fspath(path)
         self.cold = cold
         self._snapshot = _opened(self.path, cold=cold)
@@ -97,6 +86,7 @@ class VectorIndex:
         vectors, EnrichmentError where the folder cannot be written or holds an index already, FileChangedError for
         files that change meanwhile, ConflictError where another process writes there.
         """
+        _check_faiss()
         building.build(
             source,
             column=column,
@@ -362,29 +352,14 @@ class VectorIndex:
         work = found.work
         stats = SearchStats(n_queries, work.lists, work.scanned, work.vectors, work.bytes_read, guarantee)
         self._stats = stats
-        rank = np.arange(1, len(found.query) + 1) - np.searchsorted(found.query, found.query)
-        arrays = [
-            *(pa.array(values) for values in (found.query, rank, found.row_id)),
-            *rows_of(self._snapshot, found.position, names),
-            pa.array(found.distance),
-        ]
-        metadata = {STATS_KEY: json.dumps(stats.to_dict())}
-        return pa.Table.from_arrays(arrays, names=["query", "rank", ROW_ID, *names, "distance"], metadata=metadata)
+        return result_table(self._snapshot, found, names, stats)
 
 
-def rows_of(snapshot: Snapshot, positions: Indices, names: Sequence[str]) -> list[pa.Array]:
-    """Columns of the rows at positions [n]."""
-    schema = snapshot.manifest.schema
-    parts = snapshot.by_segment(positions)
-    if len(parts) == 1:
-        reader, mine, _ = parts[0]
-        return reader.arrays(mine, names, schema)
-    back = np.argsort(np.concatenate([places for _, _, places in parts])) if parts else np.empty(0, np.int64)
-    columns = []
-    for i, name in enumerate(names):
-        chunks = [reader.arrays(mine, names, schema)[i] for reader, mine, _ in parts]
-        columns.append(pa.chunked_array(chunks, schema.field(name).type).take(pa.array(back)).combine_chunks())
-    return columns
+def _check_faiss() -> None:
+    try:
+        import faiss  # noqa: F401
+    except ImportError:
+        raise SkipmlError("a vector index needs faiss: pip install 'skipml[ann]'") from None
 
 
 def _opened(folder: str, *, cold: bool) -> Snapshot:

@@ -215,7 +215,7 @@ class Nearest:
 
 
 def _rows(snapshot: Snapshot, positions: Positions) -> pa.Table:
-    from skipml.ann.index import rows_of
+    from skipml.ann.results import rows_of
 
     names = snapshot.manifest.schema.names
     return pa.Table.from_arrays(rows_of(snapshot, positions, names), names=names)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import sys
 from pathlib import Path
 
 import duckdb
@@ -19,6 +20,7 @@ from skipml import (
     MetadataError,
     PredicateError,
     SchemaError,
+    SkipmlError,
     VectorError,
     VectorIndex,
 )
@@ -243,3 +245,9 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     tmp_path.chmod(stat.S_IRUSR | stat.S_IXUSR)
     with pytest.raises(EnrichmentError, match="cannot be written"):
         built(tmp_path / "index", clustered(3, 2))
+
+
+def test_without_faiss_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "faiss", None)
+    with pytest.raises(SkipmlError, match=r"pip install 'skipml\[ann\]'"):
+        VectorIndex.build(tmp_path / "rows.parquet", column="v", path=tmp_path / "index")

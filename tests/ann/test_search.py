@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from skipml import PredicateError, SchemaError, VectorError, VectorIndex
-from skipml.ann.index import STATS_KEY
 from skipml.ann.metric import SQL_FUNCTIONS, Metric, distances
+from skipml.ann.results import STATS_KEY
 from skipml.ann.stopping import Progress
 from tests.ann.brute import METRICS, asked, built, clustered, nearest, table_of
 
