@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml.ann.balls import COMPUTED
-from skipml.ann.codes import Codec, query_parameters
+from skipml.ann.codes import Codec
 from skipml.ann.metric import Matrix, Metric, Singles, distances
 from skipml.ann.reader import SegmentReader
 from skipml.ann.routing import Router
-from skipml.ann.scan import ExactScanner, ListScanner
+from skipml.ann.scan import ExactScanner, ListScanner, preassigned
 from skipml.ann.search import Found, Snapshot, Work, search
 from skipml.ann.stopping import FloatMatrix, IntMatrix, IntVector, Nprobe, Progress, StopRule
 
@@ -186,27 +186,11 @@ class FilteredScanner(ListScanner):
 
     def scan(self, queries: Singles, lists: Indices, route: Singles, count: int) -> tuple[Singles, Indices, Indices]:
         """The same for the rows that pass."""
-        import faiss
-
         wanted = np.unique(lists[lists >= 0])
         with self._lock:
             self._copy(wanted[~self._is_there[wanted]])
-        n, m = lists.shape
-        estimates, labels = np.empty((n, count), np.float32), np.empty((n, count), np.int64)
-        parameters = query_parameters(m) if self._is_coded else faiss.SearchParametersIVF(nprobe=m)
-        queries, route = np.ascontiguousarray(queries), np.ascontiguousarray(route)
-        lists = np.ascontiguousarray(lists)
-        self._index.search_preassigned_c(
-            n,
-            faiss.swig_ptr(queries),
-            count,
-            faiss.swig_ptr(lists),
-            faiss.swig_ptr(route),
-            faiss.swig_ptr(estimates),
-            faiss.swig_ptr(labels),
-            False,
-            parameters,
-            None,
+        estimates, labels = preassigned(
+            self._index, queries, lists, route, count, is_coded=self._is_coded, in_pairs=False
         )
         query, place = np.nonzero(labels >= 0)
         found = estimates[query, place]

@@ -34,6 +34,34 @@ def lists_in_place(path: str, extents: Extents) -> Any:
     return lists
 
 
+def preassigned(
+    index: Any, queries: Singles, lists: Indices, route: Singles, count: int, *, is_coded: bool, in_pairs: bool
+) -> tuple[Singles, Indices]:
+    """What faiss finds for queries [q, width] in lists [q, m] of an index: estimates and labels [q, count], -1 for
+    none, which are lists and offsets `in_pairs`, or else ids.
+    """
+    import faiss
+
+    n, m = lists.shape
+    estimates, labels = np.empty((n, count), np.float32), np.empty((n, count), np.int64)
+    parameters = query_parameters(m) if is_coded else faiss.SearchParametersIVF(nprobe=m)
+    queries, route = np.ascontiguousarray(queries), np.ascontiguousarray(route)
+    lists = np.ascontiguousarray(lists)
+    index.search_preassigned_c(
+        n,
+        faiss.swig_ptr(queries),
+        count,
+        faiss.swig_ptr(lists),
+        faiss.swig_ptr(route),
+        faiss.swig_ptr(estimates),
+        faiss.swig_ptr(labels),
+        in_pairs,
+        parameters,
+        None,
+    )
+    return estimates, labels
+
+
 class ListScanner:
     """The best rows of some lists of a segment for each query."""
 
@@ -61,25 +89,8 @@ class ListScanner:
         """At most `count` of the best rows of some lists [q, m], -1 for none, for each query [q, width]: estimates of
         the squared distance (or the negative inner product), the queries and the positions [n]. A row may come twice.
         """
-        import faiss
-
-        n, m = lists.shape
-        estimates = np.empty((n, count), np.float32)
-        labels = np.empty((n, count), np.int64)
-        parameters = query_parameters(m) if self._is_coded else faiss.SearchParametersIVF(nprobe=m)
-        queries, route = np.ascontiguousarray(queries), np.ascontiguousarray(route)
-        lists = np.ascontiguousarray(lists)
-        self._index.search_preassigned_c(
-            n,
-            faiss.swig_ptr(queries),
-            count,
-            faiss.swig_ptr(lists),
-            faiss.swig_ptr(route),
-            faiss.swig_ptr(estimates),
-            faiss.swig_ptr(labels),
-            True,
-            parameters,
-            None,
+        estimates, labels = preassigned(
+            self._index, queries, lists, route, count, is_coded=self._is_coded, in_pairs=True
         )
         flat = np.flatnonzero(labels.ravel() >= 0)
         hits, found = labels.ravel()[flat], estimates.ravel()[flat]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Protocol
 
 import numpy as np
@@ -95,3 +96,11 @@ class Bounder(Protocol):
         """How far at most another evaluation of any of the rows [n, d] is off [m]: on another machine, of inputs that
         differ by up to `slack` [d]; infinite where nothing is known.
         """
+
+
+def content_of(bounder: Bounder) -> bytes:
+    """A hash of everything that its bounds depend on: how they are made, of what function, of which functionals."""
+    rows = bounder.functionals
+    digest = hashlib.sha256(f"{type(bounder).__qualname__} {bounder.function.hash} {rows.dtype}{rows.shape}".encode())
+    digest.update(np.ascontiguousarray(rows).data)
+    return digest.digest()

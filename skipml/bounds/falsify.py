@@ -91,7 +91,7 @@ def try_points(
     inside = cuts.polygons.contains(x, cuts.block) if cuts is not None else np.ones(len(x), np.bool_)
     values = verifier.values(x)
     limits = (bounds.lower, bounds.upper) if bounds is not None else (values - np.inf, values + np.inf)
-    towards = _towards(test, values, *limits)
+    towards = towards_of(test, values, *limits)
     slope = _along(towards, bounds) if bounds is not None else verifier.gradients(x, towards)
     corner = _moved(x, np.where(slope > 0, upper, lower), inside, cuts, slide=climb)
     at_corner = verifier.values(corner)
@@ -106,7 +106,7 @@ def try_points(
         todo = np.flatnonzero(~seen.passed & ~reaches(test, seen.lowest, seen.highest))
         if not len(todo):
             break
-        gradient = verifier.gradients(x[todo], _towards(test, values[todo], limits[0][todo], limits[1][todo]))
+        gradient = verifier.gradients(x[todo], towards_of(test, values[todo], limits[0][todo], limits[1][todo]))
         corner = np.where(gradient > 0, upper[todo], np.where(gradient < 0, lower[todo], x[todo]))
         here = Cuts(cuts.polygons, cuts.block[todo]) if cuts is not None else None
         x[todo] = _moved(x[todo], x[todo] + length * (corner - x[todo]), inside[todo], here, slide=False)
@@ -140,7 +140,7 @@ def _moved(start: Floats, end: Floats, inside: Bools, cuts: Cuts | None, *, slid
     return np.where(inside[:, None], point, end)
 
 
-def _towards(test: Test, values: Floats, lower: Floats, upper: Floats) -> Floats:
+def towards_of(test: Test, values: Floats, lower: Floats, upper: Floats) -> Floats:
     """In which direction each value [M, m] has to move for the test to pass: 1 up, -1 down, 0 where both or neither may
     help.
     """

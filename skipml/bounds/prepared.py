@@ -6,7 +6,6 @@ Boxes are divided in the inputs: at the middle of numbers, between the cells of 
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from functools import cached_property
 
@@ -14,8 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skipml.bounds.blocks import Blocks
+from skipml.bounds.bounder import content_of
 from skipml.bounds.crown import LinearBounds
-from skipml.bounds.falsify import Points, Test
+from skipml.bounds.falsify import Points, Test, towards_of
 from skipml.bounds.features import FeatureBox, FeatureMap
 from skipml.bounds.leaves import Leaves
 from skipml.bounds.missing import with_missing
@@ -70,10 +70,7 @@ class PreparedVerifier:
     @cached_property
     def content(self) -> bytes:
         """A hash of everything that the bounds depend on."""
-        rows = self.functionals
-        digest = hashlib.sha256(f"{type(self).__qualname__} {self.function.hash} {rows.dtype}{rows.shape}".encode())
-        digest.update(np.ascontiguousarray(rows).data)
-        return digest.digest()
+        return content_of(self)
 
     @property
     def seconds_per_box(self) -> float:
@@ -211,7 +208,7 @@ class PreparedVerifier:
         here = self._features.box(middle, middle)
         values = self._verifier.values(np.nan_to_num(here.lower))
         limits = (bounds.lower, bounds.upper) if bounds is not None else (values - 1e300, values + 1e300)
-        towards = _towards(test, values, *limits)
+        towards = towards_of(test, values, *limits)
         form = self._verifier.gradients(np.nan_to_num(here.lower), towards)
         corner = np.nan_to_num(self._features.corner(form, at, *box))
         at_corner = self._verifier.values(corner)
@@ -247,15 +244,3 @@ class PreparedVerifier:
         bounds = self.linear(lower, upper)
         low, high = self.outputs(bounds.lower, bounds.upper)
         return np.asarray((high - low).max(axis=0, initial=0.0))
-
-
-def _towards(test: Test, values: Floats, lower: Floats, upper: Floats) -> Floats:
-    """In which direction each value [M, m] has to move for the test to pass: 1 up, -1 down, 0 where both or neither may
-    help.
-    """
-    towards = np.zeros_like(values)
-    for k in range(values.shape[1]):
-        above, below = lower.copy(), upper.copy()
-        above[:, k] = below[:, k] = values[:, k]
-        towards[:, k] = test.never(lower, below).astype(np.float64) - test.never(above, upper)
-    return towards

@@ -10,7 +10,6 @@ Boxes are split at the edges of conditions: at the one that halves what the cond
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from functools import cached_property
 
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skipml.bounds.blocks import Blocks
+from skipml.bounds.bounder import content_of
 from skipml.bounds.crown import LinearBounds
 from skipml.bounds.direct import Direct
 from skipml.bounds.falsify import Points, Test
@@ -65,10 +65,7 @@ class TreeVerifier(Direct):
     @cached_property
     def content(self) -> bytes:
         """A hash of everything that the bounds depend on."""
-        rows = self.functionals
-        digest = hashlib.sha256(f"{type(self).__qualname__} {self.function.hash} {rows.dtype}{rows.shape}".encode())
-        digest.update(np.ascontiguousarray(rows).data)
-        return digest.digest()
+        return content_of(self)
 
     @property
     def seconds_per_box(self) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skipml.bounds import stages
 from skipml.bounds.blocks import Blocks
+from skipml.bounds.bounder import content_of
 from skipml.bounds.compiled_passes import passes
 from skipml.bounds.crown import LinearBounds, crown
 from skipml.bounds.direct import Direct
@@ -71,10 +71,7 @@ class Verifier(Direct):
     @cached_property
     def content(self) -> bytes:
         """A hash of everything that the bounds depend on."""
-        rows = self.functionals
-        digest = hashlib.sha256(f"{type(self).__qualname__} {self.network.hash} {rows.dtype}{rows.shape}".encode())
-        digest.update(np.ascontiguousarray(rows).data)
-        return digest.digest()
+        return content_of(self)
 
     @property
     def seconds_per_box(self) -> float:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.soundness.pipeline_battery import PIPELINE_BATTERIES
 from tests.soundness.pipeline_variants import PIPELINE_VARIANTS
-from tests.soundness.variants import Variant
+from tests.soundness.variants import Variant, marked, name_of
 
 _ONE_SIDED = {"_refused_rows_pass": "is KEEP"}
 """A row without a score is never TRUE, so only KEEP can be wrong."""
@@ -26,14 +26,7 @@ def test_the_code_as_it_is_breaks_no_rule(name: str, tmp_path: Path) -> None:
     assert PIPELINE_BATTERIES[name](tmp_path) == []
 
 
-@pytest.mark.parametrize(
-    "variant",
-    [
-        pytest.param(variant, id=name, marks=() if name in _QUICK else pytest.mark.exhaustive)
-        for variant in PIPELINE_VARIANTS
-        for name in [variant.apply.__name__.strip("_")]
-    ],
-)
+@pytest.mark.parametrize("variant", [marked(v, name_of(v) in _QUICK, name_of(v)) for v in PIPELINE_VARIANTS])
 def test_an_unsound_variant_is_caught(variant: Variant, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         variant.apply(patch)
@@ -47,5 +40,5 @@ def test_every_variant_breaks_a_rule_of_its_own() -> None:
 
 
 def test_the_quick_variants_are_of_every_battery() -> None:
-    quick = [variant for variant in PIPELINE_VARIANTS if variant.apply.__name__.strip("_") in _QUICK]
+    quick = [variant for variant in PIPELINE_VARIANTS if name_of(variant) in _QUICK]
     assert [variant.battery for variant in quick] == list(PIPELINE_BATTERIES)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from ctypes import CDLL
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,7 +24,7 @@ from tests.soundness.places_battery import PLACES_BATTERIES
 from tests.soundness.pulled_battery import PULLED_BATTERIES
 from tests.soundness.pulled_variants import VARIANTS
 from tests.soundness.topk_battery import TOPK_BATTERIES
-from tests.soundness.variants import Variant
+from tests.soundness.variants import Variant, marked, name_of
 
 pytestmark = pytest.mark.usefixtures("patient")
 
@@ -66,20 +65,12 @@ _QUICK = {
 _QUICK_COMPILED = {"a layer adds its bias", "each layer rounds"}
 
 
-def _name(variant: Variant) -> str:
-    return variant.apply.__name__.strip("_")
-
-
-def _marked(variant: Any, is_quick: bool, name: str) -> Any:
-    return pytest.param(variant, id=name, marks=() if is_quick else pytest.mark.exhaustive)
-
-
 @pytest.mark.parametrize("name", _ALL)
 def test_the_code_as_it_is_breaks_no_rule(name: str, tmp_path: Path) -> None:
     assert _ALL[name](tmp_path) == []
 
 
-@pytest.mark.parametrize("variant", [_marked(v, _name(v) in _QUICK, _name(v)) for v in VARIANTS])
+@pytest.mark.parametrize("variant", [marked(v, name_of(v) in _QUICK, name_of(v)) for v in VARIANTS])
 def test_an_unsound_variant_is_caught(variant: Variant, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiled, "library", lambda: None)  # what is broken is Python
@@ -94,7 +85,7 @@ def test_the_compiled_bounds_as_they_are_break_no_rule(name: str, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "variant", [_marked(v, v.rule in _QUICK_COMPILED, v.rule.replace(" ", "_")) for v in COMPILED_VARIANTS]
+    "variant", [marked(v, v.rule in _QUICK_COMPILED, v.rule.replace(" ", "_")) for v in COMPILED_VARIANTS]
 )
 def test_an_unsound_variant_of_the_compiled_bounds_is_caught(variant: CompiledVariant, tmp_path: Path) -> None:
     library = build(tmp_path / "compiled", variant.file, variant.old, variant.new)
@@ -113,7 +104,7 @@ def test_every_variant_breaks_a_rule_of_its_own() -> None:
 
 
 def test_the_quick_variants_are_of_every_battery() -> None:
-    quick = [variant for variant in VARIANTS if _name(variant) in _QUICK]
+    quick = [variant for variant in VARIANTS if name_of(variant) in _QUICK]
     assert len(quick) == len(_QUICK)
     assert {variant.battery for variant in quick} | {"passes"} == set(_ALL)
     assert {v.rule for v in COMPILED_VARIANTS} > _QUICK_COMPILED

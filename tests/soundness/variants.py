@@ -36,6 +36,16 @@ class Variant:
 VARIANTS: list[Variant] = []
 
 
+def marked(variant: Any, is_quick: bool, name: str) -> Any:
+    """A variant as a parameter of a test; those that are not quick wait for `make mutants`."""
+    return pytest.param(variant, id=name, marks=() if is_quick else pytest.mark.exhaustive)
+
+
+def name_of(variant: Variant) -> str:
+    """What the test of a variant is called."""
+    return variant.apply.__name__.strip("_")
+
+
 def variant(battery: str, rule: str) -> Callable[[Callable[[Patch], None]], Callable[[Patch], None]]:
     """Add a variant to the list; `rule` is what it breaks."""
 
