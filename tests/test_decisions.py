@@ -105,6 +105,7 @@ def test_runs_of_blocks_are_decided_as_all_of_them_are() -> None:
     assert mixed.decision.tolist() == [EVALUATE]
     method = np.array([Method.CROWN, Method.BRANCH], np.int8)
     assert made([SKIP, SKIP], method=method).merged(np.array([0, 0])).method_names == ["branch"]
+    assert made([SKIP, KEEP, KEEP]).merged(np.array([1, 2, 2])).decision.tolist() == [SKIP, KEEP]
 
 
 def test_two_scans_keep_what_either_needs() -> None:
@@ -115,6 +116,7 @@ def test_two_scans_keep_what_either_needs() -> None:
     assert both.upper.tolist() == [10, 11, 12, 13]
     assert both.seconds == 2.0
     assert both.error == "e"
+    assert other.either(one).error == "e"
     assert one.either(made([SKIP] * 4, lower=np.full(4, np.nan))).lower.tolist() == [0, 1, 2, 3]
 
 
@@ -190,6 +192,9 @@ def test_what_cannot_be_scanned_is_refused(path: Path, tmp_path: Path) -> None:
     with pytest.raises(SchemaError, match="one schema"):
         common_schema(both, None)
     assert common_schema(both, ["A"]).names == ["A"]
+    pq.write_table(pa.table({"id": [1]}), other)
+    with pytest.raises(SchemaError, match="one schema"):
+        common_schema(read_footers([str(path), str(other)], ["A"]), None)
     other.write_bytes(b"no Parquet")
     with pytest.raises(FooterError, match="repair"):
         skipml.plan([path, other], SCORE > 2).scan()
@@ -214,6 +219,21 @@ def test_blocks_of_two_files_and_rows_between(tmp_path: Path) -> None:
     assert plan.summary == "Row groups: 4 in 8 blocks, skipped 3, kept 4, evaluated 1"
     ids = plan.scan(columns=["id"]).read_all()["id"].to_pylist()
     assert ids == [3, 4, 5, 6, 7, 12, 13, 14, 15]
+
+
+@pytest.mark.parametrize("batch_rows", [1, 2, 3, 5])
+def test_decisions_are_those_of_the_rows_whatever_the_batches(
+    path: Path, monkeypatch: pytest.MonkeyPatch, batch_rows: int
+) -> None:
+    """A row group of several blocks is read in batches that end within blocks."""
+    monkeypatch.setattr("skipml.decisions._BATCH_ROWS", batch_rows)
+    whole = path.with_name("whole.parquet")
+    a = [0.0, 1.0, 1.0, 3.0, 3.0, 9.0, 4.0, 4.0, 0.0, 0.0, 2.0, 3.0]
+    pq.write_table(pa.table({"id": range(12), "A": a}), whole)
+    skipml.enrich(whole, ["A"], block_rows=2)
+    plan = skipml.plan(whole, SCORE > 2.5, budget=_THOROUGH)
+    assert plan.decisions.tolist() == [SKIP, EVALUATE, KEEP, KEEP, SKIP, EVALUATE]
+    assert plan.scan(columns=["id"]).read_all()["id"].to_pylist() == [3, 4, 5, 6, 7, 11]
 
 
 def test_a_class_is_decided_by_the_outputs() -> None:

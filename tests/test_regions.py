@@ -98,19 +98,53 @@ def test_some_of_the_blocks_keep_their_boxes(chosen: int) -> None:
     assert taken.sources == regions.sources
 
 
+def test_blocks_on_both_sides_of_one_that_is_left_out_are_numbered_anew() -> None:
+    no = np.zeros((3, 1), np.bool_)
+    limits = np.arange(4.0)[:, None]
+    whole = Regions(("a",), limits, limits + 1, np.array([0, 1, 2, 2]), np.array([5, 6, 7]), no, no, no, no)
+    taken = whole.take(np.array([True, False, True]))
+    assert taken.block.tolist() == [0, 1, 1]
+    assert taken.lower.tolist() == [[0], [2], [3]]
+    assert taken.n_rows.tolist() == [5, 7]
+
+
+def test_metadata_of_a_column_that_is_no_input_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "file.parquet"
+    values = [0.0, 0.1, 9.0, 9.1, 0.2, 9.2, 0.3, 9.3]
+    write_pyarrow(pa.table({"a": values, "b": values, "c": values}), path, 4)
+    skipml.enrich(path, ["a", "b"], pairs=[("a", "b")], boxes=2)
+    for columns in (["a"], ["b"], ["b", "c"], ["a", "c"]):
+        regions = from_refined(refine(read_footers([str(path)], columns), None), columns)
+        assert regions.hulls == ()
+        assert len(regions.lower) == 4, "boxes of one input are of use"
+    both = from_refined(refine(read_footers([str(path)], ["b", "a"]), None), ["b", "a"])
+    assert [hull.inputs for hull in both.hulls] == [(1, 0)]
+    other = from_refined(refine(read_footers([str(path)], ["c"]), None), ["c"])
+    assert other.hulls == ()
+    assert len(other.lower) == len(other) == 2
+    assert other.coarser is None or len(other.coarser) == 1
+
+
+def test_limits_of_text_are_those_of_the_columns_that_hold_it(tmp_path: Path) -> None:
+    path = tmp_path / "file.parquet"
+    write_pyarrow(pa.table({"a": [1.0, 2.0], "t": ["x", "y"]}), path, 2)
+    regions = from_footers(read_footers([str(path)], ["a", "t"]), ["a", "t", "a"])
+    assert list(regions.texts) == [1]
+
+
 def test_boxes_cut_limits_down_and_those_that_contradict_them_say_nothing() -> None:
     no = np.zeros((3, 2), np.bool_)
     whole = Regions(("a", "b"), np.zeros((3, 2)), np.full((3, 2), 9.0), np.arange(3), np.full(3, 4), no, no, no, no)
     boxes = ColumnBoxes(
         ("b", "other"),
-        np.array([[1.0, 0], [5, 0], [20, 0], [-5, 0], [np.nan, 0]]),
-        np.array([[2.0, 0], [6, 0], [30, 0], [4, 0], [np.nan, 0]]),
+        np.array([[1.0, 0], [5, 0], [20, 0], [4, 0], [np.nan, 0]]),
+        np.array([[2.0, 0], [5, 0], [30, 0], [4, 0], [np.nan, 0]]),
         np.array([0, 0, 1, 2, 2]),
     )
     found = _divided(whole, boxes, {"b": [1], "a": [0]})
     assert found.block.tolist() == [0, 0, 1, 2, 2]
-    assert found.lower.tolist() == [[0, 1], [0, 5], [0, 0], [0, 0], [0, 0]]
-    assert found.upper.tolist() == [[9, 2], [9, 6], [9, 9], [9, 4], [9, 9]]
+    assert found.lower.tolist() == [[0, 1], [0, 5], [0, 0], [0, 4], [0, 0]]
+    assert found.upper.tolist() == [[9, 2], [9, 5], [9, 9], [9, 4], [9, 9]]
 
 
 def test_boxes_that_are_stored_divide_blocks(tmp_path: Path) -> None:
