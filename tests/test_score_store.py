@@ -61,6 +61,36 @@ def test_blocks_that_were_not_scored_stay_unknown_until_they_are(tmp_path: Path)
     assert (skipml.plan(path, MINUS.between(0.5, 0.6), budget=NO_WORK).decisions == skipml.SKIP).all()
 
 
+@pytest.mark.parametrize("batch_rows", [130, 250, 500])
+def test_scores_are_stored_of_the_blocks_that_come_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_rows: int
+) -> None:
+    """Of two files, in batches that end within blocks: what is stored is what enrichment stores, or nothing."""
+    monkeypatch.setattr("skipml.decisions._BATCH_ROWS", batch_rows)
+    paths = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        paths.append(lake(tmp_path / name))
+    skipml.enrich(paths, pairs=[], block_rows=100)
+    plan = skipml.plan(paths, MINUS.between(0.5, 0.6), budget=NO_WORK)
+    plan.decisions[25:30] = skipml.SKIP
+    plan.scan(store_scores=True).read_all()
+    scanned = [load(str(path), None).metadata for path in paths]
+    skipml.enrich(paths, pairs=[], block_rows=100, models=[MINUS])
+    enriched = [load(str(path), None).metadata for path in paths]
+    for i, (mine, whole) in enumerate(zip(scanned, enriched, strict=True)):
+        assert mine is not None
+        assert whole is not None
+        (one,), (other,) = mine.scores, whole.scores
+        stored = np.isfinite(one.lower)
+        starts = np.arange(20) % 5 * 100
+        expected = starts // batch_rows == (starts + 99) // batch_rows
+        expected[5:10] &= i == 0
+        assert stored.tolist() == expected.tolist()
+        for name in ("lower", "upper", "cells"):
+            assert np.array_equal(getattr(one, name)[stored], getattr(other, name)[stored])
+
+
 def test_classes_are_stored_too(tmp_path: Path) -> None:
     path = lake(tmp_path)
     classes = model(linear([[1, -1], [-1, 1]], [-9.0, 0.0]))
