@@ -125,7 +125,7 @@ class RowGroup:
         group, tag = metadata.row_group(self.number), listed_identity(self.path).tag
         found: list[Range] = []
         for start, stop in sorted(
-            _extent(group.column(i)) for i in range(group.num_columns) if self._is_wanted(group, i)
+            extent(group.column(i)) for i in range(group.num_columns) if self._is_wanted(group, i)
         ):
             if found and start <= found[-1].stop + GAP:
                 found[-1] = found[-1]._replace(stop=max(found[-1].stop, stop))
@@ -139,7 +139,8 @@ class RowGroup:
         return not self.columns or any(leaf == name or leaf.startswith(f"{name}.") for name in self.columns)
 
 
-def _extent(chunk: pq.ColumnChunkMetaData) -> tuple[int, int]:
+def extent(chunk: pq.ColumnChunkMetaData) -> tuple[int, int]:
+    """Where a column chunk begins and ends in its file."""
     start = min(at for at in (chunk.dictionary_page_offset, chunk.data_page_offset) if at)
     return start, start + chunk.total_compressed_size
 
