@@ -10,7 +10,7 @@ Related work: DataFusion's PruningPredicate, PyIceberg's metrics evaluators, MLS
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,14 +22,16 @@ from numpy.typing import NDArray
 
 from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Method, Outcome, Reason
 from skipml.bounds.memory import SHARED
-from skipml.errors import FileChangedError, FooterError, SchemaError
+from skipml.errors import FooterError, SchemaError
 from skipml.estimates import selectivity
 from skipml.footers import Footers, read_footers
-from skipml.identity import Path, expand, identity
+from skipml.identity import Path, check_unchanged, expand, metadata_root
 from skipml.metadata.refine import refine
+from skipml.parquet.reading import Ahead, RowGroup, read_metadata, read_schemas
 from skipml.predicates import Predicate
 from skipml.regions import Regions, from_refined
 from skipml.score_store import ScoreStore
+from skipml.stores import RemoteFile
 
 if TYPE_CHECKING:
     import polars as pl
@@ -192,11 +194,14 @@ class Plan:
 
     @property
     def summary(self) -> str:
-        """One line: `Row groups: 49, skipped 41, kept 3, evaluated 5`; it counts blocks."""
+        """One line: `Row groups: 49, skipped 41, kept 3, evaluated 5`; it counts blocks. Of files in stores also what
+        was read so far: `s3: 12 requests, 3.1 MB`.
+        """
         skipped, evaluated, kept = (int((self.decisions == d).sum()) for d in (SKIP, EVALUATE, KEEP))
         groups, n = self.footers.n_row_groups, len(self.decisions)
         blocks = f"Row groups: {groups:,}" if groups == n else f"Row groups: {groups:,} in {n:,} blocks"
-        return f"{blocks}, skipped {skipped:,}, kept {kept:,}, evaluated {evaluated:,}"
+        fetched = f"; {self.traffic}" if self.traffic else ""
+        return f"{blocks}, skipped {skipped:,}, kept {kept:,}, evaluated {evaluated:,}{fetched}"
 
     @property
     def selectivity(self) -> float | None:
@@ -205,6 +210,12 @@ class Plan:
         0 is less than one of them stands for.
         """
         return self.result.selectivity
+
+    @property
+    def traffic(self) -> str:
+        """What was asked of stores so far, to plan and to scan, and what came back; '' where all files are local."""
+        stores = dict.fromkeys(file.store for file in self.footers.files if isinstance(file, RemoteFile))
+        return "; ".join(f"{store.protocol}: {store.traffic}" for store in stores)
 
     def scan(self, columns: Sequence[str] | None = None, *, store_scores: bool = False) -> pa.RecordBatchReader:
         """The qualifying rows: blocks that are SKIP are left out, those that are KEEP are not scored.
@@ -229,31 +240,63 @@ class Plan:
         return common_schema(self.footers, columns)
 
     def _batches(self, schema: pa.Schema, store_scores: bool) -> Iterator[pa.RecordBatch]:
+        ahead = Ahead(self._announced(schema))
+        try:
+            for i, path in enumerate(self.footers.files):
+                wanted = self._left(i)
+                if not len(wanted):
+                    continue
+                self._check_local(i)
+                mine = np.flatnonzero(self.footers.file_index == i)
+                store = ScoreStore.of(path, self.root, self.footers, self.predicate.scores) if store_scores else None
+                with ahead.open(path) as file:
+                    for group in wanted:
+                        blocks = mine[self.footers.row_group[mine] == group]
+                        ahead.bring(group)
+                        for rows in self._read(file, group, blocks, schema.names):
+                            if store is not None:
+                                self._store(store, rows, blocks, int(mine[0]))
+                            yield from self._qualifying(rows, schema)
+                self._check_local(i)
+                if store is not None:
+                    store.write()
+        finally:
+            ahead.close()
+
+    def _left(self, file: int) -> list[int]:
+        """The row groups of a file in which a row may qualify."""
+        left: list[int] = np.unique(
+            self.footers.row_group[(self.footers.file_index == file) & (self.decisions != SKIP)]
+        ).tolist()
+        return left
+
+    def _announced(self, schema: pa.Schema) -> list[RowGroup]:
+        """The row groups of files in stores that a scan is going to read, and what of them."""
+        found = []
         for i, path in enumerate(self.footers.files):
-            mine = np.flatnonzero(self.footers.file_index == i)
-            wanted = np.unique(self.footers.row_group[mine[self.decisions[mine] != SKIP]])
-            if not len(wanted):
-                continue
-            self.check(i)
-            store = ScoreStore.of(path, self.root, self.footers, self.predicate.scores) if store_scores else None
-            with pq.ParquetFile(path, coerce_int96_timestamp_unit="us") as file:
-                for group in wanted.tolist():
-                    blocks = mine[self.footers.row_group[mine] == group]
-                    for rows in self._read(file, group, blocks, schema.names):
-                        if store is not None:
-                            self._store(store, rows, blocks, int(mine[0]))
-                        yield from self._qualifying(rows, schema)
-            self.check(i)
-            if store is not None:
-                store.write()
+            left = self._left(i) if isinstance(path, RemoteFile) else []
+            own = read_metadata(path).schema.to_arrow_schema().names if left else []
+            for group in left:
+                here = (self.footers.file_index == i) & (self.footers.row_group == group)
+                found.append(RowGroup(path, group, tuple(self._columns(own, self.decisions[here], schema.names))))
+        return found
+
+    def _columns(self, own: Sequence[str], decision: NDArray[np.int8], names: Sequence[str]) -> list[str]:
+        """What is read of blocks: the wanted columns, and where rows are scored the model's inputs."""
+        scored = spelled(own, self.predicate.inputs) if (decision == EVALUATE).any() else []
+        return list(dict.fromkeys([*names, *scored]))
+
+    def _check_local(self, file: int) -> None:
+        """Check a local file; of one in a store `Ahead` reads what was planned, or notices."""
+        if not isinstance(self.footers.files[file], RemoteFile):
+            self.check(file)
 
     def _read(
         self, file: pq.ParquetFile, group: int, blocks: NDArray[np.int64], names: Sequence[str]
     ) -> Iterator[_Rows]:
         """The rows of a row group with the decision for each."""
         decision = np.repeat(self.decisions[blocks], self.footers.n_rows[blocks])
-        scored = own_names(file, self.predicate.inputs) if (decision == EVALUATE).any() else []
-        columns, start = list(dict.fromkeys([*names, *scored])), 0
+        columns, start = self._columns(file.schema_arrow.names, decision, names), 0
         for batch in file.iter_batches(row_groups=[group], columns=columns, batch_size=_BATCH_ROWS):
             yield _Rows(pa.Table.from_batches([batch]), decision[start : start + batch.num_rows], start)
             start += batch.num_rows
@@ -275,9 +318,7 @@ class Plan:
 
     def check(self, file: int) -> None:
         """Raise FileChangedError if a file, by number, was rewritten since the plan was made."""
-        path = self.footers.files[file]
-        if identity(path) != self.footers.identities[file]:
-            raise FileChangedError(f"{path} was rewritten since it was planned; plan again")
+        check_unchanged([self.footers.files[file]], [self.footers.identities[file]])
 
     def candidates(self, columns: Sequence[str] | None = None) -> ds.Dataset:
         """The row groups in which a row may qualify, as a dataset of Arrow; see `engines.arrow.candidates`."""
@@ -294,14 +335,18 @@ class Plan:
 
 def own_names(file: pq.ParquetFile, names: Sequence[str]) -> list[str]:
     """The names as the file spells them: DuckDB ignores case."""
-    own = file.schema_arrow.names
-    spelled = {name.lower(): name for name in own} | {name: name for name in own}
-    return [spelled.get(name, spelled.get(name.lower(), name)) for name in names]
+    return spelled(file.schema_arrow.names, names)
+
+
+def spelled(own: Sequence[str], names: Sequence[str]) -> list[str]:
+    """The names as a file with its own ones spells them."""
+    known = {name.lower(): name for name in own} | {name: name for name in own}
+    return [known.get(name, known.get(name.lower(), name)) for name in names]
 
 
 def common_schema(footers: Footers, columns: Sequence[str] | None) -> pa.Schema:
     """The common schema of the wanted columns in all files."""
-    schemas = [pq.read_schema(path) for path in footers.files]
+    schemas = read_schemas(footers.files)
     first = schemas[0].remove_metadata()
     names = first.names if columns is None else list(columns)
     missing = [name for name in names if name not in first.names]
@@ -324,14 +369,20 @@ def plan(
     *,
     budget: Budget | None = None,
     root: Path | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    filesystem: Any = None,
 ) -> Plan:
     """Plan a scan of Parquet files without an engine: decide every row group from the files' own zone maps and from
     what `enrich` has stored beside them, in them or below `root`.
 
-    Raises FooterError where a path matches no file. A file that cannot be read has no row groups in the plan, and
-    `scan` says so.
+    Paths may be URLs of files in stores (`s3://bucket/*.parquet`), and `root` one of a folder there: they are read
+    through `filesystem`, one of fsspec, or one that fsspec makes of the URL and the `storage_options`.
+
+    Raises FooterError where a path matches no file, StoreError where a store does not answer. A file that cannot be
+    read has no row groups in the plan, and `scan` says so.
     """
-    footers = read_footers(expand(paths), predicate.inputs)
+    root = metadata_root(root, storage_options, filesystem)
+    footers = read_footers(expand(paths, storage_options, filesystem), predicate.inputs)
     refined = refine(footers, root)
     regions = from_refined(refined, predicate.inputs)
     result = prune(predicate, regions, budget or Budget(predicate.seconds_per_row, memory=SHARED))

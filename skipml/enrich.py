@@ -8,7 +8,7 @@ was stopped goes on where it stopped.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -25,7 +25,7 @@ from skipml.adviser import ROW_GROUPS, choose_pairs
 from skipml.errors import EnrichmentError, SchemaError, SkipmlError
 from skipml.features import input_columns
 from skipml.footers import Footers, read_footers
-from skipml.identity import Path, expand
+from skipml.identity import Path, expand, metadata_root
 from skipml.metadata import hulls
 from skipml.metadata.contents import Metadata
 from skipml.metadata.format import encode
@@ -33,6 +33,7 @@ from skipml.metadata.loading import load
 from skipml.metadata.storage import embed as write_embedded
 from skipml.metadata.storage import write_sidecar
 from skipml.metadata.tie import tie
+from skipml.parquet.reading import RowGroup, open_parquet, read_row_group
 from skipml.pipelines import Pipeline
 from skipml.samples import Sample
 from skipml.scored import READS_MORE, Scorer
@@ -144,6 +145,8 @@ def enrich(  # noqa: PLR0913
     embed: bool = False,
     root: Path | None = None,
     progress: Progress | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    filesystem: Any = None,
 ) -> EnrichReport:
     """Store metadata of Parquet files, beside them as `NAME.parquet.skipml`, below `root`, or with `embed` in them.
 
@@ -152,6 +155,8 @@ def enrich(  # noqa: PLR0913
     columns a block gets. Of each of the `models`, whose columns are added to the others, limits of the scores are
     stored and a map of `score_bytes` of which scores occur. `witness_bytes` may be taken by rows: extreme ones and a
     sample. Blocks are the row groups, or runs of `block_rows` rows inside them.
+
+    Paths and `root` may be URLs, as in `plan`; nothing can be embedded in a file in a store.
 
     Row groups are read in parallel, by as many threads as Arrow has (`pyarrow.set_cpu_count`). Files that cannot be
     enriched do not stop the others; EnrichmentError at the end names them. Raises FooterError where a path matches no
@@ -167,7 +172,9 @@ def enrich(  # noqa: PLR0913
     settings = _Settings(wanted, pairs, hull_bytes, boxes, tuple(models), score_bytes, witness_bytes, block_rows)
     settings.check()
     with ThreadPoolExecutor(pa.cpu_count()) as pool:
-        files = [_enrich_file(path, settings, _Target(embed, root), pool, progress) for path in expand(paths)]
+        target = _Target(embed, metadata_root(root, storage_options, filesystem))
+        found = expand(paths, storage_options, filesystem)
+        files = [_enrich_file(path, settings, target, pool, progress) for path in found]
     report = EnrichReport(tuple(files))
     if any(file.state == "failed" for file in files):
         failed = sum(file.state == "failed" for file in files)
@@ -209,7 +216,7 @@ def _enrich_file(
 def _opened(path: str) -> Iterator[pq.ParquetFile]:
     # Arrow ends the process on encrypted columns, so our own reader looks first.
     read_footers([path], [], strict=True)
-    with pq.ParquetFile(path) as file:
+    with open_parquet(path) as file:
         yield file
 
 
@@ -265,8 +272,7 @@ class _Source:
     names: Sequence[str]
 
     def read(self, group: int) -> pa.Table:
-        with pq.ParquetFile(self.path, metadata=self.metadata, coerce_int96_timestamp_unit="us") as file:
-            return file.read_row_group(group, columns=list(self.names), use_threads=False)
+        return read_row_group(RowGroup(self.path, group, tuple(self.names)), self.metadata)
 
 
 def _pairs(

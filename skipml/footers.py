@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml.errors import FooterError
-from skipml.identity import FileIdentity, identity, is_settled
+from skipml.identity import FileIdentity, is_settled, listed_identity
 from skipml.parquet.footer import FileColumn, Footer, read_files
 from skipml.parquet.texts import TextLimits
 from skipml.parquet.types import INTEGER_TYPES
 from skipml.recent import Recent
+from skipml.stores import RemoteFile
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
@@ -168,6 +169,8 @@ def read_footers(files: Sequence[str], columns: Sequence[str], *, strict: bool =
     ordered = tuple(footers[file] for file in files)
     if strict and (message := next((footer.error for footer in ordered if footer.error), "")):
         raise FooterError(message)
+    if any(isinstance(file, RemoteFile) for file in files):  # each plan has its own, which count what they take
+        return _together(files, wanted, ordered)
     key = (tuple(files), wanted)
     held = _joined_cache.get(key)
     if held is None or any(a is not b for a, b in zip(held.parts, ordered, strict=True)):
@@ -258,6 +261,10 @@ _joined_cache: Recent[tuple[tuple[str, ...], tuple[str, ...]], _Joined] = Recent
 )
 
 
+def _key(file: str) -> str:
+    return str(file) if isinstance(file, RemoteFile) else os.path.abspath(file)
+
+
 def _load(files: Sequence[str], columns: Sequence[str]) -> dict[str, Footer]:
     footers: dict[str, Footer] = {}
     for file in dict.fromkeys(files):
@@ -267,17 +274,17 @@ def _load(files: Sequence[str], columns: Sequence[str]) -> dict[str, Footer]:
     for file, footer in zip(unread, read_files(unread, columns) if unread else (), strict=True):
         footers[file] = footer
         if footer.identity is not None and is_settled(footer.identity.written_ns, time.time_ns()):
-            _cache.change(os.path.abspath(file), partial(_joined, footer=footer))
+            _cache.change(_key(file), partial(_joined, footer=footer))
     return footers
 
 
 def _remembered(file: str, columns: Sequence[str]) -> Footer | None:
     """A footer that is held, of the file as it is and with these columns."""
     try:
-        state = identity(file)
+        state = listed_identity(file)
     except (OSError, ValueError):
         return None
-    footer = _cache.get(os.path.abspath(file))
+    footer = _cache.get(_key(file))
     if footer is None or footer.identity != state or not footer.columns.keys() >= set(columns):
         return None
     return footer

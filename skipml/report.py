@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from skipml.bounds.outcome import Method, Reason
 from skipml.decisions import DECISION_NAMES, EVALUATE, SKIP, Decisions
+from skipml.stores import RemoteFile, is_remote
 
 _MAX_LINES = 12
 _MAX_NAME = 40
@@ -258,7 +259,9 @@ def _short_names(files: tuple[str, ...]) -> tuple[str, ...]:
     """Names to tell the files apart by; one file needs none, and the folder all files share is left out."""
     if len(files) < 2:
         return ("",) * len(files)
-    paths = [os.path.abspath(file) for file in files]
+    paths = [file if is_remote(file) else os.path.abspath(file) for file in files]
+    if len({is_remote(file) for file in files}) > 1:
+        return files
     folder = os.path.commonpath([os.path.dirname(path) for path in paths])
     names = [os.path.relpath(path, folder) for path in paths]
     return tuple(name if len(name) <= _MAX_NAME else "…" + name[1 - _MAX_NAME :] for name in names)
@@ -280,6 +283,12 @@ class Report:
     scoring: str = ""
     """How rows reach Python where it scores: in pulled batches, or by an Arrow function and why."""
 
+    @property
+    def traffic(self) -> str:
+        """What was asked of stores so far, to plan and to read, and what came back; '' where all files are local."""
+        files = [file for scan in self.scans for file in scan.files if isinstance(file, RemoteFile)]
+        return "; ".join(f"{store.protocol}: {store.traffic}" for store in dict.fromkeys(f.store for f in files))
+
     def summary(self) -> str:
         """One line per scan, or one that says why nothing is skipped."""
         lines = [f"{scan.table}: {scan.summary()}" for scan in self.scans]
@@ -294,6 +303,7 @@ class Report:
             "scorer": self.scorer,
             "scoring": self.scoring,
             "counters": dict(self.counters),
+            "traffic": self.traffic,
             "scans": [scan.to_dict() for scan in self.scans],
         }
 
@@ -310,6 +320,8 @@ class Report:
             lines.append(f"scorer: {self.scorer}")
         if self.scoring:
             lines.append(f"scoring: {self.scoring}")
+        if self.traffic:
+            lines.append(f"read from stores: {self.traffic}")
         return "\n".join([*lines, f"analysis: {self.seconds * 1e3:.1f} ms"])
 
 

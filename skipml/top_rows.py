@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,15 +13,17 @@ from numpy.typing import NDArray
 
 from skipml.bounds.budget import Budget
 from skipml.bounds.memory import SHARED
-from skipml.decisions import Decisions, common_schema, own_names, prune
+from skipml.decisions import Decisions, common_schema, own_names, prune, spelled
 from skipml.errors import FileChangedError, FooterError, PredicateError, SchemaError
 from skipml.features import function_inputs
 from skipml.footers import Footers, read_footers
-from skipml.identity import Path, expand, identity
+from skipml.identity import Path, expand, identity, metadata_root
 from skipml.metadata.refine import Refined, refine
+from skipml.parquet.reading import Ahead, RowGroup, read_metadata
 from skipml.predicates import Predicate
 from skipml.regions import from_refined
 from skipml.scores import Model, ModelScore
+from skipml.stores import RemoteFile
 from skipml.threshold_search import Found, search_row_groups
 from skipml.topk import Scored, TopK, Worst
 
@@ -75,6 +78,8 @@ def top_k(  # noqa: PLR0913
     where: Predicate | None = None,
     columns: Sequence[str] | None = None,
     root: Path | None = None,
+    storage_options: Mapping[str, Any] | None = None,
+    filesystem: Any = None,
 ) -> TopRows:
     """The `k` rows behind the first `offset` in the order of a score, the highest first unless `ascending`, among those
     that pass `where`; `columns` of them, by default all.
@@ -90,7 +95,8 @@ def top_k(  # noqa: PLR0913
         raise PredicateError("rows can be ordered by one value: use model.output(i)")
     topk = TopK(chosen, k, ascending, offset, nulls_first)
     inputs = tuple(dict.fromkeys([*chosen.inputs, *(where.inputs if where is not None else ())]))
-    refined = refine(read_footers(expand(paths), inputs), root)
+    files = expand(paths, storage_options, filesystem)
+    refined = refine(read_footers(files, inputs), metadata_root(root, storage_options, filesystem))
     reader = _Reader.of(refined.row_groups.footers, chosen, where, columns)
     found, decisions = _searched(topk, refined, reader)
     mine = slice(offset, offset + k)
@@ -149,7 +155,7 @@ class _Reader:
         inputs = [*self.score.inputs, *(self.where.inputs if self.where is not None else ())]
         parts = [
             self._scored(rows, group, start)
-            for file, group in self._opened(groups)
+            for file, group in self._opened(groups, inputs)
             for rows, start in self._batches(file, group, own_names(file, inputs))
         ]
         values, is_null, group, row = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
@@ -168,7 +174,7 @@ class _Reader:
         """Rows, given by row group and place in it, in the order given."""
         wanted, number = np.unique(group, return_inverse=True)
         found, taken = [self.schema.empty_table()], []
-        for file, g in self._opened(wanted):
+        for file, g in self._opened(wanted, self.schema.names):
             (mine,) = np.nonzero(group == g)
             table = file.read_row_group(int(self.footers.row_group[g]), columns=self.schema.names)
             found.append(table.take(pa.array(row[mine])).select(self.schema.names).cast(self.schema))
@@ -187,16 +193,31 @@ class _Reader:
             yield pa.Table.from_batches([batch]), start
             start += batch.num_rows
 
-    def _opened(self, groups: Indices) -> Iterator[tuple[pq.ParquetFile, int]]:
-        """Row groups with their open files; raises FileChangedError for one that is not what it was."""
-        for i in np.unique(self.footers.file_index[groups]).tolist():
-            self._check(i)
-            with pq.ParquetFile(self.footers.files[i], coerce_int96_timestamp_unit="us") as file:
-                for group in groups[self.footers.file_index[groups] == i].tolist():
-                    yield file, group
-            self._check(i)
+    def _opened(self, groups: Indices, names: Sequence[str]) -> Iterator[tuple[pq.ParquetFile, int]]:
+        """Row groups with their open files, of which these columns are going to be read; raises FileChangedError for a
+        file that is not what it was.
+        """
+        of_file = self.footers.file_index[groups]
+        ordered = groups[np.argsort(of_file, kind="stable")]
+        ahead = Ahead([self._announced(group, names) for group in ordered.tolist()])
+        try:
+            for i in np.unique(of_file).tolist():
+                self._check(i)
+                with ahead.open(self.footers.files[i]) as file:
+                    for group in groups[of_file == i].tolist():
+                        ahead.bring(int(self.footers.row_group[group]))
+                        yield file, group
+                self._check(i)
+        finally:
+            ahead.close()
+
+    def _announced(self, group: int, names: Sequence[str]) -> RowGroup:
+        """A row group, and columns as its file spells them, which only a file in a store is asked for."""
+        path = self.footers.files[int(self.footers.file_index[group])]
+        own = read_metadata(path).schema.to_arrow_schema().names if isinstance(path, RemoteFile) else []
+        return RowGroup(path, int(self.footers.row_group[group]), tuple(spelled(own, names)))
 
     def _check(self, file: int) -> None:
         path = self.footers.files[file]
-        if identity(path) != self.footers.identities[file]:
+        if not isinstance(path, RemoteFile) and identity(path) != self.footers.identities[file]:
             raise FileChangedError(f"{path} was rewritten while its rows were looked for; look again")

@@ -10,6 +10,8 @@ import pyarrow.dataset as ds
 from pyarrow import fs
 
 from skipml.decisions import SKIP, Plan
+from skipml.engines.planned_files import PlannedFiles
+from skipml.stores import RemoteFile
 
 
 def candidates(plan: Plan, columns: Sequence[str] | None = None) -> ds.Dataset:
@@ -21,13 +23,20 @@ def candidates(plan: Plan, columns: Sequence[str] | None = None) -> ds.Dataset:
     """
     schema = plan.schema(columns)
     parquet = ds.ParquetFileFormat(coerce_int96_timestamp_unit="us")
-    local, footers, fragments = fs.LocalFileSystem(), plan.footers, []
+    files, footers, fragments = _file_system(plan.footers.files), plan.footers, []
     for i, path in enumerate(footers.files):
         left = np.unique(footers.row_group[(footers.file_index == i) & (plan.decisions != SKIP)])
         if len(left):
             plan.check(i)
-            fragments.append(parquet.make_fragment(path, local, row_groups=left.tolist()))
-    return ds.FileSystemDataset(fragments, schema, parquet, local)
+            fragments.append(parquet.make_fragment(str(path), files, row_groups=left.tolist()))
+    return ds.FileSystemDataset(fragments, schema, parquet, files)
+
+
+def _file_system(files: Sequence[str]) -> fs.FileSystem:
+    """Where Arrow finds files by their names in the plan."""
+    if not any(isinstance(file, RemoteFile) for file in files):
+        return fs.LocalFileSystem()
+    return fs.PyFileSystem(fs.FSSpecHandler(PlannedFiles({str(file): file for file in files})))
 
 
 def rows(plan: Plan, columns: Sequence[str] | None = None) -> pa.RecordBatchReader:

@@ -19,11 +19,12 @@ from skipml.engines.macros import Macros
 from skipml.engines.planner import Planner
 from skipml.engines.query_plan import QueryPlan
 from skipml.engines.registry import Registry, check_identifier
-from skipml.engines.relation import Relation, file_changes_named, original_error, plain_value
+from skipml.engines.relation import Relation, file_changes_named, original_error, plain_relations, plain_value
+from skipml.engines.remote import Stores
 from skipml.engines.scorers import Scorer, choose_scorer
 from skipml.engines.session import UserSession
 from skipml.engines.sql import STANDIN_DATABASE, Parser
-from skipml.engines.statements import embedded_query
+from skipml.engines.statements import embedded_query, given_only
 from skipml.engines.virtual import VirtualFiles
 from skipml.errors import PredicateError, RegistrationError
 from skipml.identity import Path
@@ -43,12 +44,14 @@ class _Shared:
     files: VirtualFiles = field(default_factory=VirtualFiles)
     registry: Registry = field(default_factory=Registry)
     indexes: Indexes = field(default_factory=Indexes)
+    stores: Stores = field(default_factory=Stores)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 def connect(database: Any = ":memory:", *, metadata_root: Path | None = None, **kwargs: Any) -> Connection:
     """Open a DuckDB database, or take over an open connection, as a Connection; further arguments are
-    duckdb.connect's. `metadata_root` is the folder below which `enrich` has written, if it was not beside the files.
+    duckdb.connect's. `metadata_root` is the folder, or its URL, below which `enrich` has written, if it was not beside
+    the files.
 
     With `config={"allow_unsigned_extensions": "true"}` skipml's own extension scores rows, if it is built.
     """
@@ -76,9 +79,9 @@ class Connection:
         self._running: QueryPlan | None = None
         self._macros = Macros()
         self._views = Views()
-        self._planner = Planner(
-            Parser(plain.cursor()), shared.files, shared.registry, shared.scorer, shared.metadata_root, shared.indexes
-        )
+        parser = Parser(plain.cursor())
+        own = (shared.files, shared.registry, shared.scorer, shared.metadata_root, shared.stores, shared.indexes)
+        self._planner = Planner(parser, *own)
 
     def register_model(self, name: str, model: Model) -> None:
         """Make a model a SQL function: `name(inputs)` gives its score, or the list of its outputs, and
@@ -118,6 +121,16 @@ class Connection:
         with self._shared.lock:
             self._shared.indexes.add(name.lower(), index, self._planner.parser.private)
         self.follow_models()
+
+    def register_filesystem(self, filesystem: Any) -> None:
+        """DuckDB's `register_filesystem`; model filters skip in files of its protocol too."""
+        self._plain.register_filesystem(filesystem)
+        self._shared.stores.add(filesystem)
+
+    def unregister_filesystem(self, name: str) -> None:
+        """DuckDB's `unregister_filesystem`."""
+        self._plain.unregister_filesystem(name)
+        self._shared.stores.remove(name)
 
     def set_recall(self, recall: float | None) -> None:
         """The recall that queries for nearest rows on this connection aim at, as promised by the index (see
@@ -182,7 +195,7 @@ class Connection:
         if not isinstance(query, str) or not self._may_skip(query):
             self._running = None
             self._prepare(query, takes_result=True)
-            scope.call(_plain_relations(variables), self._plain.execute, query, **_given(parameters=parameters))
+            scope.call(plain_relations(variables), self._plain.execute, query, **given_only(parameters=parameters))
             return self
         statements = self._statements(query) or [(query, False)]
         for i, (text, _) in enumerate(statements, start=1):
@@ -194,7 +207,7 @@ class Connection:
         """What skipml would do with a query, without running it: per row group the decision, its bounds and the
         method.
         """
-        variables = _plain_relations(scope.visible(sys._getframe(1)))
+        variables = plain_relations(scope.visible(sys._getframe(1)))
         self.follow_models()
         plan = self._plan_statement(query, params, UserSession(self._plain, variables, takes_result=False))
         if plan is not None:
@@ -237,9 +250,9 @@ class Connection:
 
     def _relations(self, method: Any, *args: Any, **kwargs: Any) -> Any:
         """Call a method of DuckDB's connection; a relation it gives can be filtered by a model too."""
-        variables = _plain_relations(scope.visible(sys._getframe(1)))
+        variables = plain_relations(scope.visible(sys._getframe(1)))
         self.follow_models()
-        value = scope.call(variables, method, *map(plain_value, args), **_plain_relations(kwargs))
+        value = scope.call(variables, method, *map(plain_value, args), **plain_relations(kwargs))
         if not isinstance(value, duckdb.DuckDBPyRelation):
             return value
         return Relation(value, None, scope.named(variables, *args, *kwargs.values()), self)
@@ -254,11 +267,11 @@ class Connection:
     def _sql(
         self, query: Any, alias: str, params: object, variables: Mapping[str, Any]
     ) -> Relation | duckdb.DuckDBPyRelation | None:
-        named = _given(alias=alias or None, params=params)
+        named = given_only(alias=alias or None, params=params)
         self.follow_models()
         if not isinstance(query, str) or not self.skipping or not self._has_any():
             self._prepare(query, takes_result=False)
-            return _relation(scope.call(_plain_relations(variables), self._plain.sql, query, **named))
+            return _relation(scope.call(plain_relations(variables), self._plain.sql, query, **named))
         statements = self._statements(query)
         for text, _ in statements[:-1]:
             self._execute(text, None, variables)
@@ -266,8 +279,8 @@ class Connection:
             return None
         last, is_select = statements[-1]
         if is_select and params is None:
-            plain = scope.call(_plain_relations(variables), self._plain.sql, last, **named)
-            return Relation(plain, last, scope.named(_plain_relations(variables), last), self)
+            plain = scope.call(plain_relations(variables), self._plain.sql, last, **named)
+            return Relation(plain, last, scope.named(plain_relations(variables), last), self)
         return _relation(self._run(last, params, variables, self._plain.sql, named, takes_result=False))
 
     def _statements(self, query: str) -> list[tuple[str, bool]]:
@@ -295,7 +308,7 @@ class Connection:
         return (relation, plan) if registry.still_has(known, sql) else None
 
     def _execute(self, sql: str, parameters: object, variables: Mapping[str, Any]) -> None:
-        given = _given(parameters=parameters)
+        given = given_only(parameters=parameters)
         self._run(sql, parameters, variables, self._plain.execute, given, takes_result=True)
 
     def _run(
@@ -309,7 +322,7 @@ class Connection:
         takes_result: bool,
     ) -> Any:
         """Run one statement, rewritten where that helps; if the rewritten one fails, as it was."""
-        variables = _plain_relations(variables)
+        variables = plain_relations(variables)
         self._prepare(sql, takes_result=takes_result)
         registry = self._shared.registry
         known = registry.functions
@@ -388,11 +401,3 @@ def _rows(method: Any, sql: str) -> list[tuple[object, ...]]:
     result = method(sql)
     rows: list[tuple[object, ...]] = result.fetchall() if result is not None else []
     return rows
-
-
-def _given(**arguments: Any) -> dict[str, Any]:
-    return {name: value for name, value in arguments.items() if value is not None}
-
-
-def _plain_relations(variables: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: plain_value(value) for name, value in variables.items()}

@@ -13,7 +13,6 @@ import duckdb
 
 from skipml.bounds.branch import Budget
 from skipml.bounds.memory import SHARED
-from skipml.bounds.outcome import Reason
 from skipml.decisions import EVALUATE, SKIP, Decisions, prove_keep, prune
 from skipml.engines import routes
 from skipml.engines.conditions import ConditionReader
@@ -31,10 +30,11 @@ from skipml.engines.pulling import BATCHES, FUNCTION, pulled
 from skipml.engines.pushdown import ScanFilter
 from skipml.engines.query_plan import QueryPlan
 from skipml.engines.registry import Registry
+from skipml.engines.remote import Stores, to_check
 from skipml.engines.scan_regions import known_of
 from skipml.engines.scorers import Scorer
 from skipml.engines.session import FileNameTakenError, UserSession
-from skipml.engines.shortcuts import Answers, shorten
+from skipml.engines.shortcuts import Answers, keep_is_worth_work, shorten
 from skipml.engines.sql import (
     Parser,
     Query,
@@ -48,16 +48,14 @@ from skipml.engines.virtual import VirtualFiles
 from skipml.engines.visit_query import check_stable, scores_query
 from skipml.engines.visits import Visits
 from skipml.errors import FileChangedError, FooterError
-from skipml.footers import Footers, read_footers
-from skipml.identity import FileIdentity, expand
+from skipml.footers import read_footers
+from skipml.identity import FileIdentity, Path, expand
 from skipml.metadata.refine import Refined
 from skipml.predicates import Predicate
 from skipml.report import Report, ScanReport, VisitReport
 from skipml.threshold_search import search_row_groups
 from skipml.topk import TopK
 
-_WORTH_KEEP = 0.03
-"""Seconds of scoring, below which no work is done to prove KEEP alone."""
 _KEEP_SHARE = 1 / 3
 """What part of a budget that work gets."""
 
@@ -91,6 +89,8 @@ class Planner:
     registry: Registry
     scorer: Scorer
     metadata_root: str | None = None
+    """A folder or its URL."""
+    stores: Stores = field(default_factory=Stores)
     indexes: Indexes = field(default_factory=Indexes)
     recall: float | None = None
     """What nearest rows are searched for with; None: exactly."""
@@ -174,7 +174,7 @@ class Planner:
             cases |= short.cases if short is not None else {}
             if node is not None:
                 nodes[item.reference.number] = node
-                found.states += _states(item.kept.files, item.kept.states)
+                found.states += to_check(item.kept.files, item.kept.states, route.name)
         if not pruned and not found.notes:
             found.notes.append("no model filters a Parquet scan directly")
         self._choose_scoring(found, sql, query, nodes, session)
@@ -214,7 +214,8 @@ class Planner:
             found.scoring = f"{FUNCTION} ({reason})"
             return
         found.sql, found.scoring, found.variables = new_sql, BATCHES, variables
-        found.states += _states(footers.files, footers.identities)  # beside those that decisions rest on
+        route = found.scans[0].route if found.scans else ""
+        found.states += to_check(footers.files, footers.identities, route)  # beside those that decisions rest on
 
     def _text(
         self, sql: str, query: Query, nodes: Mapping[int, Node], cases: Mapping[int, Node], session: UserSession
@@ -229,7 +230,11 @@ class Planner:
         return new_sql
 
     def _describe(self, reference: Reference, session: UserSession) -> bool:
-        """Bind the reference for its schema; one that cannot be bound or is not a local file is left alone."""
+        """Bind the reference for its schema; one that cannot be bound, or is neither local nor in a store of which a
+        file system is registered, is left alone.
+        """
+        if all("://" in pattern for pattern in reference.patterns):
+            return self.stores.describe(reference, self.parser, self.files)
         if any("://" in pattern or pattern.startswith("~") for pattern in reference.patterns):
             return False
         if not all(os.path.isabs(pattern) for pattern in reference.patterns) and session.search_path():
@@ -242,6 +247,10 @@ class Planner:
         except (duckdb.Error, NotAnalysableError, FooterError, OSError, UnicodeDecodeError):
             return False  # the last where DuckDB quotes the damaged name of a column
         return True
+
+    @property
+    def _root(self) -> Path | None:
+        return self.stores.root(self.metadata_root)
 
     def _prune(self, reference: Reference, query: Query) -> _Pruned | None:
         """Decide the row groups of a reference that a model filters; its scans together keep what any of them needs."""
@@ -284,7 +293,9 @@ class Planner:
             return None
         try:
             check_stable(order.functions, self.registry, self.parser)
-            refined, regions = known_of(reference, reference.filters[0].columns, reader, self.metadata_root)
+            refined, regions = known_of(
+                reference, reference.filters[0].columns, reader, self.stores.root(self.metadata_root)
+            )
             budget = self._budget(reader, threads)
             where = prune(predicate, regions, budget) if predicate is not None else None
             topk = TopK(score, order.k, order.ascending, order.offset, order.nulls_first, order.breaks_ties)
@@ -327,14 +338,14 @@ class Planner:
         """The decisions about row groups, and what they and those about finer blocks answer of a scan; `marks` are
         its numbered conjuncts, if it is the only scan of its reference.
         """
-        refined, regions = known_of(reference, filters.columns, reader, self.metadata_root)
+        refined, regions = known_of(reference, filters.columns, reader, self._root)
         decisions = prune(predicate, regions, budget)
         answered = {
             number
             for number, parts in filters.marks.items()
             if reference.number in marks.get(number, ()) and reader.understood_conjuncts.issuperset(parts)
         }
-        if answered and _keep_is_worth_work(decisions, refined.footers, budget):
+        if answered and keep_is_worth_work(decisions, refined.footers, budget):
             decisions = prove_keep(predicate, regions, budget.part(_KEEP_SHARE), decisions)
         is_any_decided = (decisions.decision != EVALUATE).any()
         can_answer = (
@@ -349,10 +360,6 @@ class Planner:
         return refined, decisions, answers
 
 
-def _states(files: Sequence[str], states: Sequence[FileIdentity | None]) -> list[tuple[str, FileIdentity]]:
-    return [(path, state) for path, state in zip(files, states, strict=True) if state is not None]
-
-
 def _check_binds(sql: str, session: UserSession) -> None:
     """Raise NotAnalysableError if DuckDB does not take a query."""
     try:
@@ -361,14 +368,6 @@ def _check_binds(sql: str, session: UserSession) -> None:
         raise
     except duckdb.Error as error:
         raise NotAnalysableError("a column may not stand where the model is called") from error
-
-
-def _keep_is_worth_work(decisions: Decisions, blocks: Footers, budget: Budget) -> bool:
-    """Whether scoring what is left costs enough that some of it may be saved."""
-    if decisions.error or (decisions.reason == Reason.SAMPLE).any():  # of a sample nothing can be KEEP
-        return False
-    left = int(blocks.n_rows[(decisions.decision == EVALUATE) & (decisions.reason != Reason.WITNESS)].sum())
-    return left * budget.cost_per_row > _WORTH_KEEP
 
 
 def _is_ambiguous(pattern: str) -> bool:

@@ -6,7 +6,7 @@ engine work on it as on any scan.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 
 from skipml.decisions import KEEP, SKIP, Plan, own_names
 from skipml.errors import SkipmlError
+from skipml.stores import RemoteFile
 
 if TYPE_CHECKING:
     import polars as pl
@@ -45,7 +46,7 @@ def rows(plan: Plan, columns: Sequence[str] | None = None) -> pl.LazyFrame:
     """The rows that qualify, in the order of the files; blocks that are KEEP are not scored.
 
     Raises FooterError and SchemaError as `Plan.scan` does; a file that was rewritten since it was planned fails the
-    query when Polars runs it, with a ComputeError that says so.
+    query when Polars runs it, with a ComputeError that says so. Files in stores are read by skipml, as by `Plan.scan`.
     """
     return _frame(plan, columns, score=True)
 
@@ -55,6 +56,8 @@ def _frame(plan: Plan, columns: Sequence[str] | None, *, score: bool) -> pl.Lazy
         import polars as pl
     except ImportError:
         raise SkipmlError("this needs Polars: pip install 'skipml[polars]'") from None
+    if any(isinstance(file, RemoteFile) for file in plan.footers.files):
+        return _of_batches(plan, columns, score=score)
     names = plan.schema(columns).names
     frames = []
     for file, path in enumerate(plan.footers.files):
@@ -67,6 +70,31 @@ def _frame(plan: Plan, columns: Sequence[str] | None, *, score: bool) -> pl.Lazy
             passes = asked.map_batches(qualifies, return_dtype=pl.Boolean, is_elementwise=True)
             frames.append(frame.filter(passes).select(names))
     return pl.concat(frames) if frames else _empty(plan, names)
+
+
+def _of_batches(plan: Plan, columns: Sequence[str] | None, *, score: bool) -> pl.LazyFrame:
+    """The rows of a plan over stores as an IO source: Polars would read its footers again, and by its own options."""
+    import polars as pl
+    from polars.io.plugins import register_io_source
+
+    schema = plan.schema(columns)
+
+    def batches(
+        with_columns: list[str] | None, predicate: pl.Expr | None, n_rows: int | None, _: int | None
+    ) -> Iterator[pl.DataFrame]:
+        names = [name for name in schema.names if with_columns is None or name in with_columns] or schema.names[:1]
+        left = n_rows
+        reader = plan.scan(names) if score else plan.candidates(names).to_reader()
+        for batch in reader:
+            frame = pl.DataFrame(batch)
+            frame = frame if left is None else frame.head(left)
+            left = left if left is None else left - frame.height
+            yield frame if predicate is None else frame.filter(predicate)
+            if left == 0:
+                return
+
+    empty = pl.DataFrame(schema.empty_table())
+    return register_io_source(batches, schema=empty.schema)
 
 
 def _empty(plan: Plan, names: Sequence[str]) -> pl.LazyFrame:

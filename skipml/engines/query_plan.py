@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from skipml.errors import FileChangedError
-from skipml.identity import FileIdentity, identity
+from skipml.identity import FileIdentity, check_unchanged, identity
 from skipml.report import Report
+from skipml.stores import RemoteFile
 
 _PARAMETERS = ("parameters", "params")
 
@@ -36,11 +37,22 @@ class QueryPlan:
     def check_files(self) -> None:
         """Raise FileChangedError if a file that was pruned is no longer what it was when it was planned."""
         for path, state in self.states:
+            if not isinstance(path, RemoteFile):
+                _check(path, state)
+        remote = [(path, state) for path, state in self.states if isinstance(path, RemoteFile)]
+        if remote:
             try:
-                now = identity(path)
+                check_unchanged([path for path, _ in remote], [state for _, state in remote])
             except OSError as error:
                 raise FileChangedError(
-                    f"{path} is gone since the query was planned ({error}); run the query again"
+                    f"{error}: it cannot be told whether it has changed; run the query again"
                 ) from error
-            if now != state:
-                raise FileChangedError(f"{path} was rewritten while the query ran; run the query again")
+
+
+def _check(path: str, state: FileIdentity) -> None:
+    try:
+        now = identity(path)
+    except OSError as error:
+        raise FileChangedError(f"{path} is gone since the query was planned ({error}); run the query again") from error
+    if now != state:
+        raise FileChangedError(f"{path} was rewritten while the query ran; run the query again")

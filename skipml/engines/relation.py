@@ -148,6 +148,11 @@ def plain_value(value: Any) -> Any:
     return value.plain if isinstance(value, Relation) else value
 
 
+def plain_relations(variables: Mapping[str, Any]) -> dict[str, Any]:
+    """The same variables, with DuckDB's own relations for ours."""
+    return {name: plain_value(value) for name, value in variables.items()}
+
+
 def _is_empty(rows: Any) -> bool:
     return rows is None or (hasattr(rows, "__len__") and not len(rows))
 

@@ -27,6 +27,7 @@ from skipml.engines.virtual import VirtualFiles
 from skipml.footers import Footers
 from skipml.identity import FileIdentity
 from skipml.partitions import may_be_partitioned
+from skipml.stores import RemoteFile
 
 _MAX_GAPS = 32
 """Longer lists of row ranges cost more per row than they save (measured on DuckDB 1.5)."""
@@ -67,6 +68,11 @@ class Kept:
         """Whether nothing is skipped."""
         return all(kept is None for kept in self.row_groups)
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether the files are in a store: their footers are at hand, and DuckDB would read them once more."""
+        return any(isinstance(file, RemoteFile) for file in self.files)
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -84,7 +90,7 @@ class Route:
 def choose(parser: Parser, query: Query, reference: Reference, kept: Kept, files: VirtualFiles) -> Route:
     """The route for one reference; raises FooterError or FileChangedError where a virtual file cannot be made."""
     whole = tuple((i, None) for i in range(len(kept.files)))
-    if kept.everything:
+    if kept.everything and not kept.is_remote:
         return Route("native", None, served=whole)
     real = {name.lower() for name, _ in reference.schema}
     extra = [name for name in query.virtual_columns if name not in real]
@@ -92,6 +98,8 @@ def choose(parser: Parser, query: Query, reference: Reference, kept: Kept, files
         found = listed(reference, kept, files, nearly_all=1.0 if kept.exactly else _NEARLY_ALL)
         served = tuple((i, None if path == kept.files[i] else kept.row_groups[i]) for i, path in found)
         return Route("virtual files", parser.read(reference, [path for _, path in found], None, ()), served=served)
+    if kept.everything:
+        return Route("native", None, served=whole)
     # A real column of that name hides the virtual one.
     hidden = bool(real & set(_ROW_GROUP_COLUMNS if dialect.ROW_GROUP_COLUMN else _ROW_COLUMNS))
     condition = _condition(kept, allowed=not hidden and not (dialect.ROW_GROUP_COLUMN and query.may_be_limited))
@@ -163,13 +171,20 @@ def listed(
     """
     all_matter = reference.option("union_by_name") or any(map(may_be_partitioned, kept.files))
     found: list[tuple[int, str | None]] = []
-    virtual = []
+    virtual: list[tuple[str, FileIdentity, list[int] | None]] = []
     for i, (path, state, groups) in enumerate(zip(kept.files, kept.states, kept.row_groups, strict=True)):
         n_groups = len(kept.first_rows[i]) - 1
-        if groups is None or state is None or len(groups) > nearly_all * n_groups:
+        if state is None or (not isinstance(path, RemoteFile) and _is_nearly_all(groups, n_groups, nearly_all)):
             found.append((i, path))
+        elif groups is None:
+            found.append((i, None))
+            virtual.append((path, state, None))
         elif len(groups) or i == 0 or all_matter:
             found.append((i, None))
             virtual.append((path, state, groups.tolist()))
     urls = iter(files.add(virtual))
     return [(i, path if path is not None else next(urls)) for i, path in found]
+
+
+def _is_nearly_all(groups: NDArray[np.int64] | None, n_groups: int, nearly_all: float) -> bool:
+    return groups is None or len(groups) > nearly_all * n_groups

@@ -11,6 +11,7 @@ from skipml.engines.conditions import ConditionReader
 from skipml.engines.inputs import Values, input_regions, plain_columns
 from skipml.engines.sql import Reference
 from skipml.footers import Footers, read_footers
+from skipml.identity import Path
 from skipml.metadata.refine import Refined, refine
 from skipml.partitions import partition_values, value_bounds
 from skipml.recent import Derived
@@ -20,7 +21,7 @@ _MAX_REGIONS = 8
 
 
 def known_of(
-    reference: Reference, columns: Sequence[str], reader: ConditionReader, metadata_root: str | None
+    reference: Reference, columns: Sequence[str], reader: ConditionReader, metadata_root: Path | None
 ) -> tuple[Refined, Regions]:
     """What is known of the blocks of a reference, and of the models' arguments in them, made once of the same files."""
     used = sorted({columns[i] for expr in reader.arguments.values() for i in expr.refs()})

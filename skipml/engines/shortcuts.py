@@ -13,7 +13,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from skipml.bounds.outcome import EVALUATE, KEEP
+from skipml.bounds.budget import Budget
+from skipml.bounds.outcome import EVALUATE, KEEP, Reason
+from skipml.decisions import Decisions
 from skipml.engines.dialect import Node
 from skipml.engines.places import COLUMNS, Places
 from skipml.engines.routes import Route
@@ -22,6 +24,8 @@ from skipml.footers import Footers
 
 _LEAST_GAIN = 1e-3
 """Seconds that a shortcut has to save, as it makes the query longer."""
+_WORTH_KEEP = 0.03
+"""Seconds of scoring, below which no work is done to prove KEEP alone."""
 _AT_LEAST = 1.5
 """How many times what asking for places costs it has to save."""
 
@@ -82,3 +86,11 @@ def _are_known(query: Query, reference: Reference, route: Route) -> bool:
     # DuckDB numbers files anew where a condition leaves out some, by their partitions or names.
     by_name = "filename" in query.virtual_columns or reference.option("filename")
     return len(route.served) == 1 or not (by_name or any("=" in path for path in reference.files))
+
+
+def keep_is_worth_work(decisions: Decisions, blocks: Footers, budget: Budget) -> bool:
+    """Whether scoring what is left costs enough that some of it may be saved."""
+    if decisions.error or (decisions.reason == Reason.SAMPLE).any():  # of a sample nothing can be KEEP
+        return False
+    left = int(blocks.n_rows[(decisions.decision == EVALUATE) & (decisions.reason != Reason.WITNESS)].sum())
+    return left * budget.cost_per_row > _WORTH_KEEP

@@ -40,7 +40,7 @@ from skipml.engines.syntax import Syntax
 from skipml.engines.tree import NUMBER, base_name, map_nodes, map_tables, may_limit, nodes, takes_unnamed_columns
 from skipml.engines.views import expand_views
 from skipml.engines.volatile import VolatileFunctions
-from skipml.identity import identity, is_settled
+from skipml.identity import is_settled, listed_identity
 from skipml.recent import Recent
 
 STANDIN_DATABASE = "__skipml"
@@ -213,13 +213,15 @@ class Parser(Syntax):
         node["column_name_alias"] = list(reference.column_aliases)
         return node
 
-    def describe(self, reference: Reference) -> Schema:
-        """Column names and types of the reference as DuckDB binds it; remembered while the files stay as they are."""
-        states = tuple((file, identity(file)) for file in reference.files)
+    def describe(self, reference: Reference, urls: Sequence[str] = ()) -> Schema:
+        """Column names and types of the reference as DuckDB binds it, or with these files in place of its own;
+        remembered while the files stay as they are.
+        """
+        states = tuple((file, listed_identity(file)) for file in reference.files)
         key = (reference.patterns, json.dumps(reference.options), states)
         if key in self._schemas:
             return self._schemas[key]
-        schema = self._describe(reference)
+        schema = self._describe(reference, [glob.escape(url) for url in urls] or reference.patterns)
         newest = max((state.written_ns for _, state in states), default=0)
         if is_settled(newest, time.time_ns()):
             if len(self._schemas) >= _MAX_SCHEMAS:
@@ -227,13 +229,13 @@ class Parser(Syntax):
             self._schemas[key] = schema
         return schema
 
-    def _describe(self, reference: Reference) -> Schema:
+    def _describe(self, reference: Reference, files: Sequence[str]) -> Schema:
         if reference.options:
             tree = self.tree("SELECT * FROM x")
-            tree["statements"][0]["node"]["from_table"] = self.table_function(reference, reference.patterns)
+            tree["statements"][0]["node"]["from_table"] = self.table_function(reference, files)
             query = self.text(tree)
         else:
-            query = f"SELECT * FROM read_parquet([{', '.join(map(quote_text, reference.patterns))}])"
+            query = f"SELECT * FROM read_parquet([{', '.join(map(quote_text, files))}])"
         return schema_of(self.private.execute("DESCRIBE " + query).fetchall())
 
     def standin(self, key: str, schema: Schema, alias: str, column_aliases: Sequence[str]) -> Node:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 from skipml.engines.parameters import NotAnalysableError
 from skipml.engines.sql import Parser
@@ -40,3 +41,8 @@ def _parses(parser: Parser, text: str) -> bool:
     except NotAnalysableError:
         return False
     return True
+
+
+def given_only(**arguments: Any) -> dict[str, Any]:
+    """The arguments that are not None."""
+    return {name: value for name, value in arguments.items() if value is not None}

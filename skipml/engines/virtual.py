@@ -12,23 +12,29 @@ import re
 import struct
 import threading
 import time
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 import fsspec
 
+from skipml.engines.read_ahead import ReadAhead, read_ahead
 from skipml.errors import FileChangedError, FooterError
 from skipml.identity import FileIdentity, identity, is_settled
 from skipml.parquet.chunks import Extent, locate, pack
+from skipml.parquet.footer_bytes import read_bytes
+from skipml.parquet.reading import RangedFile
 from skipml.parquet.thrift import read_list_header, read_struct
+from skipml.stores import RemoteFile
 
 _MAGIC = b"PAR1"
 _MAX_FILES = 100_000
 """Virtual files kept for results that are still being read; the oldest go first."""
+_READ_AHEAD = 4
+"""Plans of which row groups in stores are held that were read ahead."""
 _ROW_COUNT_FIELD, _ROW_GROUPS_FIELD = 3, 4
 _STRUCT = 12
 _ESCAPED = re.compile(r"\[([*?\[])\]")
@@ -65,6 +71,9 @@ def layout(path: str, state: FileIdentity) -> FooterLayout:
     """The layout of a file's footer in the given state; raises FooterError for what is not a plain Parquet footer,
     FileChangedError for another state.
     """
+    if isinstance(path, RemoteFile):
+        _, raw = read_bytes(path)
+        return _laid_out(path, raw, state.size - 8 - len(raw))
     with open(path, "rb") as file:
         if identity(file.fileno()) != state:
             raise FileChangedError(f"{path} was rewritten after it was planned; run the query again")
@@ -76,10 +85,25 @@ def layout(path: str, state: FileIdentity) -> FooterLayout:
             raise FooterError(f"{path}: not a plain Parquet footer")
         file.seek(start)
         raw = file.read(size)
+    return _laid_out(path, raw, start)
+
+
+def _laid_out(path: str, raw: bytes, start: int) -> FooterLayout:
     try:
         return _layout(raw, start)
     except (IndexError, ValueError, KeyError) as error:
         raise FooterError(f"{path}: the footer cannot be sliced: {error}") from error
+
+
+def whole(path: str, state: FileIdentity) -> tuple[int, bytes]:
+    """Where the footer of a file in a store starts, and its end from there on, as it is."""
+    _, raw = read_bytes(path)
+    return state.size - 8 - len(raw), raw + struct.pack("<I", len(raw)) + _MAGIC
+
+
+def _plain(path: str) -> str:
+    """A path or URL as the rest of another URL."""
+    return path.partition("://")[2].lstrip("/") if isinstance(path, RemoteFile) else path.lstrip("/")
 
 
 def _layout(raw: bytes, start: int) -> FooterLayout:
@@ -127,8 +151,8 @@ def _list_header(count: int) -> bytes:
     return bytes([count << 4 | _STRUCT]) if count < 15 else bytes([0xF0 | _STRUCT]) + _varint(count)
 
 
-_Content = tuple[str, FileIdentity, tuple[int, ...]]
-"""Path, state and kept row groups: what the bytes of a virtual file depend on."""
+_Content = tuple[str, FileIdentity, tuple[int, ...] | None]
+"""Path, state and kept row groups (None: all): what the bytes of a virtual file depend on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +160,7 @@ class _VirtualFile:
     content: _Content
     split: int
     tail: bytes
+    ahead: ReadAhead | None = None
 
     @property
     def path(self) -> str:
@@ -153,10 +178,15 @@ class _VirtualFile:
 class _Handle:
     """A read-only file object over a virtual file; DuckDB seeks and reads."""
 
+    _descriptor = -1
+
     def __init__(self, file: _VirtualFile) -> None:
         self._file = file
-        self._descriptor = os.open(file.path, os.O_RDONLY)
         self._position = 0
+        self._open(file)
+
+    def _open(self, file: _VirtualFile) -> None:
+        self._descriptor = os.open(file.path, os.O_RDONLY)
         if identity(self._descriptor) != file.state:
             self.close()
             raise FileChangedError(f"{file.path} was rewritten between plan and scan; run the query again")
@@ -199,8 +229,24 @@ class _Handle:
             self._descriptor = -1
 
     def __del__(self) -> None:
-        if getattr(self, "_descriptor", -1) >= 0:
+        if self._descriptor >= 0:
             self.close()
+
+
+class _RemoteHandle(_Handle):
+    """The same over a file in a store, each read of which is one request."""
+
+    def _open(self, file: _VirtualFile) -> None:
+        assert isinstance(file.path, RemoteFile)
+        self._source = RangedFile(file.path, file.state)
+
+    def _pread(self, size: int, start: int) -> bytes:
+        if size <= 0:
+            return b""
+        ahead = self._file.ahead
+        return (
+            self._source.pread(start, start + size) if ahead is None else ahead.pread(self._source, start, start + size)
+        )
 
 
 _numbers = itertools.count()
@@ -217,31 +263,47 @@ class VirtualFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]
         self._files: OrderedDict[str, _VirtualFile] = OrderedDict()
         self._names: dict[_Content, str] = {}
         self._plans = itertools.count()
+        self._ahead: deque[ReadAhead] = deque()
         self._lock = threading.Lock()
 
-    def add(self, files: Sequence[tuple[str, FileIdentity, Sequence[int]]]) -> list[str]:
-        """Make virtual files of (path, state, kept row groups) and return their URLs: the same for the same content, as
-        DuckDB caches by name.
+    def add(
+        self, files: Sequence[tuple[str, FileIdentity, Sequence[int] | None]], *, reads_rows: bool = True
+    ) -> list[str]:
+        """Make virtual files of (path, state, kept row groups, or None for all) and return their URLs: the same for the
+        same content, as DuckDB caches by name.
         """
         number = next(self._plans)
+        ahead = read_ahead(files) if reads_rows else None
         with self._lock:
-            names = [self._add(number, path, state, tuple(row_groups)) for path, state, row_groups in files]
+            names = [self._add(number, path, state, None if g is None else tuple(g)) for path, state, g in files]
+            if ahead is not None:
+                for name in names:
+                    self._files[name] = replace(self._files[name], ahead=ahead)
+                self._ahead.append(ahead)
+            while len(self._ahead) > _READ_AHEAD:
+                self._ahead.popleft().forget()
             while len(self._files) > _MAX_FILES:
                 _, file = self._files.popitem(last=False)
                 self._names.pop(file.content, None)
         return [f"{self.protocol}://{name}" for name in names]
 
-    def _add(self, plan: int, path: str, state: FileIdentity, row_groups: tuple[int, ...]) -> str:
+    def _add(self, plan: int, path: str, state: FileIdentity, row_groups: tuple[int, ...] | None) -> str:
         """The name of a virtual file, of the one that is there if it has the same content."""
         content = (path, state, row_groups)
         held = self._names.get(content)
         if held is not None:
             self._files.move_to_end(held)
+            # the path of this plan counts what it takes from a store
+            self._files[held] = replace(self._files[held], content=content)
             return held
         settled = is_settled(state.written_ns, time.time_ns())
-        found = (layout if settled else layout.__wrapped__)(path, state)
-        name = f"{plan}/{path.lstrip('/')}"  # the path as given: DuckDB reads partitions from its directories
-        self._files[name] = _VirtualFile(content, found.start, found.keep(row_groups))
+        if row_groups is None:
+            split, tail = whole(path, state)
+        else:
+            found = (layout if settled else layout.__wrapped__)(path, state)
+            split, tail = found.start, found.keep(row_groups)
+        name = f"{plan}/{_plain(path)}"  # the path as given: DuckDB reads partitions from its directories
+        self._files[name] = _VirtualFile(content, split, tail)
         if settled:
             self._names[content] = name
         return name
@@ -252,7 +314,8 @@ class VirtualFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]
     def open(self, path: str, mode: str = "rb", **_: Any) -> _Handle:
         if mode not in ("r", "rb"):
             raise PermissionError(f"{path}: virtual Parquet files are read-only")
-        return _Handle(self._found(path))
+        file = self._found(path)
+        return _RemoteHandle(file) if isinstance(file.path, RemoteFile) else _Handle(file)
 
     def _found(self, path: str) -> _VirtualFile:
         try:

@@ -17,7 +17,7 @@ from skipml.metadata import boxes
 from skipml.metadata.contents import ColumnMetadata, Metadata
 from skipml.metadata.evidence import Evidence, evidence
 from skipml.metadata.hulls import HalfPlanes
-from skipml.metadata.loading import Loaded, load
+from skipml.metadata.loading import Loaded, load_all
 from skipml.metadata.merging import per_file, per_row_group
 from skipml.recent import Recent
 
@@ -100,7 +100,7 @@ def refine(footers: Footers, root: Path | None = None) -> Refined:
 
     Metadata of another state of a file than the footers', or whose blocks do not make up its row groups, is ignored.
     """
-    loaded = tuple(load(path, root) for path in footers.files)
+    loaded = tuple(load_all(footers.files, root))
     key = (footers.files, tuple(footers.columns), None if root is None else os.fspath(root))
     held = _cache.get(key)
     if held is None or held.footers is not footers or any(a is not b for a, b in zip(held.loaded, loaded, strict=True)):

@@ -23,17 +23,26 @@ from skipml.metadata.tie import Tie, footer_hash, insert, read_footer, split, wi
 from skipml.metadata.tie import tie as current_tie
 from skipml.parquet.footer import read_files
 from skipml.parquet.thrift import ThriftError
+from skipml.stores import RemoteFile
 
 _SUFFIX = ".skipml"
 _MAGIC = b"PAR1"
 _TRAILER = 8
 _CHUNK = 1 << 22
+_FOR_ALL = 0o644
 
 
 def sidecar_path(path: Path, root: Path | None = None) -> str:
-    """The sidecar of a data file: beside it, or where its absolute path leads below `root`."""
-    name = os.fspath(path) + _SUFFIX
-    return name if root is None else os.path.join(root, os.path.abspath(name).lstrip(os.sep))
+    """The sidecar of a data file: beside it, or where its absolute path, or the URL as one, leads below `root`."""
+    if isinstance(path, RemoteFile):
+        if root is None:
+            return path.beside(_SUFFIX)
+        name = f"{path.store.protocol}/{path.key.partition('://')[2] or path.key.lstrip('/')}{_SUFFIX}"
+    elif root is None:
+        return os.fspath(path) + _SUFFIX
+    else:
+        name = os.path.abspath(os.fspath(path) + _SUFFIX).lstrip(os.sep)
+    return root.below(name) if isinstance(root, RemoteFile) else os.path.join(root, name)
 
 
 def write_sidecar(path: Path, metadata: Metadata, tie: Tie, root: Path | None = None) -> None:
@@ -43,6 +52,9 @@ def write_sidecar(path: Path, metadata: Metadata, tie: Tie, root: Path | None = 
     EnrichmentError if it does not cover the file's rows or cannot be written.
     """
     target = sidecar_path(path, root)
+    if isinstance(target, RemoteFile):
+        _write_object(path, target, metadata, tie)
+        return
     directory = os.path.dirname(target) or os.curdir
     payload = encode(metadata, tie)
     with _explained(target):
@@ -52,9 +64,18 @@ def write_sidecar(path: Path, metadata: Metadata, tie: Tie, root: Path | None = 
             os.makedirs(directory, exist_ok=True)
         with temporary(directory) as (name, file):
             file.write(payload)
-            synchronise(file, os.stat(path).st_mode & 0o666)
+            synchronise(file, _FOR_ALL if isinstance(path, RemoteFile) else os.stat(path).st_mode & 0o666)
             _require_state(path, tie)
             publish(name, target)
+
+
+def _write_object(path: Path, target: RemoteFile, metadata: Metadata, tie: Tie) -> None:
+    """Write a sidecar into a store, which puts it in place as a whole; one that is torn has a wrong checksum."""
+    payload = encode(metadata, tie)
+    with _explained(target):
+        _require_state(path, tie)
+        _require_rows(path, metadata)
+        target.store.write(target, payload)
 
 
 def embed(path: Path, metadata: Metadata, tie: Tie) -> None:
@@ -63,8 +84,11 @@ def embed(path: Path, metadata: Metadata, tie: Tie) -> None:
     Everything before the footer stays byte for byte, and so do the footer's other fields and key-values; permissions
     stay, and a link is followed. A sidecar of the file is stale afterwards. Nobody else may write the file meanwhile:
     what appears there in the instant between the last look at its state and the rename is lost. Raises as
-    `write_sidecar` does, and EnrichmentError for a footer that is encrypted, signed or not understood.
+    `write_sidecar` does, and EnrichmentError for a footer that is encrypted, signed or not understood, or a file in a
+    store.
     """
+    if isinstance(path, RemoteFile):
+        raise EnrichmentError(f"'{path}' is in a store, which replaces whole files only; write a sidecar")
     target = os.path.realpath(path)
     with _explained(target):
         _require_state(target, tie)

@@ -27,9 +27,9 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from skipml.identity import FileIdentity, Path
+from skipml.identity import FileIdentity, Path, listed_again
 from skipml.parquet.chunks import Extent, locate, pack
-from skipml.parquet.footer import read_bytes as read_footer_bytes
+from skipml.parquet.footer_bytes import read_bytes as read_footer_bytes
 from skipml.parquet.thrift import BINARY, LIST, STRUCT, ThriftError, read_list_header, read_struct
 
 _KEY = b"skipml"
@@ -42,7 +42,8 @@ HASH_BYTES = 16
 @dataclass(frozen=True, slots=True)
 class Tie:
     """The state of a data file that metadata describes: size in bytes, modification time in ns (both 0 in embedded
-    metadata, which travels with the file), and the hash of its footer without the embedded entry.
+    metadata, which travels with the file), and the hash of its footer without the embedded entry. In a store the tag of
+    the version stands for the time, as a hash; without either it is 0.
     """
 
     size: int
@@ -63,8 +64,8 @@ class SplitFooter:
 
 def tie(path: Path) -> Tie:
     """The state a file is in now; raises OSError, and FooterError for what is not a readable Parquet footer."""
-    state, raw = read_footer(path)
-    return Tie(state.size, state.mtime_ns, footer_hash(split(raw).base))
+    state, raw = read_footer(listed_again(path))
+    return Tie(state.size, state.stamp, footer_hash(split(raw).base))
 
 
 def read_footer(path: Path) -> tuple[FileIdentity, bytes]:

@@ -5,7 +5,6 @@ Source: https://github.com/apache/parquet-format/blob/master/src/main/thrift/par
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,9 +14,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skipml.errors import FooterError
-from skipml.identity import FileIdentity, identity
+from skipml.errors import FileChangedError, FooterError
+from skipml.identity import FileIdentity
 from skipml.parquet.chunks import Chunks, Extent, locate, pack
+from skipml.parquet.footer_bytes import fetch, read_bytes
 from skipml.parquet.texts import TextLimits, text_limits
 from skipml.parquet.thrift import BINARY, I64, STRUCT, Buffer, Positions, read_list_header, read_struct, scan, zigzag
 from skipml.parquet.types import TEXT, ColumnType, column_type, element_name
@@ -33,8 +33,6 @@ _OLD_MAX, _OLD_MIN, _NULL_COUNT, _MAX, _MIN, _NAN_COUNT = (
     (6, BINARY),
     (9, I64),
 )  # fields of Statistics
-_TRAILER = 8
-_GUESS = 1 << 16
 _BATCH_BYTES = 1 << 25
 _NAN_FREE_WRITERS = re.compile(rb"DuckDB version v(1\.([1-9]|\d\d+)|2\.\d+)\.")
 """These leave min and max out where a value is NaN (tried with 1.1 to 1.5 and 2.0); 1.0 does, but gives no version."""
@@ -104,6 +102,7 @@ def read_files(paths: Sequence[str], columns: Sequence[str]) -> list[Footer]:
     footers: list[Footer] = []
     batch: list[tuple[str, Any]] = []
     held = 0
+    fetch(paths)
     for path in paths:
         raw = _attempt(path, read_bytes, path)
         batch.append((path, raw))
@@ -132,42 +131,12 @@ def _attempt(path: str, step: Any, argument: Any) -> Any:
     """What `step` returns, or the message of its failure: nothing that stands in a file may raise."""
     try:
         return step(argument)
-    except FooterError as error:
+    except (FooterError, FileChangedError) as error:
         return str(error)
     except OSError as error:
         return f"'{path}' cannot be read: {error.strerror or error}"
     except (LookupError, TypeError, ValueError, AttributeError, OverflowError) as error:
         return f"'{path}' has a damaged footer ({error}); write the file again"
-
-
-def read_bytes(path: str) -> tuple[FileIdentity, bytes]:
-    """The state of a file and the bytes of its footer; raises OSError, and FooterError for what is no plain Parquet."""
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise FooterError(f"'{path}' is no file; pass the files below it")  # a pipe would block
-    with open(path, "rb") as file:
-        before = identity(file.fileno())
-        if before.size < _TRAILER + 4:
-            raise FooterError(f"'{path}' has {before.size} bytes, too few for a Parquet file; write the file again")
-        start = max(0, before.size - _GUESS)
-        end = os.pread(file.fileno(), _GUESS, start)
-        magic, length = end[-4:], int.from_bytes(end[-8:-4], "little")
-        if magic == b"PARE":
-            raise FooterError(
-                f"'{path}' has an encrypted footer, which skipml does not read; the file is scanned without skipping"
-            )
-        if magic != b"PAR1":
-            raise FooterError(
-                f"'{path}' does not end as a Parquet file; it is of another kind or was cut off: write it again"
-            )
-        if length > before.size - _TRAILER - 4:
-            raise FooterError(
-                f"'{path}' names a footer of {length} bytes in a file of {before.size}; write the file again"
-            )
-        if length + _TRAILER > len(end):
-            end = os.pread(file.fileno(), length + _TRAILER, before.size - length - _TRAILER)
-        if identity(file.fileno()) != before or len(end) < length + _TRAILER:
-            raise FooterError(f"'{path}' changed while its footer was read; run the query again")
-    return before, end[len(end) - length - _TRAILER : len(end) - _TRAILER]
 
 
 def _parse_head(raw: bytes) -> _Head:
