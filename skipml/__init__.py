@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from skipml.adviser import Recommendation, recommend
 from skipml.ann.index import VectorIndex
-from skipml.decisions import EVALUATE, KEEP, SKIP, Plan, plan
+from skipml.decisions import EVALUATE, KEEP, SKIP, Plan
 from skipml.engines.duckdb import Connection, connect
 from skipml.enrich import EnrichReport, enrich
 from skipml.errors import (
@@ -23,7 +23,9 @@ from skipml.errors import (
     UnsupportedOperatorError,
     VectorError,
 )
+from skipml.lake.cache import CacheReport, build_cache
 from skipml.layout import Advice, Clustering, advise, cluster
+from skipml.planning import plan
 from skipml.predicates import Predicate
 from skipml.report import Report
 from skipml.scores import Model
@@ -36,6 +38,7 @@ __all__ = [
     "KEEP",
     "SKIP",
     "Advice",
+    "CacheReport",
     "Clustering",
     "ConflictError",
     "Connection",
@@ -59,6 +62,7 @@ __all__ = [
     "VectorError",
     "VectorIndex",
     "advise",
+    "build_cache",
     "cluster",
     "connect",
     "enrich",

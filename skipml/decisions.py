@@ -21,21 +21,20 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Method, Outcome, Reason
-from skipml.bounds.memory import SHARED
 from skipml.errors import FileChangedError, FooterError, SchemaError
 from skipml.estimates import selectivity
-from skipml.footers import Footers, read_footers
-from skipml.identity import Path, expand, identity
-from skipml.metadata.refine import refine
+from skipml.footers import Footers
+from skipml.identity import Path, identity
+from skipml.lake.listing import NO_FILES, PrunedFiles
 from skipml.predicates import Predicate
-from skipml.regions import Regions, from_refined
+from skipml.regions import Regions
 from skipml.score_store import ScoreStore
 
 if TYPE_CHECKING:
     import polars as pl
     import pyarrow.dataset as ds
 
-__all__ = ["DECISION_NAMES", "EVALUATE", "KEEP", "SKIP", "Decisions", "Plan", "decide", "plan", "prune"]
+__all__ = ["DECISION_NAMES", "EVALUATE", "KEEP", "SKIP", "Decisions", "Plan", "decide", "prune"]
 
 _BATCH_ROWS = 1 << 17
 _FEWER, _FEW, _ALIKE = 8, (1 / 8, 1.0), (1.0, 1 / 3)
@@ -107,10 +106,11 @@ class Decisions:
         )
 
 
-def prune(predicate: Predicate, regions: Regions, budget: Budget) -> Decisions:
-    """Decide every block of the regions, within the budget; never raises."""
+def prune(predicate: Predicate, regions: Regions, budget: Budget, chosen: NDArray[np.bool_] | None = None) -> Decisions:
+    """Decide every block of the regions, or those chosen by a mask [N], within the budget; never raises."""
     try:
-        return replace(Decisions.of(decide(predicate, regions, budget)), selectivity=selectivity(predicate, regions))
+        found = Decisions.of(decide(predicate, regions, budget, chosen))
+        return replace(found, selectivity=selectivity(predicate, regions))
     except Exception as error:
         return Decisions.of(Outcome.evaluate_all(len(regions)), f"{type(error).__name__}: {error}")
 
@@ -167,6 +167,10 @@ class Plan:
     result: Decisions
     root: Path | None = None
     """Where metadata lies that is neither beside the files nor in them."""
+    pruned: PrunedFiles = NO_FILES
+    """Files that are SKIP as a whole: they have no blocks here."""
+    notes: tuple[str, ...] = ()
+    """What was ignored, and why."""
 
     @property
     def decisions(self) -> NDArray[np.int8]:
@@ -192,11 +196,17 @@ class Plan:
 
     @property
     def summary(self) -> str:
-        """One line: `Row groups: 49, skipped 41, kept 3, evaluated 5`; it counts blocks."""
+        """One line: `Row groups: 49, skipped 41, kept 3, evaluated 5`; it counts blocks, and in front files that are
+        skipped as a whole, whose row groups count where they are known.
+        """
         skipped, evaluated, kept = (int((self.decisions == d).sum()) for d in (SKIP, EVALUATE, KEEP))
-        groups, n = self.footers.n_row_groups, len(self.decisions)
-        blocks = f"Row groups: {groups:,}" if groups == n else f"Row groups: {groups:,} in {n:,} blocks"
-        return f"{blocks}, skipped {skipped:,}, kept {kept:,}, evaluated {evaluated:,}"
+        groups, n, out = self.footers.n_row_groups, len(self.decisions), self.pruned.n_row_groups
+        blocks = f"Row groups: {groups + out:,}" + ("" if groups == n else f" in {n + out:,} blocks")
+        counts = f"{blocks}, skipped {skipped + out:,}, kept {kept:,}, evaluated {evaluated:,}"
+        if not self.pruned.files:
+            return counts
+        files = len(self.footers.files) + len(self.pruned.files)
+        return f"Files: {files:,}, skipped {len(self.pruned.files):,} as a whole; {counts}"
 
     @property
     def selectivity(self) -> float | None:
@@ -230,7 +240,7 @@ class Plan:
 
     def _batches(self, schema: pa.Schema, store_scores: bool) -> Iterator[pa.RecordBatch]:
         for i, path in enumerate(self.footers.files):
-            mine = np.flatnonzero(self.footers.file_index == i)
+            mine = np.arange(len(self.footers))[self.footers.of_file(i)]
             wanted = np.unique(self.footers.row_group[mine[self.decisions[mine] != SKIP]])
             if not len(wanted):
                 continue
@@ -316,23 +326,3 @@ def common_schema(footers: Footers, columns: Sequence[str] | None) -> pa.Schema:
                     "plan files of one schema"
                 )
     return wanted
-
-
-def plan(
-    paths: Path | Sequence[Path],
-    predicate: Predicate,
-    *,
-    budget: Budget | None = None,
-    root: Path | None = None,
-) -> Plan:
-    """Plan a scan of Parquet files without an engine: decide every row group from the files' own zone maps and from
-    what `enrich` has stored beside them, in them or below `root`.
-
-    Raises FooterError where a path matches no file. A file that cannot be read has no row groups in the plan, and
-    `scan` says so.
-    """
-    footers = read_footers(expand(paths), predicate.inputs)
-    refined = refine(footers, root)
-    regions = from_refined(refined, predicate.inputs)
-    result = prune(predicate, regions, budget or Budget(predicate.seconds_per_row, memory=SHARED))
-    return Plan(predicate, refined.footers, result, root)

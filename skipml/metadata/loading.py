@@ -21,7 +21,7 @@ _CACHED_BYTES = 1 << 28
 _ENTRY_BYTES = 1 << 10
 """About what an entry without metadata takes."""
 
-_States = tuple[FileIdentity, FileIdentity | None]
+States = tuple[FileIdentity, FileIdentity | None]
 """Of the data file and of its sidecar."""
 
 
@@ -48,7 +48,7 @@ def load(path: Path, root: Path | None = None) -> Loaded:
     now = time.time_ns()
     try:
         sidecar = sidecar_path(path, root)
-        state, sidecar_state = identity(path), _identity_or_none(sidecar)
+        state, sidecar_state = states(path, root)
         key = (os.path.abspath(path), sidecar)
         if (known := _cache.get(key)) is not None and known.states == (state, sidecar_state):
             return known.loaded
@@ -61,6 +61,11 @@ def load(path: Path, root: Path | None = None) -> Loaded:
     if loaded.identity == state and is_settled(newest, now):
         _cache.put(key, _Known((state, sidecar_state), loaded))
     return loaded
+
+
+def states(path: Path, root: Path | None = None) -> States:
+    """The states of a data file and of its sidecar, None where it has none; raises OSError and ValueError."""
+    return identity(path), _identity_or_none(sidecar_path(path, root))
 
 
 def _identity_or_none(path: str) -> FileIdentity | None:
@@ -128,7 +133,7 @@ def _valid(place: str, read: Callable[[], bytes], expected: Tie) -> Metadata | s
 class _Known:
     """What was loaded when both files were in these states."""
 
-    states: _States
+    states: States
     loaded: Loaded
 
     @property

@@ -1,0 +1,109 @@
+"""Plans without an engine: which files, then which of their blocks.
+
+Where a metadata cache or a catalog tells something of whole files, those that no row qualifies in are ruled out first,
+and nothing is read or held of their row groups. Sound because a file holds every row of its row groups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skipml.bounds.branch import Budget, Reason
+from skipml.bounds.memory import SHARED
+from skipml.decisions import KEEP, SKIP, Decisions, Plan, prune
+from skipml.footers import Footers, read_footers
+from skipml.identity import Path, expand
+from skipml.lake.cached import listed
+from skipml.lake.listing import NO_FILES, Listing, PrunedFiles
+from skipml.metadata.refine import Refined, refine
+from skipml.predicates import Predicate
+from skipml.regions import from_refined
+
+_SHARE = 1 / 8
+"""What part of a budget whole files get: they are few, and rarely decided."""
+
+
+def plan(
+    paths: Path | Sequence[Path],
+    predicate: Predicate,
+    *,
+    budget: Budget | None = None,
+    root: Path | None = None,
+    cache: Path | None = None,
+) -> Plan:
+    """Plan a scan of Parquet files without an engine: decide every row group from the files' own zone maps and from
+    what `enrich` has stored beside them, in them or below `root`.
+
+    With a `cache` both are taken from that file where it is up to date, and it is made or brought up to date where it
+    lacks more than 1 % of the files; whole files are then decided first, and those that are SKIP are in `plan.pruned`
+    instead of having blocks. Raises FooterError where a path matches no file. A file that cannot be read has no row
+    groups in the plan, and `scan` says so.
+    """
+    budget = budget or Budget(predicate.seconds_per_row, memory=SHARED)
+    files = expand(paths)
+    if cache is None:
+        left = _Left(refine(read_footers(files, predicate.inputs), root))
+    else:
+        left = _by_files(listed(files, predicate.inputs, cache, root), predicate, budget)
+    result = _decided(left, predicate, budget)
+    return Plan(predicate, left.refined.footers, result, root, left.pruned, left.notes)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Left:
+    """The row groups of the files that are left, of which those at `kept` [F] are KEEP as a whole."""
+
+    refined: Refined
+    kept: NDArray[np.bool_] | None = None
+    pruned: PrunedFiles = NO_FILES
+    notes: tuple[str, ...] = ()
+
+
+def _by_files(listing: Listing, predicate: Predicate, budget: Budget) -> _Left:
+    """Rule out whole files; the first one gives the schema and stays."""
+    footers = listing.whole.footers
+    found = prune(predicate, from_refined(listing.whole, predicate.inputs), budget.part(_SHARE))
+    is_out = found.decision == SKIP
+    is_out[footers.file_index == 0] = False
+    out, all_kept = (np.zeros(len(footers.files), np.bool_) for _ in range(2))
+    out[footers.file_index[is_out]] = True
+    all_kept[footers.file_index[found.decision == KEEP]] = listing.may_keep
+    out |= listing.is_empty
+    out[0] = False
+    pruned = PrunedFiles(
+        files=tuple(footers.files[i] for i in np.flatnonzero(out).tolist()),
+        n_rows=int(footers.n_rows[is_out].sum()),
+        n_row_groups=int(listing.n_row_groups[is_out].sum()),
+    )
+    left = np.flatnonzero(~out)
+    narrowed = listing.narrow(left)
+    notes = (*listing.notes, found.error) if found.error else listing.notes
+    if isinstance(narrowed, Listing):
+        deeper = _by_files(narrowed, predicate, budget)
+        return replace(deeper, pruned=pruned + deeper.pruned, notes=(*notes, *deeper.notes))
+    return _Left(narrowed, all_kept[left], pruned, notes)
+
+
+def _decided(left: _Left, predicate: Predicate, budget: Budget) -> Decisions:
+    """Decide the blocks, those of files that are KEEP without any work."""
+    footers = left.refined.footers
+    regions = from_refined(left.refined, predicate.inputs)
+    if left.kept is None or not left.kept.any():
+        return _of_all_rows(prune(predicate, regions, budget), footers, left.pruned)
+    kept = left.kept[footers.file_index]
+    found = prune(predicate, regions, budget, ~kept)
+    decision, reason = np.where(kept, KEEP, found.decision), np.where(kept, Reason.PROVED, found.reason)
+    found = replace(found, decision=decision.astype(np.int8), reason=reason.astype(np.int8))
+    return _of_all_rows(found, footers, left.pruned)
+
+
+def _of_all_rows(found: Decisions, footers: Footers, pruned: PrunedFiles) -> Decisions:
+    """With the selectivity among the rows of the files that were ruled out too."""
+    if found.selectivity is None or not pruned.n_rows:
+        return found
+    rows = int(footers.n_rows.sum())
+    return replace(found, selectivity=found.selectivity * rows / (rows + pruned.n_rows))
