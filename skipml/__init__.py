@@ -20,10 +20,12 @@ from skipml.errors import (
     RegistrationError,
     SchemaError,
     SkipmlError,
+    SnapshotError,
     UnsupportedOperatorError,
     VectorError,
 )
 from skipml.lake.cache import CacheReport, build_cache
+from skipml.lake.snapshot import Snapshot
 from skipml.layout import Advice, Clustering, advise, cluster
 from skipml.planning import plan
 from skipml.predicates import Predicate
@@ -57,6 +59,8 @@ __all__ = [
     "Report",
     "SchemaError",
     "SkipmlError",
+    "Snapshot",
+    "SnapshotError",
     "TopRows",
     "UnsupportedOperatorError",
     "VectorError",

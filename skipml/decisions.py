@@ -26,6 +26,8 @@ from skipml.estimates import selectivity
 from skipml.footers import Footers
 from skipml.identity import Path, identity
 from skipml.lake.listing import NO_FILES, PrunedFiles
+from skipml.lake.rows import as_table, is_deleted, stored_names
+from skipml.lake.snapshot import Snapshot
 from skipml.predicates import Predicate
 from skipml.regions import Regions
 from skipml.score_store import ScoreStore
@@ -171,6 +173,8 @@ class Plan:
     """Files that are SKIP as a whole: they have no blocks here."""
     notes: tuple[str, ...] = ()
     """What was ignored, and why."""
+    snapshot: Snapshot | None = None
+    """The table that the files are of, as which their rows are read."""
 
     @property
     def decisions(self) -> NDArray[np.int8]:
@@ -236,7 +240,10 @@ class Plan:
             raise FooterError(f"{broken}; repair the file or leave it out of the plan")
         if columns is not None and not len(columns):
             raise SchemaError("rows without columns cannot be counted; name at least one column to scan")
-        return common_schema(self.footers, columns)
+        if self.snapshot is None:
+            return common_schema(self.footers, columns)
+        wanted = self.snapshot.schema.names if columns is None else columns
+        return pa.schema([self.snapshot.schema.field(self.snapshot.column(name)) for name in wanted])
 
     def _batches(self, schema: pa.Schema, store_scores: bool) -> Iterator[pa.RecordBatch]:
         for i, path in enumerate(self.footers.files):
@@ -244,28 +251,36 @@ class Plan:
             wanted = np.unique(self.footers.row_group[mine[self.decisions[mine] != SKIP]])
             if not len(wanted):
                 continue
-            self.check(i)
+            self._check_state(i)
             store = ScoreStore.of(path, self.root, self.footers, self.predicate.scores) if store_scores else None
             with pq.ParquetFile(path, coerce_int96_timestamp_unit="us") as file:
                 for group in wanted.tolist():
                     blocks = mine[self.footers.row_group[mine] == group]
-                    for rows in self._read(file, group, blocks, schema.names):
+                    for rows in self._read(file, path, blocks, schema.names):
                         if store is not None:
                             self._store(store, rows, blocks, int(mine[0]))
                         yield from self._qualifying(rows, schema)
-            self.check(i)
+            self._check_state(i)
             if store is not None:
                 store.write()
 
     def _read(
-        self, file: pq.ParquetFile, group: int, blocks: NDArray[np.int64], names: Sequence[str]
+        self, file: pq.ParquetFile, path: str, blocks: NDArray[np.int64], names: Sequence[str]
     ) -> Iterator[_Rows]:
-        """The rows of a row group with the decision for each."""
+        """The rows of the row group of these blocks, with the decision for each."""
         decision = np.repeat(self.decisions[blocks], self.footers.n_rows[blocks])
-        scored = own_names(file, self.predicate.inputs) if (decision == EVALUATE).any() else []
-        columns, start = list(dict.fromkeys([*names, *scored])), 0
-        for batch in file.iter_batches(row_groups=[group], columns=columns, batch_size=_BATCH_ROWS):
-            yield _Rows(pa.Table.from_batches([batch]), decision[start : start + batch.num_rows], start)
+        inputs = self.predicate.inputs if (decision == EVALUATE).any() else ()
+        of, group, start = self.snapshot, int(self.footers.row_group[blocks[0]]), 0
+        scored = own_names(file, inputs) if of is None else [of.column(name) for name in inputs]
+        columns = list(dict.fromkeys([*names, *scored]))
+        stored = columns if of is None else stored_names(file.schema_arrow.names, columns)
+        for batch in file.iter_batches(row_groups=[group], columns=stored, batch_size=_BATCH_ROWS):
+            rows, part = pa.Table.from_batches([batch]), decision[start : start + batch.num_rows]
+            if of is not None:
+                rows, part = as_table(rows, columns, of, path), part.copy()
+                first = int(self.footers.first_row[blocks[0]]) + start
+                part[is_deleted(of, path, first, batch.num_rows)] = SKIP
+            yield _Rows(rows, part, start)
             start += batch.num_rows
 
     def _qualifying(self, rows: _Rows, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -284,7 +299,14 @@ class Plan:
                 store.add(block - first, rows.table.slice(start, n))
 
     def check(self, file: int) -> None:
-        """Raise FileChangedError if a file, by number, was rewritten since the plan was made."""
+        """Raise FileChangedError if a file, by number, was rewritten since the plan was made, and SnapshotError if its
+        rows are not those of the table, so that only `scan` reads them right.
+        """
+        if self.snapshot is not None:
+            self.snapshot.check_as_stored(self.footers.files[file])
+        self._check_state(file)
+
+    def _check_state(self, file: int) -> None:
         path = self.footers.files[file]
         if identity(path) != self.footers.identities[file]:
             raise FileChangedError(f"{path} was rewritten since it was planned; plan again")

@@ -10,6 +10,7 @@
     ├── MetadataError (ValueError)       skipml's own metadata is damaged, of another version or of another file
     ├── EnrichmentError (RuntimeError)   a file cannot be enriched or rewritten: read-only, full disk, changing data
     ├── FileChangedError (RuntimeError)  a file was rewritten between plan and scan
+    ├── SnapshotError (ValueError)       a table of a catalog that cannot be read as its format says
     ├── VectorError (ValueError)         a vector that an index cannot take: another dimension, NaN, infinite
     └── ConflictError (RuntimeError)     another writer is changing the same index
 
@@ -57,6 +58,10 @@ class EnrichmentError(SkipmlError, RuntimeError):
 
 class FileChangedError(SkipmlError, RuntimeError):
     """A file was rewritten between plan and scan; run the query again."""
+
+
+class SnapshotError(SkipmlError, ValueError):
+    """A table of a catalog cannot be read exactly as its format says, or has no such column."""
 
 
 class VectorError(SkipmlError, ValueError):

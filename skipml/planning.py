@@ -19,6 +19,7 @@ from skipml.footers import Footers, read_footers
 from skipml.identity import Path, expand
 from skipml.lake.cached import listed
 from skipml.lake.listing import NO_FILES, Listing, PrunedFiles
+from skipml.lake.snapshot import Snapshot
 from skipml.metadata.refine import Refined, refine
 from skipml.predicates import Predicate
 from skipml.regions import from_refined
@@ -28,29 +29,40 @@ _SHARE = 1 / 8
 
 
 def plan(
-    paths: Path | Sequence[Path],
+    paths: Path | Sequence[Path] | Snapshot,
     predicate: Predicate,
     *,
     budget: Budget | None = None,
     root: Path | None = None,
     cache: Path | None = None,
 ) -> Plan:
-    """Plan a scan of Parquet files without an engine: decide every row group from the files' own zone maps and from
-    what `enrich` has stored beside them, in them or below `root`.
+    """Plan a scan of Parquet files, or of a snapshot of a table, without an engine: decide every row group from the
+    files' own zone maps and from what `enrich` has stored beside them, in them or below `root`.
 
     With a `cache` both are taken from that file where it is up to date, and it is made or brought up to date where it
-    lacks more than 1 % of the files; whole files are then decided first, and those that are SKIP are in `plan.pruned`
-    instead of having blocks. Raises FooterError where a path matches no file. A file that cannot be read has no row
-    groups in the plan, and `scan` says so.
+    lacks more than 1 % of the files. Whole files are then decided first, and those that are SKIP are in `plan.pruned`
+    instead of having blocks; so it is with what a snapshot states of its files. Raises FooterError where a path matches
+    no file, SnapshotError for a column that a snapshot has not. A file that cannot be read has no row groups in the
+    plan, and `scan` says so.
     """
     budget = budget or Budget(predicate.seconds_per_row, memory=SHARED)
+    snapshot = paths if isinstance(paths, Snapshot) else None
+    known = _known(paths, predicate, root, cache)
+    left = _by_files(known, predicate, budget) if isinstance(known, Listing) else _Left(known)
+    result = _decided(left, predicate, budget)
+    return Plan(predicate, left.refined.footers, result, root, left.pruned, left.notes, snapshot)
+
+
+def _known(
+    paths: Path | Sequence[Path] | Snapshot, predicate: Predicate, root: Path | None, cache: Path | None
+) -> Listing | Refined:
+    """What is known of the files, as a whole where something is."""
+    if isinstance(paths, Snapshot):
+        return paths.listing(predicate.inputs, root, cache)
     files = expand(paths)
     if cache is None:
-        left = _Left(refine(read_footers(files, predicate.inputs), root))
-    else:
-        left = _by_files(listed(files, predicate.inputs, cache, root), predicate, budget)
-    result = _decided(left, predicate, budget)
-    return Plan(predicate, left.refined.footers, result, root, left.pruned, left.notes)
+        return refine(read_footers(files, predicate.inputs), root)
+    return listed(files, predicate.inputs, cache, root)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,16 +76,17 @@ class _Left:
 
 
 def _by_files(listing: Listing, predicate: Predicate, budget: Budget) -> _Left:
-    """Rule out whole files; the first one gives the schema and stays."""
+    """Rule out whole files, but for one that gives the schema."""
     footers = listing.whole.footers
     found = prune(predicate, from_refined(listing.whole, predicate.inputs), budget.part(_SHARE))
     is_out = found.decision == SKIP
-    is_out[footers.file_index == 0] = False
+    if listing.needs_first:
+        is_out[footers.file_index == 0] = False
     out, all_kept = (np.zeros(len(footers.files), np.bool_) for _ in range(2))
     out[footers.file_index[is_out]] = True
     all_kept[footers.file_index[found.decision == KEEP]] = listing.may_keep
     out |= listing.is_empty
-    out[0] = False
+    out[:1] &= not listing.needs_first
     pruned = PrunedFiles(
         files=tuple(footers.files[i] for i in np.flatnonzero(out).tolist()),
         n_rows=int(footers.n_rows[is_out].sum()),

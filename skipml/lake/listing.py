@@ -28,6 +28,8 @@ class Listing:
     """Per file whether it is known to have no row at all."""
     may_keep: bool = True
     """Whether a file that is KEEP may be kept without a look at its row groups."""
+    needs_first: bool = True
+    """Whether the first file gives the schema, so that it stays whatever is known of it."""
     notes: tuple[str, ...] = ()
 
     @property
