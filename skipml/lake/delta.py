@@ -34,9 +34,8 @@ def snapshot(table: Any, version: int | None) -> Snapshot:
     files = [_local(uri) for uri in table.file_uris()]
     paths = _paths(actions.column("path").to_pylist(), _local(str(table.table_uri)))
     if sorted(paths) != sorted(files):
-        raise SnapshotError(
-            f"{name} has paths that skipml does not understand, such as '{(paths or files or [''])[0]}'"
-        )
+        odd = min({*paths} ^ {*files})
+        raise SnapshotError(f"{name} has a path that skipml does not understand: '{odd}'")
     schema = pa.schema(table.schema().to_arrow())
     partitions = list(table.metadata().partition_columns)
     n_rows = _column(actions, "num_records", pa.int64())

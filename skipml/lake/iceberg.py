@@ -73,9 +73,10 @@ def _local(uri: str) -> str:
 def _stated(files: Sequence[Any], field: int, kind: pa.DataType) -> Stated:
     if pa.types.is_nested(kind):
         return Stated.nothing(len(files))
-    limits = [
-        _values([(getattr(f, side) or {}).get(field) for f in files], kind) for side in ("lower_bounds", "upper_bounds")
-    ]
+    lower, upper = (
+        _values([(getattr(file, side) or {}).get(field) for file in files], kind)
+        for side in ("lower_bounds", "upper_bounds")
+    )
     # values, not rows: what is said of a column that is flat
     rows, nulls, nans = (
         pa.array([(getattr(file, counts) or {}).get(field) for file in files], pa.int64())
