@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from skipml.errors import EnrichmentError, FooterError, MetadataError
 from skipml.identity import FileIdentity, Path, expand, is_settled
+from skipml.lake.buffers import indices, numbers
 from skipml.lake.cache_file import CacheFile, write_cache
 from skipml.lake.entries import FILE, Entry, fold, table_of
 from skipml.metadata.loading import Loaded, States, load, states
@@ -91,13 +92,13 @@ class Known:
             if source is None or not len(mine):
                 continue
             chosen, back = np.unique(rows[mine], return_inverse=True)
-            table = source.read(names, chosen) if isinstance(source, CacheFile) else source.take(pa.array(chosen))
-            parts.append(table if np.array_equal(back, np.arange(len(chosen))) else table.take(pa.array(back)))
+            table = source.read(names, chosen) if isinstance(source, CacheFile) else source.take(indices(chosen))
+            parts.append(table if np.array_equal(back, np.arange(len(chosen))) else table.take(indices(back)))
             numbers.append(mine)
         if not parts:
             return table_of([], [name.partition(":")[2] for name in names if ":" in name]).select(names)
         whole = pa.concat_tables(parts)
-        return whole if len(parts) == 1 else whole.take(pa.array(np.argsort(np.concatenate(numbers))))
+        return whole if len(parts) == 1 else whole.take(indices(np.argsort(np.concatenate(numbers))))
 
     def identities(self, files: Indices) -> list[FileIdentity | None]:
         """The states of some files."""
@@ -171,7 +172,7 @@ def build_cache(
     return CacheReport(
         path=path,
         files=len(written),
-        row_groups=int(groups.to_numpy().sum()),
+        row_groups=int(numbers(groups).sum()),
         read=len(missing),
         left_out=len(files) - len(written),
         columns=wanted,
@@ -192,8 +193,8 @@ def inspect_cache(path: Path) -> dict[str, Any]:
         "file": os.fspath(path),
         "files": len(cache),
         "up_to_date": int((known.in_cache >= 0).sum()),
-        "row_groups": int(table.column("n_groups").to_numpy().sum()),
-        "rows": int(table.column("n_rows").to_numpy().sum()),
+        "row_groups": int(numbers(table.column("n_groups")).sum()),
+        "rows": int(numbers(table.column("n_rows")).sum()),
         "enriched": len(cache) - table.column("metadata").null_count,
         "columns": list(cache.about["columns"]),
         "bytes": os.path.getsize(path),
@@ -325,7 +326,7 @@ def _tables(known: Known, columns: tuple[str, ...], others: bool) -> Iterator[pa
     if known.fresh:
         fresh = pa.concat_tables(known.fresh).select(names)
         settled = np.flatnonzero(np.concatenate(known.settled))
-        yield from _pieces(settled, lambda rows: fresh.take(pa.array(rows)))
+        yield from _pieces(settled, lambda rows: fresh.take(indices(rows)))
 
 
 def _pieces(rows: Indices, read: Callable[[Indices], pa.Table]) -> Iterator[pa.Table]:

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from skipml.errors import FooterError, MetadataError
+from skipml.lake.buffers import indices
 from skipml.metadata.replacement import publish, synchronise, temporary
 from skipml.metadata.tie import insert, split
 from skipml.parquet.thrift import ThriftError
@@ -78,7 +79,7 @@ class CacheFile:
                 raise self._damaged(str(error)) from error
             start, stop = self._starts[group], self._starts[group + 1]
             mine = rows[(rows >= start) & (rows < stop)] - start
-            parts.append(whole if len(mine) == whole.num_rows else whole.take(pa.array(mine)))
+            parts.append(whole if len(mine) == whole.num_rows else whole.take(indices(mine)))
         if not parts:
             return self._file.schema_arrow.empty_table().select(list(names))
         return pa.concat_tables(parts).select(list(names))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from skipml.errors import MetadataError
 from skipml.footers import ColumnStats, Footers, together
 from skipml.identity import Path
+from skipml.lake.buffers import numbers
 from skipml.lake.cache import Known, current, look_up, read_anew
 from skipml.lake.entries import footers_of, group_names, loaded_of, whole_names, whole_stats
 from skipml.lake.listing import Listing, unknown_stats
@@ -64,7 +65,7 @@ _held: Recent[tuple[str, tuple[str, ...], tuple[str, ...], str | None], _Held] =
 def _listing(known: Known, columns: tuple[str, ...], root: Path | None) -> Listing:
     has_entry = np.flatnonzero(known.has_entry)
     table = known.read(whole_names(columns), has_entry)
-    n_groups = table.column("n_groups").to_numpy()
+    n_groups = numbers(table.column("n_groups"))
     some = np.flatnonzero(n_groups)
     files = has_entry[some]
     footers = Footers(
@@ -74,8 +75,8 @@ def _listing(known: Known, columns: tuple[str, ...], root: Path | None) -> Listi
         file_index=files,
         row_group=np.zeros(len(files), np.int64),
         first_row=np.zeros(len(files), np.int64),
-        n_rows=table.column("n_rows").to_numpy()[some],
-        n_bytes=table.column("n_bytes").to_numpy()[some],
+        n_rows=numbers(table.column("n_rows"))[some],
+        n_bytes=numbers(table.column("n_bytes"))[some],
         columns={name: whole_stats(table, name, some) for name in columns},
     )
     loaded = loaded_of(table, "whole", known.identities(has_entry))

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from skipml.errors import MetadataError
 from skipml.footers import ColumnStats, common_type
 from skipml.identity import FileIdentity
+from skipml.lake.buffers import numbers, objects
 from skipml.metadata.contents import Metadata
 from skipml.metadata.format import decode, encode
 from skipml.metadata.loading import Loaded
@@ -38,14 +39,12 @@ WHOLE = ("n_rows", "n_bytes", "n_groups", "note", "whole")
 GROUPS = ("group_rows", "group_bytes", "note", "metadata")
 _COLUMN_WHOLE = {
     "type": pa.string(),
-    "missing": pa.bool_(),
     "lower": pa.float64(),
     "upper": pa.float64(),
     "flags": pa.uint8(),
     "nulls": pa.int64(),
     "text_lower": pa.binary(),
     "text_upper": pa.binary(),
-    "has_text": pa.bool_(),
 }
 _COLUMN_GROUPS = {
     "group_lower": pa.float64(),
@@ -56,7 +55,7 @@ _COLUMN_GROUPS = {
     "group_text_lower": pa.binary(),
     "group_text_upper": pa.binary(),
 }
-_KNOWN, _ALL_NULL, _MAY_BE_NAN = 1, 2, 4
+_KNOWN, _ALL_NULL, _MAY_BE_NAN, _MISSING, _HAS_TEXT = 1, 2, 4, 8, 16
 _NO_TIE = Tie(0, 0, bytes(HASH_BYTES))
 """What is cached is tied to its file by the entry's state."""
 
@@ -84,7 +83,7 @@ def whole_names(columns: Sequence[str]) -> list[str]:
 
 def group_names(columns: Sequence[str]) -> list[str]:
     """What is read of the row groups of files."""
-    kinds = ("type", "missing", "has_text", *_COLUMN_GROUPS)
+    kinds = ("type", "flags", *_COLUMN_GROUPS)
     return [*GROUPS, *(f"{kind}:{fold(name)}" for name in columns for kind in kinds)]
 
 
@@ -117,41 +116,27 @@ def _payload(metadata: Metadata | None) -> bytes | None:
 
 def _column(parts: Sequence[FileColumn], sizes: NDArray[np.int64]) -> dict[str, pa.Array]:
     """The fields of one column of some files."""
-    has_text = [part.text is not None for part in parts]
     texts = [part.text or TextLimits.unknown(len(part.known)) for part in parts]
-    blocks = _stats(parts, TextLimits.joined(texts))
-    some = sizes > 0
-    starts = (np.cumsum(sizes) - sizes)[some]
-    merged = blocks.merged(starts) if some.any() else blocks
-    whole = {
-        "lower": merged.lower,
-        "upper": merged.upper,
-        "flags": _flags(merged),
-        "nulls": merged.null_count,
-        "text_lower": merged.text.lower if merged.text is not None else None,
-        "text_upper": merged.text.upper if merged.text is not None else None,
-    }
-    groups = {
-        "group_lower": blocks.lower,
-        "group_upper": blocks.upper,
-        "group_flags": _flags(blocks),
-        "group_nulls": blocks.null_count,
-        "group_reason": blocks.reason,
-        "group_text_lower": blocks.text.lower if blocks.text is not None else None,
-        "group_text_upper": blocks.text.upper if blocks.text is not None else None,
-    }
-    place = np.where(some, np.cumsum(some) - 1, -1)
-    fields = {
-        "type": pa.array([part.sql_type for part in parts], pa.string()),
-        "missing": pa.array([part.missing for part in parts], pa.bool_()),
-        "has_text": pa.array(has_text, pa.bool_()),
-    }
-    for kind, values in whole.items():
-        of_files = pa.array(values, _COLUMN_WHOLE[kind])
-        fields[kind] = of_files.take(pa.array(place, pa.int64(), mask=place < 0))
-    for kind, values in groups.items():
-        fields[kind] = pa.ListArray.from_arrays(_offsets(sizes), pa.array(values, _COLUMN_GROUPS[kind]))
+    blocks, some = _stats(parts, TextLimits.joined(texts)), sizes > 0
+    merged = blocks.merged((np.cumsum(sizes) - sizes)[some]) if some.any() else blocks
+    flags = np.array([_MISSING * part.missing + _HAS_TEXT * (part.text is not None) for part in parts], np.uint8)
+    flags[some] |= _flags(merged)
+    whole: dict[str, Any] = {"type": [part.sql_type for part in parts], "flags": flags}
+    of_whole, of_groups = _values(merged), {**_values(blocks), "flags": _flags(blocks), "reason": blocks.reason}
+    for kind, values in of_whole.items():
+        whole[kind] = np.full(len(parts), None if values.dtype == object else 0, values.dtype)
+        whole[kind][some] = values
+    fields = {kind: pa.array(whole[kind], of) for kind, of in _COLUMN_WHOLE.items()}
+    for kind, of in _COLUMN_GROUPS.items():
+        values = pa.array(of_groups[kind.removeprefix("group_")], of)
+        fields[kind] = pa.ListArray.from_arrays(_offsets(sizes), values)
     return fields
+
+
+def _values(stats: ColumnStats) -> dict[str, NDArray[Any]]:
+    text = stats.text or TextLimits.unknown(len(stats.known))
+    limits = {"lower": stats.lower, "upper": stats.upper, "nulls": stats.null_count}
+    return {**limits, "text_lower": text.lower, "text_upper": text.upper}
 
 
 def _stats(parts: Sequence[FileColumn], text: TextLimits) -> ColumnStats:
@@ -193,20 +178,21 @@ def whole_stats(table: pa.Table, name: str, chosen: NDArray[np.int64]) -> Column
     """One column of the chosen files, which have row groups, each as one block; nothing is known where the types of any
     differ.
     """
-    missing, types = _values(table, "missing", name), table.column(f"type:{fold(name)}")
-    sql_type = common_type(types.filter(pa.array(~missing)).unique().to_pylist())
-    agree, n = sql_type is not None, len(chosen)
-    flags = _values(table, "flags", name)[chosen]
-    text = TextLimits(*(_objects(table, kind, name)[chosen] for kind in ("text_lower", "text_upper")))
+    column = {kind: table.column(f"{kind}:{fold(name)}") for kind in _COLUMN_WHOLE}
+    flags, types = numbers(column["flags"]), column["type"].to_pylist()
+    present = np.flatnonzero(flags & _MISSING == 0).tolist()
+    sql_type = common_type(list(dict.fromkeys(types[i] for i in present)))
+    agree, n, flags = sql_type is not None, len(chosen), flags[chosen]
+    text = TextLimits(*(objects(column[kind])[chosen] for kind in ("text_lower", "text_upper")))
     return ColumnStats(
         sql_type=sql_type or "",
-        lower=_values(table, "lower", name)[chosen] if agree else np.full(n, -np.inf),
-        upper=_values(table, "upper", name)[chosen] if agree else np.full(n, np.inf),
+        lower=numbers(column["lower"])[chosen] if agree else np.full(n, -np.inf),
+        upper=numbers(column["upper"])[chosen] if agree else np.full(n, np.inf),
         known=(flags & _KNOWN != 0) & agree,
         all_null=flags & _ALL_NULL != 0,
-        null_count=_values(table, "nulls", name)[chosen],
+        null_count=numbers(column["nulls"])[chosen],
         may_be_nan=(flags & _MAY_BE_NAN != 0) | (not agree),
-        missing=missing[chosen],
+        missing=flags & _MISSING != 0,
         reason=np.full(n, "", object),
         text=text if sql_type == "VARCHAR" else None,
     )
@@ -226,18 +212,16 @@ def footers_of(table: pa.Table, columns: Sequence[str], states: Sequence[FileIde
 
 def _parts(table: pa.Table, name: str, slices: Sequence[slice]) -> list[FileColumn]:
     folded = fold(name)
-    lower, upper = _flat(table, f"group_lower:{folded}"), _flat(table, f"group_upper:{folded}")
-    flags, nulls = _flat(table, f"group_flags:{folded}"), _flat(table, f"group_nulls:{folded}")
+    lower, upper, flags, nulls = (
+        _flat(table, f"group_{kind}:{folded}") for kind in ("lower", "upper", "flags", "nulls")
+    )
     known, all_null, may_be_nan = (flags & bit != 0 for bit in (_KNOWN, _ALL_NULL, _MAY_BE_NAN))
     reason = _flat_objects(table, f"group_reason:{folded}")
-    types = table.column(f"type:{folded}").to_pylist()
-    missing = table.column(f"missing:{folded}").to_pylist()
-    has_text = table.column(f"has_text:{folded}").to_pylist()
+    types, of_file = table.column(f"type:{folded}").to_pylist(), numbers(table.column(f"flags:{folded}"))
+    missing, has_text = (of_file & _MISSING != 0).tolist(), (of_file & _HAS_TEXT != 0).tolist()
     texts = None
     if any(has_text):
-        texts = TextLimits(
-            *(_flat_objects(table, f"{kind}:{folded}") for kind in ("group_text_lower", "group_text_upper"))
-        )
+        texts = TextLimits(*(_flat_objects(table, f"group_text_{side}:{folded}") for side in ("lower", "upper")))
     return [
         FileColumn(
             types[i],
@@ -273,30 +257,16 @@ def _loaded(payload: bytes | None, note: str, state: FileIdentity | None) -> Loa
     return Loaded(metadata, note, state)
 
 
-def _values(table: pa.Table, kind: str, name: str) -> NDArray[Any]:
-    """Numbers or flags; those of a file without row groups mean nothing."""
-    column = table.column(f"{kind}:{fold(name)}")
-    return np.asarray(column.fill_null(column.type.to_pandas_dtype()(0)))
-
-
-def _objects(table: pa.Table, kind: str, name: str) -> NDArray[np.object_]:
-    """Bytes, or None."""
-    column = table.column(f"{kind}:{fold(name)}")
-    if column.null_count == len(column):
-        return np.full(len(column), None, object)
-    return np.asarray(column.to_numpy(zero_copy_only=False), object)
-
-
-def _sizes(table: pa.Table) -> NDArray[np.int64]:
-    return np.concatenate(
-        [np.zeros(0, np.int64), *(chunk.value_lengths() for chunk in table.column("group_rows").chunks)]
-    )
+def _sizes(table: pa.Table) -> list[int]:
+    return [size for chunk in table.column("group_rows").chunks for size in chunk.value_lengths().to_pylist()]
 
 
 def _flat(table: pa.Table, name: str) -> NDArray[Any]:
-    chunks = [chunk.flatten().to_numpy(zero_copy_only=False) for chunk in table.column(name).chunks]
-    return np.concatenate(chunks) if chunks else np.zeros(0)
+    """The values of all row groups behind each other."""
+    lists = table.column(name)
+    return numbers(pa.chunked_array([chunk.flatten() for chunk in lists.chunks], lists.type.value_type))
 
 
 def _flat_objects(table: pa.Table, name: str) -> NDArray[np.object_]:
-    return _flat(table, name).astype(object)
+    lists = table.column(name)
+    return objects(pa.chunked_array([chunk.flatten() for chunk in lists.chunks], lists.type.value_type))

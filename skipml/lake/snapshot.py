@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from skipml.errors import SnapshotError
 from skipml.footers import ColumnStats, Footers, read_footers
 from skipml.identity import Path
+from skipml.lake.buffers import indices
 from skipml.lake.cached import listed
 from skipml.lake.listing import Listing
 from skipml.lake.stated import Stated
@@ -36,7 +37,7 @@ class Constant:
 
     def take(self, files: Indices) -> Constant:
         """That of some files."""
-        return Constant(self.values.take(pa.array(files)), self.given[files])
+        return Constant(self.values.take(indices(files)), self.given[files])
 
     def in_place_of(self, stats: ColumnStats, files: Indices, chosen: NDArray[np.bool_]) -> ColumnStats:
         """The same for the chosen blocks [M], where it is given for their files [M]; what was there for the others."""
