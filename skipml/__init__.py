@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from skipml.adviser import Recommendation, recommend
 from skipml.ann.index import VectorIndex
-from skipml.decisions import EVALUATE, KEEP, SKIP, Plan, plan
+from skipml.decisions import EVALUATE, KEEP, SKIP, Plan
 from skipml.engines.duckdb import Connection, connect
 from skipml.enrich import EnrichReport, enrich
 from skipml.errors import (
@@ -20,10 +20,14 @@ from skipml.errors import (
     RegistrationError,
     SchemaError,
     SkipmlError,
+    SnapshotError,
     UnsupportedOperatorError,
     VectorError,
 )
+from skipml.lake.cache import CacheReport, build_cache
+from skipml.lake.snapshot import Snapshot
 from skipml.layout import Advice, Clustering, advise, cluster
+from skipml.planning import plan
 from skipml.predicates import Predicate
 from skipml.report import Report
 from skipml.scores import Model
@@ -36,6 +40,7 @@ __all__ = [
     "KEEP",
     "SKIP",
     "Advice",
+    "CacheReport",
     "Clustering",
     "ConflictError",
     "Connection",
@@ -54,11 +59,14 @@ __all__ = [
     "Report",
     "SchemaError",
     "SkipmlError",
+    "Snapshot",
+    "SnapshotError",
     "TopRows",
     "UnsupportedOperatorError",
     "VectorError",
     "VectorIndex",
     "advise",
+    "build_cache",
     "cluster",
     "connect",
     "enrich",

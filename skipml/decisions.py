@@ -10,7 +10,7 @@ Related work: DataFusion's PruningPredicate, PyIceberg's metrics evaluators, MLS
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -21,15 +21,16 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Method, Outcome, Reason
-from skipml.bounds.memory import SHARED
 from skipml.errors import FooterError, SchemaError
 from skipml.estimates import selectivity
-from skipml.footers import Footers, read_footers
-from skipml.identity import Path, check_unchanged, expand, metadata_root
-from skipml.metadata.refine import refine
+from skipml.footers import Footers
+from skipml.identity import Path, check_unchanged
+from skipml.lake.listing import NO_FILES, PrunedFiles
+from skipml.lake.rows import as_table, is_deleted, stored_names
+from skipml.lake.snapshot import Snapshot
 from skipml.parquet.reading import Ahead, RowGroup, read_metadata, read_schemas
 from skipml.predicates import Predicate
-from skipml.regions import Regions, from_refined
+from skipml.regions import Regions
 from skipml.score_store import ScoreStore
 from skipml.stores import RemoteFile
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     import polars as pl
     import pyarrow.dataset as ds
 
-__all__ = ["DECISION_NAMES", "EVALUATE", "KEEP", "SKIP", "Decisions", "Plan", "decide", "plan", "prune"]
+__all__ = ["DECISION_NAMES", "EVALUATE", "KEEP", "SKIP", "Decisions", "Plan", "decide", "prune"]
 
 _BATCH_ROWS = 1 << 17
 _FEWER, _FEW, _ALIKE = 8, (1 / 8, 1.0), (1.0, 1 / 3)
@@ -109,10 +110,11 @@ class Decisions:
         )
 
 
-def prune(predicate: Predicate, regions: Regions, budget: Budget) -> Decisions:
-    """Decide every block of the regions, within the budget; never raises."""
+def prune(predicate: Predicate, regions: Regions, budget: Budget, chosen: NDArray[np.bool_] | None = None) -> Decisions:
+    """Decide every block of the regions, or those chosen by a mask [N], within the budget; never raises."""
     try:
-        return replace(Decisions.of(decide(predicate, regions, budget)), selectivity=selectivity(predicate, regions))
+        found = Decisions.of(decide(predicate, regions, budget, chosen))
+        return replace(found, selectivity=selectivity(predicate, regions))
     except Exception as error:
         return Decisions.of(Outcome.evaluate_all(len(regions)), f"{type(error).__name__}: {error}")
 
@@ -169,6 +171,12 @@ class Plan:
     result: Decisions
     root: Path | None = None
     """Where metadata lies that is neither beside the files nor in them."""
+    pruned: PrunedFiles = NO_FILES
+    """Files that are SKIP as a whole: they have no blocks here."""
+    notes: tuple[str, ...] = ()
+    """What was ignored, and why."""
+    snapshot: Snapshot | None = None
+    """The table that the files are of, as which their rows are read."""
 
     @property
     def decisions(self) -> NDArray[np.int8]:
@@ -194,14 +202,19 @@ class Plan:
 
     @property
     def summary(self) -> str:
-        """One line: `Row groups: 49, skipped 41, kept 3, evaluated 5`; it counts blocks. Of files in stores also what
-        was read so far: `s3: 12 requests, 3.1 MB`.
+        """One line: `Row groups: 49, skipped 41, kept 3, evaluated 5`; it counts blocks, and in front files that are
+        skipped as a whole, whose row groups count where they are known. Of files in stores also what was read so far:
+        `s3: 12 requests, 3.1 MB`.
         """
         skipped, evaluated, kept = (int((self.decisions == d).sum()) for d in (SKIP, EVALUATE, KEEP))
-        groups, n = self.footers.n_row_groups, len(self.decisions)
-        blocks = f"Row groups: {groups:,}" if groups == n else f"Row groups: {groups:,} in {n:,} blocks"
+        groups, n, out = self.footers.n_row_groups, len(self.decisions), self.pruned.n_row_groups
+        blocks = f"Row groups: {groups + out:,}" + ("" if groups == n else f" in {n + out:,} blocks")
         fetched = f"; {self.traffic}" if self.traffic else ""
-        return f"{blocks}, skipped {skipped:,}, kept {kept:,}, evaluated {evaluated:,}{fetched}"
+        counts = f"{blocks}, skipped {skipped + out:,}, kept {kept:,}, evaluated {evaluated:,}{fetched}"
+        if not self.pruned.files:
+            return counts
+        files = len(self.footers.files) + len(self.pruned.files)
+        return f"Files: {files:,}, skipped {len(self.pruned.files):,} as a whole; {counts}"
 
     @property
     def selectivity(self) -> float | None:
@@ -237,7 +250,10 @@ class Plan:
             raise FooterError(f"{broken}; repair the file or leave it out of the plan")
         if columns is not None and not len(columns):
             raise SchemaError("rows without columns cannot be counted; name at least one column to scan")
-        return common_schema(self.footers, columns)
+        if self.snapshot is None:
+            return common_schema(self.footers, columns)
+        wanted = self.snapshot.schema.names if columns is None else columns
+        return pa.schema([self.snapshot.schema.field(self.snapshot.column(name)) for name in wanted])
 
     def _batches(self, schema: pa.Schema, store_scores: bool) -> Iterator[pa.RecordBatch]:
         ahead = Ahead(self._announced(schema))
@@ -253,7 +269,7 @@ class Plan:
                     for group in wanted:
                         blocks = mine[self.footers.row_group[mine] == group]
                         ahead.bring(group)
-                        for rows in self._read(file, group, blocks, schema.names):
+                        for rows in self._read(file, path, blocks, schema.names):
                             if store is not None:
                                 self._store(store, rows, blocks, int(mine[0]))
                             yield from self._qualifying(rows, schema)
@@ -283,22 +299,31 @@ class Plan:
 
     def _columns(self, own: Sequence[str], decision: NDArray[np.int8], names: Sequence[str]) -> list[str]:
         """What is read of blocks: the wanted columns, and where rows are scored the model's inputs."""
-        scored = spelled(own, self.predicate.inputs) if (decision == EVALUATE).any() else []
+        inputs, of = self.predicate.inputs if (decision == EVALUATE).any() else (), self.snapshot
+        scored = spelled(own, inputs) if of is None else [of.column(name) for name in inputs]
         return list(dict.fromkeys([*names, *scored]))
 
     def _check_local(self, file: int) -> None:
         """Check a local file; of one in a store `Ahead` reads what was planned, or notices."""
         if not isinstance(self.footers.files[file], RemoteFile):
-            self.check(file)
+            self._check_state(file)
 
     def _read(
-        self, file: pq.ParquetFile, group: int, blocks: NDArray[np.int64], names: Sequence[str]
+        self, file: pq.ParquetFile, path: str, blocks: NDArray[np.int64], names: Sequence[str]
     ) -> Iterator[_Rows]:
-        """The rows of a row group with the decision for each."""
+        """The rows of the row group of these blocks, with the decision for each."""
         decision = np.repeat(self.decisions[blocks], self.footers.n_rows[blocks])
-        columns, start = self._columns(file.schema_arrow.names, decision, names), 0
-        for batch in file.iter_batches(row_groups=[group], columns=columns, batch_size=_BATCH_ROWS):
-            yield _Rows(pa.Table.from_batches([batch]), decision[start : start + batch.num_rows], start)
+        own, of, start = file.schema_arrow.names, self.snapshot, 0
+        columns = self._columns(own, decision, names)
+        stored = columns if of is None else stored_names(own, columns)
+        group = int(self.footers.row_group[blocks[0]])
+        for batch in file.iter_batches(row_groups=[group], columns=stored, batch_size=_BATCH_ROWS):
+            rows, part = pa.Table.from_batches([batch]), decision[start : start + batch.num_rows]
+            if of is not None:
+                rows, part = as_table(rows, columns, of, path), part.copy()
+                first = int(self.footers.first_row[blocks[0]]) + start
+                part[is_deleted(of, path, first, batch.num_rows)] = SKIP
+            yield _Rows(rows, part, start)
             start += batch.num_rows
 
     def _qualifying(self, rows: _Rows, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
@@ -317,7 +342,14 @@ class Plan:
                 store.add(block - first, rows.table.slice(start, n))
 
     def check(self, file: int) -> None:
-        """Raise FileChangedError if a file, by number, was rewritten since the plan was made."""
+        """Raise FileChangedError if a file, by number, was rewritten since the plan was made, and SnapshotError if its
+        rows are not those of the table, so that only `scan` reads them right.
+        """
+        if self.snapshot is not None:
+            self.snapshot.check_as_stored(self.footers.files[file])
+        self._check_state(file)
+
+    def _check_state(self, file: int) -> None:
         check_unchanged([self.footers.files[file]], [self.footers.identities[file]])
 
     def candidates(self, columns: Sequence[str] | None = None) -> ds.Dataset:
@@ -361,29 +393,3 @@ def common_schema(footers: Footers, columns: Sequence[str] | None) -> pa.Schema:
                     "plan files of one schema"
                 )
     return wanted
-
-
-def plan(
-    paths: Path | Sequence[Path],
-    predicate: Predicate,
-    *,
-    budget: Budget | None = None,
-    root: Path | None = None,
-    storage_options: Mapping[str, Any] | None = None,
-    filesystem: Any = None,
-) -> Plan:
-    """Plan a scan of Parquet files without an engine: decide every row group from the files' own zone maps and from
-    what `enrich` has stored beside them, in them or below `root`.
-
-    Paths may be URLs of files in stores (`s3://bucket/*.parquet`), and `root` one of a folder there: they are read
-    through `filesystem`, one of fsspec, or one that fsspec makes of the URL and the `storage_options`.
-
-    Raises FooterError where a path matches no file, StoreError where a store does not answer. A file that cannot be
-    read has no row groups in the plan, and `scan` says so.
-    """
-    root = metadata_root(root, storage_options, filesystem)
-    footers = read_footers(expand(paths, storage_options, filesystem), predicate.inputs)
-    refined = refine(footers, root)
-    regions = from_refined(refined, predicate.inputs)
-    result = prune(predicate, regions, budget or Budget(predicate.seconds_per_row, memory=SHARED))
-    return Plan(predicate, refined.footers, result, root)

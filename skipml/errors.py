@@ -11,6 +11,7 @@
     ├── EnrichmentError (RuntimeError)   a file cannot be enriched or rewritten: read-only, full disk, changing data
     ├── FileChangedError (RuntimeError)  a file was rewritten between plan and scan
     ├── StoreError (OSError)             an object store does not answer, or refuses
+    ├── SnapshotError (ValueError)       a table of a catalog that cannot be read as its format says
     ├── VectorError (ValueError)         a vector that an index cannot take: another dimension, NaN, infinite
     └── ConflictError (RuntimeError)     another writer is changing the same index
 
@@ -62,6 +63,10 @@ class FileChangedError(SkipmlError, RuntimeError):
 
 class StoreError(SkipmlError, OSError):
     """An object store does not answer, or refuses what was asked; the message names the file."""
+
+
+class SnapshotError(SkipmlError, ValueError):
+    """A table of a catalog cannot be read exactly as its format says, or has no such column."""
 
 
 class VectorError(SkipmlError, ValueError):

@@ -115,6 +115,10 @@ class Footers:
             np.count_nonzero((np.diff(self.file_index, prepend=-1) != 0) | (np.diff(self.row_group, prepend=-1) != 0))
         )
 
+    def of_file(self, file: int) -> slice:
+        """The blocks of a file, by its number."""
+        return slice(*np.searchsorted(self.file_index, (file, file + 1)).tolist())
+
     @property
     def reasons(self) -> tuple[str, ...]:
         """Why something is unknown, each reason once with the column and how many row groups it concerns."""
@@ -170,16 +174,17 @@ def read_footers(files: Sequence[str], columns: Sequence[str], *, strict: bool =
     if strict and (message := next((footer.error for footer in ordered if footer.error), "")):
         raise FooterError(message)
     if any(isinstance(file, RemoteFile) for file in files):  # each plan has its own, which count what they take
-        return _together(files, wanted, ordered)
+        return together(files, wanted, ordered)
     key = (tuple(files), wanted)
     held = _joined_cache.get(key)
     if held is None or any(a is not b for a, b in zip(held.parts, ordered, strict=True)):
-        held = _Joined(ordered, _together(files, wanted, ordered))
+        held = _Joined(ordered, together(files, wanted, ordered))
         _joined_cache.put(key, held)
     return held.footers
 
 
-def _together(files: Sequence[str], wanted: tuple[str, ...], ordered: Sequence[Footer]) -> Footers:
+def together(files: Sequence[str], wanted: tuple[str, ...], ordered: Sequence[Footer]) -> Footers:
+    """The footers of files behind each other."""
     sizes = np.array([len(footer.n_rows) for footer in ordered], dtype=np.int64)
     return Footers(
         files=tuple(files),
@@ -194,6 +199,15 @@ def _together(files: Sequence[str], wanted: tuple[str, ...], ordered: Sequence[F
     )
 
 
+def common_type(types: Sequence[str]) -> str | None:
+    """The type of a column to which files give these different types, '' if there are none; None where a reader may
+    have to reconcile them by rounding.
+    """
+    if len(types) > 1 and not INTEGER_TYPES.issuperset(types):
+        return None
+    return types[0] if types else ""
+
+
 def _join(parts: Sequence[FileColumn]) -> ColumnStats:
     """One column over all files; where the files give it types that a reader may have to reconcile by rounding, nothing
     is known.
@@ -201,7 +215,7 @@ def _join(parts: Sequence[FileColumn]) -> ColumnStats:
     types = list(dict.fromkeys(part.sql_type for part in parts if not part.missing))
     sizes = [len(part.known) for part in parts]
     n = sum(sizes)
-    agree = len(types) < 2 or INTEGER_TYPES.issuperset(types)
+    agree = (sql_type := common_type(types)) is not None
     reason = _concatenate((part.reason for part in parts), np.object_)
     missing = np.repeat(np.array([part.missing for part in parts], dtype=bool), sizes)
     if not agree:
@@ -209,7 +223,7 @@ def _join(parts: Sequence[FileColumn]) -> ColumnStats:
             object
         )
     return ColumnStats(
-        sql_type=types[0] if types and agree else "",
+        sql_type=sql_type or "",
         lower=_concatenate((part.lower for part in parts), np.float64) if agree else np.full(n, -np.inf),
         upper=_concatenate((part.upper for part in parts), np.float64) if agree else np.full(n, np.inf),
         known=_concatenate((part.known for part in parts), np.bool_) if agree else np.zeros(n, dtype=bool),

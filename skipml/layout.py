@@ -22,10 +22,11 @@ from numpy.typing import NDArray
 
 from skipml.bounds.budget import Budget
 from skipml.curves import Curve, KdTree, RankSpace, ZOrder
-from skipml.decisions import SKIP, plan, prune
+from skipml.decisions import SKIP, prune
 from skipml.errors import EnrichmentError, SkipmlError
 from skipml.footers import ColumnStats, Footers, read_footers
 from skipml.identity import Path, expand
+from skipml.planning import plan
 from skipml.predicates import Predicate
 from skipml.regions import Regions
 from skipml.rewrite import Source, Writer, connection, inputs_of, write_sorted

@@ -10,6 +10,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -41,7 +42,7 @@ def diagonal(path: Path, n: int = 400, group: int = 50, seed: int = 0) -> str:
     return str(path)
 
 
-def skipped(path: str, **where: str) -> int:
+def skipped(path: str, **where: Any) -> int:
     """Row groups skipped for a condition that only the hulls of a and b refute."""
     test = model(linear([[1, -1]], [0])) > 0.05
     plan = skipml.plan(path, test, budget=Budget.unlimited(256), **where)

@@ -23,7 +23,7 @@ _CACHED_BYTES = 1 << 28
 _ENTRY_BYTES = 1 << 10
 """About what an entry without metadata takes."""
 
-_States = tuple[FileIdentity, FileIdentity | None]
+States = tuple[FileIdentity, FileIdentity | None]
 """Of the data file and of its sidecar."""
 
 
@@ -147,6 +147,11 @@ def _load(
     return loaded
 
 
+def states(path: Path, root: Path | None = None) -> States:
+    """The states of a data file and of its sidecar, None where it has none; raises OSError and ValueError."""
+    return identity(path), _identity_or_none(sidecar_path(path, root))
+
+
 def _identity_or_none(path: str) -> FileIdentity | None:
     try:
         return identity(path)
@@ -215,7 +220,7 @@ def _valid(place: str, read: Callable[[], bytes], expected: Tie) -> Metadata | s
 class _Known:
     """What was loaded when both files were in these states."""
 
-    states: _States
+    states: States
     loaded: Loaded
 
     @property

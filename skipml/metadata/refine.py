@@ -109,24 +109,30 @@ def refine(footers: Footers, root: Path | None = None) -> Refined:
     return held.refined
 
 
-def _refine(footers: Footers, loaded: Sequence[Loaded]) -> Refined:
+def refine_loaded(footers: Footers, loaded: Sequence[Loaded]) -> Refined:
+    """The same with the metadata of each file as it is given, and without a level of whole files."""
+    return _refine(footers, loaded, by_file=False)
+
+
+def _refine(footers: Footers, loaded: Sequence[Loaded], *, by_file: bool = True) -> Refined:
     found: list[Metadata | None] = []
     notes = []
     for i, path in enumerate(footers.files):
         metadata, reason = loaded[i].metadata, loaded[i].reason
-        if metadata is not None and (loaded[i].identity != footers.identities[i] or not _fits(metadata, footers, i)):
+        rows = footers.n_rows[footers.of_file(i)]
+        if metadata is not None and (loaded[i].identity != footers.identities[i] or not fits(metadata, rows)):
             metadata, reason = None, f"the metadata of {path} is of another state of the file or of other row groups"
         found.append(metadata)
         notes += [reason] if reason else []
-    groups = replace(_level(footers, [m and per_row_group(m) for m in found]), notes=tuple(notes))
+    groups = replace(level(footers, [m and per_row_group(m) for m in found]), notes=tuple(notes))
     file = footers.file_index
-    if len(file) >= max(_WORTH_A_LEVEL, _PER_FILE * len(np.unique(file))):
-        files = _level(footers.per_file(), [m and per_file(m) for m in found])
+    if by_file and len(file) >= max(_WORTH_A_LEVEL, _PER_FILE * len(np.unique(file))):
+        files = level(footers.per_file(), [m and per_file(m) for m in found])
         groups = replace(groups, coarser=files, parent=np.unique(file, return_inverse=True)[1])
     group, n_rows = _blocks(footers, found)
     if len(group) == len(footers):
         return groups
-    blocks = _level(footers.divided(group, n_rows), found)
+    blocks = level(footers.divided(group, n_rows), found)
     return replace(blocks, notes=groups.notes, coarser=groups, parent=group)
 
 
@@ -144,8 +150,8 @@ _cache: Recent[tuple[tuple[str, ...], tuple[str, ...], str | None], _Held] = Rec
 )
 
 
-def _level(footers: Footers, found: Sequence[Metadata | None]) -> Refined:
-    """Footers of blocks with the metadata of the same blocks."""
+def level(footers: Footers, found: Sequence[Metadata | None]) -> Refined:
+    """Footers of blocks with the metadata, by file, of the same blocks."""
     if not any(found):
         return Refined(footers)
     with np.errstate(all="ignore"):  # limits may be infinite, which every place below allows for
@@ -160,10 +166,14 @@ def _blocks(footers: Footers, found: Sequence[Metadata | None]) -> tuple[NDArray
     """The row group of each block, and its rows."""
     group, n_rows = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
     for i, metadata in enumerate(found):
-        mine = np.flatnonzero(footers.file_index == i)
+        mine = _numbers(footers.of_file(i))
         group.append(mine if metadata is None else mine[metadata.row_group])
         n_rows.append(footers.n_rows[mine] if metadata is None else metadata.n_rows)
     return np.concatenate(group), np.concatenate(n_rows)
+
+
+def _numbers(blocks: slice) -> NDArray[np.int64]:
+    return np.arange(blocks.start, blocks.stop)
 
 
 def _asked(footers: Footers, metadata: Metadata) -> dict[str, str]:
@@ -184,13 +194,12 @@ def slack(sql_type: str, lower: Floats, upper: Floats) -> Floats:
     return np.asarray(size * _ULPS + (_MICROSECOND if _TIMES.fullmatch(sql_type) else 0.0))
 
 
-def _fits(metadata: Metadata, footers: Footers, file: int) -> bool:
-    """Whether the blocks make up the row groups."""
-    mine = footers.file_index == file
-    groups, starts = footers.row_group[mine], metadata.group_starts
-    if not np.array_equal(metadata.row_group[starts], groups):
+def fits(metadata: Metadata, n_rows: NDArray[np.int64]) -> bool:
+    """Whether the blocks make up the row groups of a file, of so many rows each."""
+    starts = metadata.group_starts
+    if not np.array_equal(metadata.row_group[starts], np.arange(len(n_rows))):
         return False
-    return np.array_equal(np.add.reduceat(metadata.n_rows, starts) if len(starts) else starts, footers.n_rows[mine])
+    return np.array_equal(np.add.reduceat(metadata.n_rows, starts) if len(starts) else starts, n_rows)
 
 
 def _column(metadata: Metadata | None, name: str) -> ColumnMetadata | None:
@@ -209,7 +218,7 @@ def _refined(name: str, stats: ColumnStats, footers: Footers, found: Sequence[Me
         column = _column(metadata, name)
         if column is None or column.sql_type != stats.sql_type:
             continue
-        mine = footers.file_index == i
+        mine = footers.of_file(i)
         room = slack(column.sql_type, column.lower, column.upper)
         tight = np.fmax(lower[mine], column.lower - room), np.fmin(upper[mine], column.upper + room)
         some = (column.lower <= column.upper) & (tight[0] <= tight[1])
@@ -220,7 +229,7 @@ def _refined(name: str, stats: ColumnStats, footers: Footers, found: Sequence[Me
         null_count[mine] = column.null_count
         all_null[mine] = column.null_count == footers.n_rows[mine]
         may_be_nan[mine] = column.nan_count > 0
-        reason[mine & known & ~may_be_nan] = ""
+        reason[mine][known[mine] & ~may_be_nan[mine]] = ""
     return replace(
         stats,
         lower=lower,
@@ -277,7 +286,7 @@ def _spread(names: tuple[str, str], parts: Sequence[tuple[int, ColumnHull]], foo
     n, k = len(footers), max(part.offset.shape[1] for _, part in parts)
     whole = ColumnHull(names, np.zeros((n, 2)), np.zeros((n, 2)), np.zeros((n, k, 2)), np.full((n, k), np.inf))
     for file, part in parts:
-        mine = np.flatnonzero(footers.file_index == file)
+        mine = _numbers(footers.of_file(file))
         whole.lower[mine], whole.upper[mine] = part.lower, part.upper
         planes = np.ix_(mine, np.arange(part.offset.shape[1]))
         whole.normal[planes], whole.offset[planes] = part.normal, part.offset
@@ -306,7 +315,7 @@ def _boxes(footers: Footers, found: Sequence[Metadata | None]) -> ColumnBoxes | 
 def _file_boxes(
     footers: Footers, file: int, metadata: Metadata | None, columns: tuple[str, ...], n_wanted: int
 ) -> tuple[Floats, Floats, NDArray[np.int64]]:
-    mine = np.flatnonzero(footers.file_index == file)
+    mine = _numbers(footers.of_file(file))
     stored = [box for box in metadata.boxes if box.columns == columns] if metadata is not None else []
     types = {name.lower(): stats.sql_type for name, stats in footers.columns.items()}
     sides = [_column(metadata, name) for name in columns]
