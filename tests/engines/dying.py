@@ -32,7 +32,7 @@ class Dying:
     doomed: str
 
     def __call__(self, *args: Any) -> Any:
-        rename = os.replace
+        rename: Any = os.replace
 
         def killing(*names: Any) -> None:
             if ray.get_runtime_context().get_node_id() == self.doomed:
@@ -42,11 +42,12 @@ class Dying:
             rename(*names)
             self._die("after")
 
-        os.replace = killing
+        system: Any = os
+        system.replace = killing
         try:
             return self.function(*args)
         finally:
-            os.replace = rename
+            system.replace = rename
 
     def _die(self, moment: Moment) -> None:
         if moment in self.moments:

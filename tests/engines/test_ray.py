@@ -68,8 +68,8 @@ def machines() -> Iterator[Machines]:
         context.enable_progress_bars = False
         context.execution_options.preserve_order = True
         yield machines
-        ray.shutdown()  # type: ignore[no-untyped-call]
-        machines.cluster.shutdown()
+        ray.shutdown()
+        machines.cluster.shutdown()  # type: ignore[no-untyped-call]
 
 
 def table(found: ray.data.Dataset) -> pa.Table:
@@ -165,12 +165,8 @@ def test_enrichment_is_the_same_though_workers_are_killed(tmp_path: Path) -> Non
 def content(index: skipml.VectorIndex) -> list[bytes]:
     """The files of the index, and what the manifest has besides their names and times."""
     found = index.snapshot.manifest
-    arrays: tuple[NDArray[Any], ...] = (
-        found.centroids,
-        found.radii,
-        found.norms,
-        *(segment.counts for segment in found.segments),
-    )
+    counts = [segment.counts for segment in found.segments]
+    arrays: list[NDArray[Any]] = [found.centroids, found.radii, found.norms, *counts]
     return [Path(index.path, file.name).read_bytes() for file in found.files] + [array.tobytes() for array in arrays]
 
 
