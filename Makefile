@@ -3,15 +3,15 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 DUCKDB15 := 1.5.5
-PYTEST := $(BIN)/python -m pytest -n 2 --quiet
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --quiet
 # Needs no DuckDB, so that one run is enough.
 WITHOUT_DUCKDB := tests/bounds tests/models tests/test_layers.py tests/test_network.py tests/test_curves.py \
 	tests/test_trees.py $(addprefix tests/soundness/test_unsound_,trees.py pipelines.py) tests/mutation tests/test_score_tests.py \
-	tests/metadata/test_hulls.py tests/metadata/test_boxes.py tests/metadata/test_format.py
+	tests/metadata/test_hulls.py tests/metadata/test_boxes.py tests/metadata/test_format.py tests/engines/test_ray.py
 # Bounds that may be compiled.
 COMPILED := tests/bounds --ignore=tests/bounds/test_tree_bounds.py
 # What may depend on the scorer and does not choose one itself.
-SCORED := tests/engines $(addprefix --ignore=tests/engines/test_,scorers.py inputs.py virtual.py routes.py native_trees.py engines.py)
+SCORED := tests/engines $(addprefix --ignore=tests/engines/test_,scorers.py inputs.py virtual.py routes.py native_trees.py engines.py ray.py)
 # What pulled batches may change.
 PULLED := $(addprefix tests/engines/test_,$(addsuffix .py,connection corners files names relations sql_shapes statements variables))
 

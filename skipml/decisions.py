@@ -35,8 +35,10 @@ from skipml.score_store import ScoreStore
 from skipml.stores import RemoteFile
 
 if TYPE_CHECKING:
+    import duckdb
     import polars as pl
     import pyarrow.dataset as ds
+    import ray.data
 
 __all__ = ["DECISION_NAMES", "EVALUATE", "KEEP", "SKIP", "Decisions", "Plan", "decide", "prune"]
 
@@ -363,6 +365,20 @@ class Plan:
         from skipml.engines import polars
 
         return polars.rows(self, columns)
+
+    def to_duckdb(
+        self, columns: Sequence[str] | None = None, connection: duckdb.DuckDBPyConnection | None = None
+    ) -> duckdb.DuckDBPyRelation:
+        """The rows that qualify, as a relation of DuckDB; see `engines.duckdb_plans.rows`."""
+        from skipml.engines import duckdb_plans
+
+        return duckdb_plans.rows(self, columns, connection)
+
+    def to_ray(self, columns: Sequence[str] | None = None) -> ray.data.Dataset:
+        """The rows that qualify, as a dataset of Ray; see `engines.ray.rows`."""
+        from skipml.engines import ray
+
+        return ray.rows(self, columns)
 
 
 def own_names(file: pq.ParquetFile, names: Sequence[str]) -> list[str]:

@@ -9,9 +9,9 @@ was stopped goes on where it stopped.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import combinations
 from time import perf_counter
@@ -26,6 +26,7 @@ from skipml.errors import EnrichmentError, SchemaError, SkipmlError
 from skipml.features import input_columns
 from skipml.footers import Footers, read_footers
 from skipml.identity import Path, expand, metadata_root
+from skipml.locations import absolute
 from skipml.metadata import hulls
 from skipml.metadata.contents import Metadata
 from skipml.metadata.format import encode
@@ -147,6 +148,7 @@ def enrich(  # noqa: PLR0913
     progress: Progress | None = None,
     storage_options: Mapping[str, Any] | None = None,
     filesystem: Any = None,
+    executor: Executor | None = None,
 ) -> EnrichReport:
     """Store metadata of Parquet files, beside them as `NAME.parquet.skipml`, below `root`, or with `embed` in them.
 
@@ -158,9 +160,11 @@ def enrich(  # noqa: PLR0913
 
     Paths and `root` may be URLs, as in `plan`; nothing can be embedded in a file in a store.
 
-    Row groups are read in parallel, by as many threads as Arrow has (`pyarrow.set_cpu_count`). Files that cannot be
-    enriched do not stop the others; EnrichmentError at the end names them. Raises FooterError where a path matches no
-    file.
+    Row groups are read in parallel, by as many threads as Arrow has (`pyarrow.set_cpu_count`). With an `executor`, such
+    as `engines.ray_executor.RayExecutor`, each file is a call of its own there, on one thread, and the metadata is the
+    same byte for byte; its workers find the files under the same paths, and it is told to `progress` when it is done.
+    Files that cannot be enriched do not stop the others; EnrichmentError at the end names them. Raises FooterError
+    where a path matches no file.
     """
     if isinstance(columns, str):
         raise EnrichmentError(f"columns are a list of names, not the text {columns!r}: write [{columns!r}]")
@@ -171,15 +175,41 @@ def enrich(  # noqa: PLR0913
     wanted = None if columns is None else tuple(columns)
     settings = _Settings(wanted, pairs, hull_bytes, boxes, tuple(models), score_bytes, witness_bytes, block_rows)
     settings.check()
-    with ThreadPoolExecutor(pa.cpu_count()) as pool:
-        target = _Target(embed, metadata_root(root, storage_options, filesystem))
-        found = expand(paths, storage_options, filesystem)
-        files = [_enrich_file(path, settings, target, pool, progress) for path in found]
+    place = metadata_root(root, storage_options, filesystem)
+    target = _Target(embed, None if place is None else absolute(place))
+    found = expand(paths, storage_options, filesystem)
+    if executor is not None:
+        files = _elsewhere(executor, found, partial(_enrich_alone, settings, target), progress)
+    else:
+        with ThreadPoolExecutor(pa.cpu_count()) as pool:
+            files = [_enrich_file(path, settings, target, pool, progress) for path in found]
     report = EnrichReport(tuple(files))
     if any(file.state == "failed" for file in files):
         failed = sum(file.state == "failed" for file in files)
         raise EnrichmentError(f"{failed} of {len(files)} files could not be enriched:\n{report}")
     return report
+
+
+def _elsewhere(
+    executor: Executor, paths: Sequence[str], enrich_file: Callable[[str], FileReport], progress: Progress | None
+) -> list[FileReport]:
+    """Enrich each file by a call on an executor, whose workers may have another working directory."""
+    numbers = {executor.submit(enrich_file, absolute(path)): i for i, path in enumerate(paths)}
+    reports = [FileReport(path, "failed") for path in paths]
+    for future in as_completed(numbers):
+        i = numbers[future]
+        try:
+            reports[i] = replace(future.result(), path=paths[i])
+        except Exception as error:  # whatever became of the worker
+            reports[i] = replace(reports[i], error=f"{type(error).__name__}: {error}")
+        if progress is not None and reports[i].state == "enriched":
+            progress(paths[i], reports[i].n_rows, reports[i].n_rows)
+    return reports
+
+
+def _enrich_alone(settings: _Settings, target: _Target, path: str) -> FileReport:
+    with ThreadPoolExecutor(1) as pool:
+        return _enrich_file(path, settings, target, pool, None)
 
 
 @dataclass(frozen=True, slots=True)

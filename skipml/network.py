@@ -9,6 +9,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -92,6 +93,10 @@ class Network:
             raise ModelError(f"the last op gives {width} outputs, but the network declares {self.n_outputs}")
         object.__setattr__(self, "_steps", tuple(steps))
         object.__setattr__(self, "_shapes", tuple(c[0].shape for op, c, _ in steps if isinstance(op, Affine)))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels as what it is made of."""
+        return type(self), (self.n_inputs, self.n_outputs, self.dtype, self.ops)
 
     def forward(self, x: ArrayLike) -> Array:
         """The outputs for each row: x [n, n_inputs] -> [n, n_outputs] in `dtype`.

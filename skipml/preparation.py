@@ -112,6 +112,10 @@ class Feature:
             missing = float(values[np.searchsorted(edges, self.missing, side="left")])
         return Feature(self.source, (), missing, edges, values)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels as what it is made of."""
+        return type(self), (self.source, self.steps, self.missing, self.edges, self.values)
+
     def apply(self, x: NDArray[Any]) -> Floats:
         """The feature [n] of inputs [n]."""
         x = np.asarray(x, np.float64)

@@ -62,6 +62,10 @@ class ModelScore:
     functionals: Floats
     verifier_name: VerifierName = "crown"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels without its bounds, which may hold pointers."""
+        return type(self), (self.function, self.inputs, self.functionals, self.verifier_name)
+
     @cached_property
     def verifier(self) -> Bounder:
         """Bounds on the combinations over boxes of inputs; raises ModelError if auto_LiRPA is wanted and not there."""
@@ -140,6 +144,10 @@ class Model:
                 f"the model has {self.function.n_inputs} inputs but {len(self.columns)} columns were given: "
                 "name one column per input"
             )
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels without the scores it was asked for."""
+        return type(self), (self.function, self.columns, self.verifier)
 
     @classmethod
     def load(

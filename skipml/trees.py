@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -65,6 +65,10 @@ class Trees:
                 raise ModelError(f"tree {number}: {error}") from error
         if not (most < float(np.finfo(self.dtype).max) / 4).all():
             raise ModelError(f"the leaves may add up to more than {self.dtype} holds")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels as what it is made of."""
+        return type(self), tuple(getattr(self, field.name) for field in fields(self))
 
     @property
     def macs(self) -> int:

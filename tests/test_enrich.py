@@ -9,6 +9,8 @@ import subprocess
 import sys
 import textwrap
 import time
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +239,48 @@ def test_killed_at_any_moment_it_goes_on_where_it_stopped(tmp_path: Path) -> Non
     assert {file.state for file in report.files} <= {"enriched", "up to date"}
     assert [skipped(path) for path in paths] == [40] * 12
     assert not list(tmp_path.glob(".skipml-*")), "nothing is left behind"
+
+
+def test_on_an_executor_it_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    paths = [os.path.relpath(diagonal(tmp_path / f"{i}.parquet", seed=i)) for i in range(3)]
+    Path("broken.parquet").write_bytes(b"PAR1")
+    told: list[tuple[str, int, int]] = []
+    with ThreadPoolExecutor(2) as pool:
+        report = skipml.enrich(paths, boxes=2, executor=pool, root="there", progress=lambda *args: told.append(args))
+        assert [(file.path, file.state) for file in report.files] == [(path, "enriched") for path in paths]
+        assert sorted(told) == [(path, 400, 400) for path in paths]
+        skipml.enrich(paths, boxes=2, root="here")
+        for path in paths:
+            one, other = (Path(sidecar_path(path, root)).read_bytes() for root in ("here", "there"))
+            assert one == other
+        again = skipml.enrich(paths, boxes=2, executor=pool, root="there")
+        assert [file.state for file in again.files] == ["up to date"] * 3
+        with pytest.raises(skipml.EnrichmentError, match=r"1 of 4 files(?s:.*)broken.parquet: FooterError"):
+            skipml.enrich([*paths, "broken.parquet"], executor=pool)
+
+
+class Gone(Executor):
+    """Whoever works on the second call is gone."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        found: Future[Any] = Future()
+        self.calls += 1
+        if self.calls == 2:
+            found.set_exception(RuntimeError("the worker died"))
+        else:
+            found.set_result(fn(*args, **kwargs))
+        return found
+
+
+def test_a_worker_that_is_gone_fails_its_file_only(tmp_path: Path) -> None:
+    paths = [diagonal(tmp_path / f"{i}.parquet", seed=i) for i in range(3)]
+    with pytest.raises(skipml.EnrichmentError, match=r"2 enriched, 1 failed(?s:.*)1.parquet: RuntimeError: the worker"):
+        skipml.enrich(paths, executor=Gone())
+    assert [os.path.exists(sidecar_path(path)) for path in paths] == [True, False, True]
 
 
 def _rows(path: str, call: str, condition: str, columns: str = "a, b") -> tuple[int, int]:

@@ -1,18 +1,24 @@
 """Building an index out of rows that need not fit into memory.
 
 Two passes over the source: the first checks every vector and takes a sample, of which the clusters are made; the
-second gives each row its two lists, encodes it and writes it out in runs, chunks of rows sorted by list. The runs are
-then merged into the files of the index. What is done is kept in `building/` below the index until the manifest is
-written, so that a build that was stopped goes on behind the last run that was written as a whole.
+second gives each row its two lists, encodes it and writes it out in runs, chunks of rows sorted by list. Ranges of rows
+do not depend on each other in the second pass, so that an executor may share them out. The runs are then merged into
+the files of the index. What is done is kept in `building/` below the index until the manifest is written, so that a
+build that was stopped goes on with the ranges that were not written as a whole; it lies in a folder named after the
+source and the settings, in which whoever still works on another build finds no place to write.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, as_completed, wait
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,11 +29,12 @@ from skipml.ann import clusters, codes, manifest
 from skipml.ann.locking import writer_lock
 from skipml.ann.manifest import Manifest, Segment
 from skipml.ann.metric import Matrix, Metric, Singles, Space, check_metric
-from skipml.ann.runs import Placement, merge, write_run
+from skipml.ann.runs import Placement, merge, replacing, write_run
 from skipml.ann.source import Source
 from skipml.ann.vectors import VectorType, matrix
-from skipml.errors import EnrichmentError, PredicateError, VectorError
+from skipml.errors import EnrichmentError, PredicateError, SkipmlError, VectorError
 from skipml.identity import Path
+from skipml.locations import absolute, absolute_all
 
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -49,7 +56,7 @@ class Settings:
     codes: bool | None
 
 
-def build(
+def build(  # noqa: PLR0913
     source: Path | Sequence[Path] | pa.Table,
     *,
     column: str,
@@ -59,6 +66,7 @@ def build(
     n_lists: int | None = None,
     codes: bool | None = None,
     progress: Progress | None = None,
+    executor: Executor | None = None,
 ) -> None:
     """Build an index of the vectors in a column, in the folder `path`; see `VectorIndex.build`."""
     if memory < _LEAST_MEMORY:
@@ -73,7 +81,7 @@ def build(
         with writer_lock(folder):
             if os.path.exists(os.path.join(folder, manifest.NAME)):
                 raise EnrichmentError(f"'{folder}' holds an index already; open it, or delete the folder")
-            _Build(folder, rows, settings, progress or (lambda what, done, total: None)).run()
+            _Build(folder, rows, settings, progress or (lambda what, done, total: None), executor).run()
     except OSError as error:
         raise EnrichmentError(f"the index '{folder}' cannot be written: {error}") from error
 
@@ -99,18 +107,18 @@ class _Build:
     source: Source
     settings: Settings
     progress: Progress
+    executor: Executor | None
 
     @property
     def work(self) -> str:
         return os.path.join(self.folder, _FOLDER)
 
     def run(self) -> None:
-        self._resume_or_start()
+        here = self._resume_or_start()
         trained = self._trained()
         placement = trained.placement(self.source.column)
-        ends = self._write_runs(placement)
         segment, extents = merge(
-            [self._run(i) for i in range(len(ends))],
+            self._write_runs(here, placement),
             self.folder,
             manifest.file_number(1),
             placement,
@@ -119,7 +127,7 @@ class _Build:
         )
         self.source.check_unchanged()
         manifest.write(self.folder, self._manifest(trained, segment, *extents))
-        shutil.rmtree(self.work)
+        shutil.rmtree(self.work, ignore_errors=True)  # a worker that was given up may still be there
 
     def _manifest(self, trained: Trained, segment: Segment, radii: Floats, norms: Floats) -> Manifest:
         return Manifest(
@@ -137,18 +145,23 @@ class _Build:
             skipped_nulls=self.source.n_rows - trained.n_vectors,
         )
 
-    def _resume_or_start(self) -> None:
-        """Keep what an earlier build of the same source with the same settings has left; else begin anew."""
+    def _resume_or_start(self) -> str:
+        """Keep what an earlier build of the same source with the same settings has left; else begin anew -> where runs
+        are.
+        """
         plan = {"source": self.source.state(), "column": self.source.column, "metric": self.settings.metric}
         plan |= {"memory": self.settings.memory, "lists": self.settings.n_lists, "codes": self.settings.codes}
+        text = json.dumps(plan) if plan["source"] is not None else uuid.uuid4().hex
         path = os.path.join(self.work, _PLAN)
-        if plan["source"] is not None and os.path.exists(path):
+        here = os.path.join(absolute(self.work), hashlib.sha256(text.encode()).hexdigest()[:16])
+        if os.path.isdir(here) and os.path.exists(path):
             with open(path, encoding="utf-8") as file:
-                if file.read() == json.dumps(plan):
-                    return
+                if file.read() == text:
+                    return here
         shutil.rmtree(self.work, ignore_errors=True)
-        os.makedirs(self.work)
-        _write_whole(path, lambda file: file.write(json.dumps(plan).encode()))
+        os.makedirs(here)
+        _write_whole(path, lambda file: file.write(text.encode()))
+        return here
 
     def _trained(self) -> Trained:
         path = os.path.join(self.work, _TRAINED)
@@ -214,25 +227,73 @@ class _Build:
         size = max(1, min(total, wanted, most))
         return np.sort(np.random.default_rng(1).choice(total, size, replace=False))
 
-    def _write_runs(self, placement: Placement) -> list[int]:
-        """Write the runs that are missing -> the row behind each run."""
-        ends: list[int] = []
-        while os.path.exists(done := self._run(len(ends)) + ".npz"):
-            with np.load(done) as run:
-                ends.append(int(run["end"]))
-        first_row, row_bytes = ends[-1] if ends else 0, placement.row_bytes
-        for first, chunk in self.source.chunks(first_row, row_bytes, self.settings.memory):
-            end = first + len(chunk)
-            write_run(self._run(len(ends)), chunk, first, placement)
-            ends.append(end)
-            self.progress("assigning", end, self.source.n_rows)
-        if not ends:
-            write_run(self._run(0), self.source.schema.empty_table(), 0, placement)
-            ends.append(0)
-        return ends
+    def _write_runs(self, here: str, placement: Placement) -> list[str]:
+        """Write the ranges of rows that are missing -> all runs in the order of the rows."""
+        memory = self.settings.memory
+        ranges = [_Range(here, i, *rows) for i, rows in enumerate(self.source.ranges(placement.row_bytes, memory))]
+        missing = [rows for rows in ranges if not os.path.exists(rows.marker)]
+        done = sum(rows.end - rows.first for rows in ranges) - sum(rows.end - rows.first for rows in missing)
+        source = replace(self.source, files=absolute_all(self.source.files))
+        for rows in _written(missing, partial(_write_range, source, placement, memory), self.executor):
+            done += rows.end - rows.first
+            self.progress("assigning", done, self.source.n_rows)
+        return [run for rows in ranges for run in rows.runs()]
 
-    def _run(self, i: int) -> str:
-        return os.path.join(self.work, f"run-{i:05d}")
+
+@dataclass(frozen=True, slots=True)
+class _Range:
+    """Rows that are written by one call, as one run or as more where they are large, in the folder `here`."""
+
+    here: str
+    number: int
+    first: int
+    end: int
+
+    @property
+    def marker(self) -> str:
+        """There when all is written; holds how many runs there are."""
+        return os.path.join(self.here, f"range-{self.number:05d}")
+
+    def run(self, i: int) -> str:
+        return os.path.join(self.here, f"run-{self.number:05d}-{i:03d}")
+
+    def runs(self) -> list[str]:
+        with open(self.marker, encoding="utf-8") as file:
+            return [self.run(i) for i in range(int(file.read()))]
+
+
+def _write_range(source: Source, placement: Placement, memory: int, rows: _Range) -> None:
+    n_runs = 0
+    for first, chunk in source.chunks(rows.first, placement.row_bytes, memory, rows.end):
+        write_run(rows.run(n_runs), chunk, first, placement)
+        n_runs += 1
+    if not n_runs:
+        write_run(rows.run(0), source.schema.empty_table(), 0, placement)
+        n_runs = 1
+    with replacing(rows.marker) as file:
+        file.write(str(n_runs).encode())
+
+
+def _written(ranges: Sequence[_Range], write: Callable[[_Range], None], executor: Executor | None) -> Iterator[_Range]:
+    """Each range when it is written; no call is running any more at the end, however that comes."""
+    if executor is None:
+        for rows in ranges:
+            write(rows)
+            yield rows
+        return
+    calls = {executor.submit(write, rows): rows for rows in ranges}
+    try:
+        for call in as_completed(calls):
+            call.result()
+            yield calls[call]
+    except (SkipmlError, OSError):
+        raise
+    except Exception as error:
+        raise EnrichmentError(
+            f"a worker could not write its part of the index: {error}; run the build again"
+        ) from error
+    finally:
+        wait(calls)
 
 
 def _declared_dimension(source: Source) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor
 from dataclasses import replace
 from typing import Any
 
@@ -63,7 +64,7 @@ class VectorIndex:
         self._served: dict[tuple[int, float], Served] = {}
 
     @classmethod
-    def build(
+    def build(  # noqa: PLR0913
         cls,
         source: Path | Sequence[Path] | pa.Table,
         *,
@@ -74,6 +75,7 @@ class VectorIndex:
         n_lists: int | None = None,
         codes: bool | None = None,
         progress: building.Progress | None = None,
+        executor: Executor | None = None,
     ) -> VectorIndex:
         """Index the vectors in a column of Parquet files, or of an Arrow table, in the folder `path`.
 
@@ -81,6 +83,10 @@ class VectorIndex:
         space. `n_lists` is chosen by the number of rows, `codes` (a compact code of each vector, read first) by the
         dimension. Rows whose
         vector is NULL are left out and counted. A build of files that was stopped goes on where it stopped.
+
+        With an `executor`, such as `engines.ray_executor.RayExecutor`, its workers assign rows to lists and encode
+        them, each in as much memory; they see the files and the folder under the same paths. Training and the last
+        step, in which the files of the index are written and the manifest gets its name, stay here.
 
         Raises VectorError for vectors of another dimension, NaN or infinity, SchemaError for a column that holds no
         vectors, EnrichmentError where the folder cannot be written or holds an index already, FileChangedError for
@@ -96,6 +102,7 @@ class VectorIndex:
             n_lists=n_lists,
             codes=codes,
             progress=progress,
+            executor=executor,
         )
         return cls(path)
 

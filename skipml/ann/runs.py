@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +32,7 @@ from skipml.ann.postings import (
 )
 from skipml.ann.vectors import VectorType, matrix
 from skipml.errors import EnrichmentError
+from skipml.metadata.replacement import publish, synchronise, temporary
 
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -51,6 +53,10 @@ class Placement:
     space: Space
     centroids: Singles
     rotation: Singles | None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Travels without faiss's index."""
+        return type(self), (self.column, self.vector, self.space, self.centroids, self.rotation)
 
     @cached_property
     def codec(self) -> Codec | None:
@@ -149,11 +155,8 @@ def write_rows(  # noqa: PLR0917
         _write_ipc(f"{path}.second", pa.table(copies))
         found["second"] = np.bincount(second[has_second], minlength=placement.n_lists)
     _write_ipc(f"{path}.rows", table)
-    with open(f"{path}.tmp", "wb") as file:
+    with replacing(f"{path}.npz") as file:
         np.savez(file, **found)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(f"{path}.tmp", f"{path}.npz")
 
 
 def _code_array(codes: NDArray[np.uint8]) -> pa.Array:
@@ -163,11 +166,17 @@ def _code_array(codes: NDArray[np.uint8]) -> pa.Array:
 
 
 def _write_ipc(path: str, table: pa.Table) -> None:
-    with open(path, "wb") as file:
-        with pa.ipc.new_file(file, table.schema) as writer:
-            writer.write_table(table, max_chunksize=_BATCH_ROWS)
-        file.flush()
-        os.fsync(file.fileno())
+    with replacing(path) as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=_BATCH_ROWS)
+
+
+@contextmanager
+def replacing(path: str) -> Iterator[BinaryIO]:
+    """A file that gets its name when the block ends well: two writers of the same content do not disturb each other."""
+    with temporary(os.path.dirname(path)) as (name, file):
+        yield file
+        synchronise(file, 0o644)
+        publish(name, path)
 
 
 class _Part:

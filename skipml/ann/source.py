@@ -31,6 +31,7 @@ class Source:
     n_rows: int
     table: pa.Table | None = None
     files: tuple[str, ...] = ()
+    file_rows: tuple[int, ...] = ()
     identities: tuple[FileIdentity, ...] = ()
 
     @classmethod
@@ -41,18 +42,18 @@ class Source:
         if isinstance(source, pa.Table):
             return cls(column, _checked(source.schema, column, "the table"), source.num_rows, source)
         files = expand(source)
-        identities, schemas, rows = [], [], 0
+        identities, schemas, rows = [], [], []
         for file in files:
             try:
                 identities.append(identity(file))
-                rows += pq.read_metadata(file).num_rows
+                rows.append(int(pq.read_metadata(file).num_rows))
                 schemas.append(pq.read_schema(file).remove_metadata())
             except (OSError, pa.ArrowException) as error:
                 raise FooterError(f"'{file}' cannot be read: {error}; write the file again") from error
             if schemas[-1] != schemas[0]:
                 raise SchemaError(f"'{file}' has another schema than '{files[0]}'; index files of one schema")
         schema = _checked(schemas[0], column, f"'{files[0]}'")
-        return cls(column, schema, rows, None, files, tuple(identities))
+        return cls(column, schema, sum(rows), None, files, tuple(rows), tuple(identities))
 
     @property
     def is_int8(self) -> bool:
@@ -63,23 +64,36 @@ class Source:
         """What tells this source from another; None for a table, which nothing does."""
         return None if self.table is not None else [[f, asdict(i)] for f, i in zip(self.files, self.identities)]  # noqa: B905
 
-    def batches(self, first_row: int = 0, columns: Sequence[str] | None = None) -> Iterator[tuple[int, pa.RecordBatch]]:
-        """Batches from a row on, each with the number of its first row."""
+    def batches(
+        self, first_row: int = 0, columns: Sequence[str] | None = None, end: int | None = None
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Batches from a row on, up to the end or to another row, each with the number of its first row."""
         names = self.schema.names if columns is None else list(columns)
+        end = self.n_rows if end is None else end
         if self.table is not None:
             start = first_row
-            for batch in self.table.select(names).slice(first_row).to_batches(_BATCH_ROWS):
+            for batch in self.table.select(names).slice(first_row, end - first_row).to_batches(_BATCH_ROWS):
                 yield start, batch
                 start += batch.num_rows
             return
         start = 0
-        for file in self.files:
-            with pq.ParquetFile(file, buffer_size=_READ_BYTES) as opened:
-                for group in range(opened.num_row_groups):
-                    n = opened.metadata.row_group(group).num_rows
-                    if start + n > first_row:
-                        yield from self._group(opened, group, start, first_row, names)
-                    start += n
+        for file, n_rows in zip(self.files, self.file_rows, strict=True):
+            if start < end and start + n_rows > first_row:
+                for first, batch in self._file(file, start, first_row, names):
+                    if first >= end:
+                        break
+                    yield first, batch.slice(0, end - first)
+            start += n_rows
+
+    def _file(
+        self, file: str, start: int, first_row: int, names: Sequence[str]
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        with pq.ParquetFile(file, buffer_size=_READ_BYTES) as opened:
+            for group in range(opened.num_row_groups):
+                n = opened.metadata.row_group(group).num_rows
+                if start + n > first_row:
+                    yield from self._group(opened, group, start, first_row, names)
+                start += n
 
     def _group(
         self, opened: pq.ParquetFile, group: int, start: int, first_row: int, names: Sequence[str]
@@ -91,14 +105,23 @@ class Source:
                 yield start + skip, batch.slice(skip).select(names)
             start = end
 
-    def chunks(self, first_row: int, row_bytes: int, memory: int) -> Iterator[tuple[int, pa.Table]]:
-        """Rows from a row on in chunks that can be worked on in so much memory, if a row takes `row_bytes` in the
-        space; each with the number of its first row.
+    def ranges(self, row_bytes: int, memory: int) -> list[tuple[int, int]]:
+        """Runs of rows, first and behind the last, that may be worked on in so much memory, if a row takes `row_bytes`
+        in the space and little besides: what the footers tell. There is one at least.
         """
-        limit = max(_LEAST_CHUNK_ROWS, min(_MOST_CHUNK_ROWS, memory // (_COPIES * row_bytes)))
+        starts = range(0, max(self.n_rows, 1), _limit(row_bytes, memory))
+        return [(start, min(start + starts.step, self.n_rows)) for start in starts]
+
+    def chunks(
+        self, first_row: int, row_bytes: int, memory: int, end: int | None = None
+    ) -> Iterator[tuple[int, pa.Table]]:
+        """Rows from a row on, up to the end or to another row, in chunks that can be worked on in so much memory, if a
+        row takes `row_bytes` in the space; each with the number of its first row.
+        """
+        limit = _limit(row_bytes, memory)
         held: list[pa.RecordBatch] = []
         rows = size = 0
-        for _, batch in self.batches(first_row):
+        for _, batch in self.batches(first_row, end=end):
             held.append(batch)
             rows, size = rows + batch.num_rows, size + batch.nbytes
             if rows >= limit or size >= memory // 4:
@@ -116,6 +139,11 @@ class Source:
                 changed = True
             if changed:
                 raise FileChangedError(f"'{file}' changed while it was indexed; nothing was written: run it again")
+
+
+def _limit(row_bytes: int, memory: int) -> int:
+    """Rows of a chunk."""
+    return max(_LEAST_CHUNK_ROWS, min(_MOST_CHUNK_ROWS, memory // (_COPIES * row_bytes)))
 
 
 def _checked(schema: pa.Schema, column: str, where: str) -> pa.Schema:

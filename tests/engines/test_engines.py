@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import polars as pl
 import pyarrow as pa
@@ -18,7 +19,7 @@ import pytest
 import skipml
 from skipml.bounds.budget import Budget
 from skipml.decisions import KEEP, SKIP
-from skipml.engines import arrow, polars
+from skipml.engines import arrow, duckdb_plans, polars
 from skipml.engines.protocol import Engine
 from tests.oracle import identity, model
 from tests.soundness.axes import Axes
@@ -40,6 +41,7 @@ class Run:
 
 
 ENGINES = {
+    "duckdb": Run(duckdb_plans, lambda found: found.to_arrow_table(), lambda found: found.to_arrow_table()),
     "arrow": Run(arrow, lambda found: found.to_table(), lambda found: found.read_all()),
     "polars": Run(polars, lambda found: found.collect().to_arrow(), lambda found: found.collect().to_arrow()),
     "polars streaming": Run(
@@ -64,17 +66,30 @@ def write_groups(path: Path, values: list[list[int]]) -> Path:
     return path
 
 
-def test_all_engines_give_the_rows_of_duckdb_on_a_table(tmp_path: Path, count_cases: Callable[[int], None]) -> None:
-    skipped = number = lakes = 0
+@dataclass(frozen=True)
+class Case:
+    """A plan on random files, by name; the ids that DuckDB finds in a table of their rows, and those of the blocks that
+    are not skipped.
+    """
+
+    name: str
+    plan: skipml.Plan
+    expected: list[int]
+    left: set[int]
+
+
+def random_plans(folder: Path, lakes: int, plans: int) -> Iterator[Case]:
+    """So many plans on each of so many lakes."""
+    number = done = 0
     with connection() as con:
-        while lakes < LAKES:
+        while done < lakes:
             number += 1
             axes = Axes.draw(np.random.default_rng([11, number]))
             if not all(KINDS[kind].exact for kind in axes.types):
                 continue
-            lakes += 1
+            done += 1
             case = case_of(axes)
-            files = write(case, tmp_path / str(number))
+            files = write(case, folder / str(number))
             values = files.rows  # noqa: F841 DuckDB reads it
             con.execute("CREATE OR REPLACE TABLE truth AS FROM values")
             con.register_model(NAME, case.model)
@@ -82,22 +97,26 @@ def test_all_engines_give_the_rows_of_duckdb_on_a_table(tmp_path: Path, count_ca
                 KINDS[kind].arguments[0].format(name) for kind, name in zip(axes.types, axes.lake.columns, strict=True)
             )
             n_outputs = case.model.n_outputs
-            for condition in conditions(axes.rng(3), files.scores, PLANS):
+            for condition in conditions(axes.rng(3), files.scores, plans):
                 plan = skipml.plan(
                     files.paths, predicate_of(condition, case.model), budget=Budget(1.0, prove_keep=True)
                 )
                 asked = f"SELECT id FROM truth WHERE {sql_of(condition, NAME, inputs, n_outputs)} ORDER BY id"
                 expected = [row[0] for row in con.execute(asked).fetchall()]
                 left = files.rows["id"].to_numpy()[np.repeat(plan.decisions != SKIP, plan.footers.n_rows)]
-                for name, run in ENGINES.items():
-                    found = run.of_rows(run.engine.rows(plan, ["id"]))["id"].to_pylist()
-                    assert found == expected, (name, number, condition)
-                    if lakes % 4:
-                        continue
-                    near = run.of_candidates(run.engine.candidates(plan, ["id"]))["id"].to_pylist()
-                    assert set(left.tolist()) <= set(near), (name, number, condition)
-                skipped += plan.decisions.tolist().count(SKIP)
+                yield Case(f"{number}: {condition}", plan, expected, set(left.tolist()))
             con.remove_function(NAME)
+
+
+def test_all_engines_give_the_rows_of_duckdb_on_a_table(tmp_path: Path, count_cases: Callable[[int], None]) -> None:
+    skipped = 0
+    for i, case in enumerate(random_plans(tmp_path, LAKES, PLANS)):
+        for name, run in ENGINES.items():
+            assert run.of_rows(run.engine.rows(case.plan, ["id"]))["id"].to_pylist() == case.expected, (name, case.name)
+            if i // PLANS % 4 == 3:
+                near = run.of_candidates(run.engine.candidates(case.plan, ["id"]))["id"].to_pylist()
+                assert case.left <= set(near), (name, case.name)
+        skipped += case.plan.decisions.tolist().count(SKIP)
     assert skipped > LAKES * PLANS
     count_cases(LAKES * PLANS)
 
@@ -131,7 +150,7 @@ def test_a_file_that_was_rewritten_fails_the_query(tmp_path: Path, run: Run) -> 
     plan = skipml.plan(path, model(identity()) > 4)
     lazy = run.engine.rows(plan)
     os.utime(path, ns=(time.time_ns(), time.time_ns() + 10**9))
-    with pytest.raises((skipml.FileChangedError, pl.exceptions.ComputeError), match="was rewritten"):
+    with pytest.raises((skipml.FileChangedError, pl.exceptions.ComputeError, duckdb.Error), match="was rewritten"):
         run.of_rows(lazy)
 
 
@@ -163,3 +182,7 @@ def test_a_plan_names_its_engines(tmp_path: Path) -> None:
     plan = skipml.plan(path, model(identity()) > 5, budget=Budget(1.0))
     assert plan.to_polars().select(pl.col("a").sum()).collect().item() == 6
     assert plan.candidates().to_table().num_rows == 2
+    found = plan.to_duckdb(["a"])
+    assert found.sum("a").fetchall() == found.sum("a").fetchall() == [(6,)]
+    with duckdb.connect() as con:
+        assert plan.to_duckdb(connection=con).filter("a = 6").fetchall() == [(6, 1)]
