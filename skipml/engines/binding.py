@@ -13,8 +13,8 @@ from skipml.engines.dialect import Node
 from skipml.engines.marks import TEMPLATE, mark_conjuncts, marked
 from skipml.engines.parameters import bound_parameter
 from skipml.engines.registry import Registry
-from skipml.engines.sql import VIRTUAL_COLUMNS, Parser, Query, Reference, Schema, Session, Standins, with_references
-from skipml.engines.tree import base_name, map_nodes, map_tables
+from skipml.engines.sql import VIRTUAL_COLUMNS, Parser, Query, Reference, Schema, Session, Standins
+from skipml.engines.tree import NUMBER, base_name, map_nodes
 
 _MAX_BOUND = 16
 """Texts remembered per query: parameters make each execution another one."""
@@ -42,7 +42,7 @@ def bind_filters(
         if len(query.bound) >= _MAX_BOUND:
             query.bound.clear()
         query.bound[made_of] = found
-    query.tree, query.marks = found.tree, found.marks
+    query.tree, query.marks, query.scores = found.tree, found.marks, found.scores
     answer_null = frozenset(function.name for function in registry.functions.values() if function.sees_null)
     serialized, query.threads = session.logical_plan(found.sql)
     plan = parser.plan(serialized, answer_null)
@@ -82,8 +82,15 @@ def _standins(
             return node
         return parser.standin(f"variable {name}", schema, node.get("alias") or name, node.get("column_name_alias", []))
 
-    tree = map_tables(with_references(own, query.references, stand_in), stand_in_variable)
+    by_number = {reference.number: reference for reference in query.references}
     parameters = parser.literals(literals)
     template = parser.expression(TEMPLATE)
-    tree = map_nodes(tree, lambda node: bound_parameter(marked(node, template), parameters))
-    return Standins(parser.text(tree), tables, own, marks)
+
+    def change(node: Node) -> Node:
+        if NUMBER in node:
+            return stand_in(by_number[node[NUMBER]])
+        if node.get("type") == "BASE_TABLE":
+            return stand_in_variable(node)
+        return bound_parameter(marked(node, template), parameters)
+
+    return Standins(parser.text(map_nodes(own, change)), tables, own, marks)

@@ -25,7 +25,7 @@ from skipml.engines.indexes import Indexes
 from skipml.engines.marks import with_cases
 from skipml.engines.nearest import Nearest, with_report
 from skipml.engines.ordering import TopOrder
-from skipml.engines.output_names import may_rename, name_outputs
+from skipml.engines.output_names import may_rename, with_names
 from skipml.engines.parameters import NotAnalysableError, parameter_literals
 from skipml.engines.pull_query import with_answers
 from skipml.engines.pulling import BATCHES, FUNCTION, pulled
@@ -212,9 +212,8 @@ class Planner:
     ) -> str:
         """The query with table references and conjuncts replaced by number."""
         may_differ = may_rename(query)
-        query = replace(query, tree=map_nodes(query.tree, lambda node: node))
-        name_outputs(self.parser, query)
-        tree = with_references(query.tree, query.references, lambda r: nodes.get(r.number))
+        tree = with_names(self.parser, query)
+        tree = with_references(tree, query.references, lambda r: nodes.get(r.number))
         tree = with_answers(self.parser, tree)
         new_sql = self.parser.text(with_cases(tree, cases) if cases else tree)
         if may_differ and session.output_names(sql) != session.output_names(new_sql):

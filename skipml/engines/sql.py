@@ -116,6 +116,8 @@ class Query:
     """The functions that are called, as DuckDB has bound the query."""
     marks: Mapping[int, set[int]] = field(default_factory=dict)
     """The references beside each conjunct of WHERE that calls a model."""
+    scores: dict[Hashable, str] = field(default_factory=dict)
+    """Those of its `Standins`."""
 
     def names_columns_implicitly(self, reference: Reference) -> bool:
         """Whether a column more in the reference could show in the result."""
@@ -132,6 +134,8 @@ class Standins:
     tables: Mapping[str, int]
     tree: Node
     marks: Mapping[int, set[int]]
+    scores: dict[Hashable, str] = field(default_factory=dict)
+    """The queries that score rows beforehand, by all else that they are made of."""
 
 
 class Session(Protocol):
