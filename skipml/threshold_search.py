@@ -10,6 +10,7 @@ Survey of Top-k Query Processing Techniques.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -31,8 +32,12 @@ _FIRST_WAVE, _LARGEST_FIRST_WAVE = 2, 16
 _GROWTH = 4
 _LARGEST_WAVE = 1 << 22
 """Rows visited at a time: their scores are in memory together."""
-_GAIN_SHARE = 0.05
-"""How much of the cost already saved verification may spend on top."""
+_BOXES_AT_FIRST = 2
+"""How many boxes a block gets at first."""
+_SHARE = 0.1
+"""What share of the cost of scoring the row groups that are open then may be spent on ruling them out: what was saved
+already makes it no more worth while.
+"""
 _LESS_HOPE = 0.5
 """What part of the budget is left for the next wave where the last one has ruled nothing out."""
 _REGRET = 0.1
@@ -160,7 +165,9 @@ class _Search:
     def __init__(self, topk: TopK, regions: Regions, group: Indices, budget: Budget, candidates: Bools | None) -> None:
         n_groups = int(group[-1]) + 1 if len(group) else 0
         self._topk, self._regions, self._group = topk, regions, group
-        self._budget = self._hope = replace(budget, gain_share=min(budget.gain_share, _GAIN_SHARE))
+        is_limited = math.isfinite(budget.cost_per_row)
+        own = replace(budget, share=max(budget.share, _SHARE), gain_share=0.0) if is_limited else budget
+        self._budget = self._hope = own
         self._n_rows = np.bincount(group, weights=regions.n_rows, minlength=n_groups).astype(np.int64)
         self._open = np.ones(n_groups, np.bool_) if candidates is None else candidates.copy()
         self._visited = np.zeros(n_groups, np.bool_)
@@ -294,9 +301,15 @@ class _Search:
         if guess is not None:
             limit = int(topk.ranks(np.array([guess]), np.zeros(1, np.bool_))[0])
             self._guessed = -guess if topk.ascending else guess
-            found = topk.rule_out(self._regions, limit, self._budget, self._chosen())
-            self._learn(found.replace_decision(nothing.decision), self._chosen())
+            chosen = self._chosen()
+            found = topk.rule_out(self._regions, limit, self._first_budget(chosen), chosen)
+            self._learn(found.replace_decision(nothing.decision), chosen)
         return False
+
+    def _first_budget(self, chosen: Bools) -> Budget:
+        """Enough for a look at each of the chosen blocks, and no more."""
+        n_boxes = int(np.count_nonzero(chosen[self._regions.block]))
+        return replace(self._budget, cost_per_row=0.0, free_boxes=_BOXES_AT_FIRST * n_boxes, boxes_per_block=1)
 
     def _guess(self, seen: Regions) -> float | None:
         """The best score of the centres of all boxes; None where no box has one."""
@@ -352,8 +365,12 @@ class _Search:
         if limit is None or not chosen.any():
             return
         before = np.count_nonzero(self._open)
-        self._learn(self._topk.rule_out(self._regions, limit, self._hope, chosen), chosen)
-        self._open &= np.bincount(self._group[self._outcome.decision != SKIP], minlength=len(self._open)) > 0
+        for budget in (self._first_budget(chosen), self._hope):
+            self._learn(self._topk.rule_out(self._regions, limit, budget, chosen), chosen)
+            self._open &= np.bincount(self._group[self._outcome.decision != SKIP], minlength=len(self._open)) > 0
+            chosen = self._chosen()
+            if not chosen.any():
+                break
         self._hope = self._budget if np.count_nonzero(self._open) < before else self._hope.part(_LESS_HOPE)
 
     def _chosen(self) -> Bools:

@@ -4,7 +4,8 @@ as the bound plan has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from skipml.engines.dialect import Expr, Node, expression, function_name
@@ -39,11 +40,12 @@ class TopOrder:
         return f"first {self.k:,}{behind} by {{}} {'ASC' if self.ascending else 'DESC'}{nulls}"
 
 
-def top_orders(plan: Node) -> dict[str, TopOrder]:
-    """What is wanted of the base tables of a serialized logical plan, by table; those of several scans are left out."""
-    everywhere = nodes(plan)
-    scans = scan_counts(everywhere)
+def top_orders(everywhere: Sequence[Node]) -> dict[str, TopOrder]:
+    """What is wanted of the base tables of a serialized logical plan, by table, given all its nodes; those of several
+    scans are left out.
+    """
     found = [top for node in everywhere if node.get("type") == "LOGICAL_LIMIT" for top in _top_orders(node)]
+    scans = scan_counts(everywhere) if found else Counter[str]()
     return {table: order for table, order in found if scans[table] == 1}
 
 

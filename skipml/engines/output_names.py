@@ -9,21 +9,31 @@ from skipml.engines.sql import Parser, Query
 from skipml.engines.tree import ANSWER, NUMBER, map_nodes, nodes
 
 
-def name_outputs(parser: Parser, query: Query) -> None:
-    """Give each nameless output that would be named after changed text the name that DuckDB gives it."""
-    for item in _nameless(query):
-        if any(NUMBER in x or ANSWER in x for x in nodes(item)):
-            tree = parser.tree("SELECT 1")
-            plain = map_nodes(item, lambda x: {k: v for k, v in x.items() if k not in (NUMBER, ANSWER)})
-            tree["statements"][0]["node"]["select_list"] = [plain]
-            item["alias"] = parser.print(tree).removeprefix("SELECT ")
+def with_names(parser: Parser, query: Query) -> Node:
+    """The tree with a name for each nameless output that would be named after changed text: that which DuckDB gives
+    it.
+    """
+    if not any(map(_changes, _nameless(query.tree))):
+        return query.tree
+    tree: Node = map_nodes(query.tree, lambda node: node)
+    for item in filter(_changes, _nameless(tree)):
+        alone = parser.tree("SELECT 1")
+        plain = map_nodes(item, lambda x: {k: v for k, v in x.items() if k not in (NUMBER, ANSWER)})
+        alone["statements"][0]["node"]["select_list"] = [plain]
+        item["alias"] = parser.print(alone).removeprefix("SELECT ")
+    return tree
 
 
 def may_rename(query: Query) -> bool:
     """Whether printing the query may change the name of an output."""
-    return any(loses_its_name(node) for item in _nameless(query) for node in nodes(item))
+    return any(loses_its_name(node) for item in _nameless(query.tree) for node in nodes(item))
 
 
-def _nameless(query: Query) -> Iterator[Node]:
-    for node in nodes(query.tree):
+def _changes(item: Node) -> bool:
+    """Whether the text of an output changes."""
+    return any(NUMBER in node or ANSWER in node for node in nodes(item))
+
+
+def _nameless(tree: Node) -> Iterator[Node]:
+    for node in nodes(tree):
         yield from (item for item in node.get("select_list", []) if not item["alias"] and item["class"] != "STAR")

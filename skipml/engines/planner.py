@@ -15,15 +15,16 @@ from skipml.bounds.branch import Budget
 from skipml.bounds.memory import SHARED
 from skipml.decisions import EVALUATE, SKIP, Decisions, prove_keep, prune
 from skipml.engines import routes
+from skipml.engines.binding import bind_filters
 from skipml.engines.conditions import ConditionReader
 from skipml.engines.costs import PACES
 from skipml.engines.dialect import Node
 from skipml.engines.functions import ModelCalls
 from skipml.engines.indexes import Indexes
-from skipml.engines.marks import mark_conjuncts, with_cases
+from skipml.engines.marks import with_cases
 from skipml.engines.nearest import Nearest, with_report
 from skipml.engines.ordering import TopOrder
-from skipml.engines.output_names import may_rename, name_outputs
+from skipml.engines.output_names import may_rename, with_names
 from skipml.engines.parameters import NotAnalysableError, parameter_literals
 from skipml.engines.pull_query import with_answers
 from skipml.engines.pulling import BATCHES, FUNCTION, pulled
@@ -35,14 +36,7 @@ from skipml.engines.scan_regions import known_of
 from skipml.engines.scorers import Scorer
 from skipml.engines.session import FileNameTakenError, UserSession
 from skipml.engines.shortcuts import Answers, keep_is_worth_work, shorten
-from skipml.engines.sql import (
-    Parser,
-    Query,
-    Reference,
-    bind_filters,
-    find_references,
-    with_references,
-)
+from skipml.engines.sql import Parser, Query, Reference, find_references, with_references
 from skipml.engines.tree import map_nodes
 from skipml.engines.virtual import VirtualFiles
 from skipml.engines.visit_query import check_stable, scores_query
@@ -143,16 +137,13 @@ class Planner:
 
     def _plan(self, sql: str, parameters: object, session: UserSession) -> _Found:
         query = find_references(self.parser, sql, session)
-        if not self.registry.is_called(query.tree):
+        if not self.registry.may_call(query.calls):
             return _Found(notes=["no registered model is called"])
         query.references = [r for r in query.references if self._describe(r, session)]
         if not query.references:
             return _Found(notes=["no Parquet file in the query that could be pruned"])
-        aliases = {reference.number: reference.alias for reference in query.references}
-        query.marks = mark_conjuncts(query.tree, aliases, self.registry.is_called)
         literals = parameter_literals(parameters)
-        answer_null = frozenset(f.name for f in self.registry.functions.values() if f.sees_null)
-        bind_filters(self.parser, query, literals, session, answer_null)
+        bind_filters(self.parser, query, literals, session, self.registry)
         found, pruned = _Found(), list[_Pruned]()
         for reference in query.references:
             ask = partial(scores_query, self.parser, query, reference, literals)
@@ -220,10 +211,11 @@ class Planner:
     def _text(
         self, sql: str, query: Query, nodes: Mapping[int, Node], cases: Mapping[int, Node], session: UserSession
     ) -> str:
-        """The query with table references and conjuncts replaced by number; its tree may be changed."""
+        """The query with table references and conjuncts replaced by number."""
         may_differ = may_rename(query)
-        name_outputs(self.parser, query)
-        tree = with_answers(self.parser, with_references(query, lambda r: nodes.get(r.number)))
+        tree = with_names(self.parser, query)
+        tree = with_references(tree, query.references, lambda r: nodes.get(r.number))
+        tree = with_answers(self.parser, tree)
         new_sql = self.parser.text(with_cases(tree, cases) if cases else tree)
         if may_differ and session.output_names(sql) != session.output_names(new_sql):
             raise NotAnalysableError("DuckDB does not print the name of an output as it was written; give it a name")

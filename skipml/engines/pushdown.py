@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 
 from skipml.engines.dialect import Expr, Node, expression, function_name, join_condition
 from skipml.engines.marks import read_mark, unmarked
-from skipml.engines.tree import nodes
 
 Conjuncts = list[Expr]
 
@@ -156,11 +155,12 @@ def _through(node: Node, wanted: Conjuncts) -> Conjuncts:
     return wanted if kind == "LOGICAL_ORDER_BY" or plain_distinct or kind in _SET_OPERATIONS else []
 
 
-def scan_filters(plan: Node, volatile: Container[str], answer_null: Container[str] = ()) -> dict[str, list[ScanFilter]]:
-    """For each base table of a serialized logical plan, the filter of every scan of it; a table with a scan in a part
-    of the plan that is not understood is left out.
+def scan_filters(
+    plan: Node, everywhere: Sequence[Node], volatile: Container[str], answer_null: Container[str] = ()
+) -> dict[str, list[ScanFilter]]:
+    """For each base table of a serialized logical plan, given all its nodes too, the filter of every scan of it; a
+    table with a scan in a part of the plan that is not understood is left out.
     """
-    everywhere = nodes(plan)
     references = Counter(_cte_of(node) for node in everywhere if node.get("type") == "LOGICAL_CTE_REF")
     pushdown = Pushdown(references, volatile, answer_null)
     pushdown.visit(plan, [])

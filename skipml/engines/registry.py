@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 
 from skipml.engines.dialect import Node, function_name
@@ -77,9 +77,12 @@ class Registry:
 
     def is_called(self, tree: Node) -> bool:
         """Whether a syntax tree, its views expanded, may call a model."""
-        return self.macros_call_models or any(
-            node.get("class") == "FUNCTION" and function_name(node).lower() in self.functions for node in nodes(tree)
-        )
+        calls = (node for node in nodes(tree) if node.get("class") == "FUNCTION")
+        return self.may_call({function_name(node).lower() for node in calls})
+
+    def may_call(self, names: Set[str]) -> bool:
+        """Whether one of the functions that a query calls by name, in lower case, may call a model."""
+        return self.macros_call_models or not self.functions.keys().isdisjoint(names)
 
     def note(self, sql: str) -> None:
         """Remember what a statement defines."""

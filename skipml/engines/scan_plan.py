@@ -34,6 +34,8 @@ class ScanPlan:
         if plan.get("error"):
             raise NotAnalysableError(f"DuckDB cannot serialize the plan: {plan.get('error_message')}")
         root = plan["plans"][0]
-        filters = {table: tuple(found) for table, found in scan_filters(root, volatile, answer_null).items()}
-        calls = (node for node in nodes(root) if node.get("expression_class") == "BOUND_FUNCTION")
-        return cls(filters, top_orders(root), frozenset(function_name(node).lower() for node in calls))
+        everywhere = nodes(root)
+        found = scan_filters(root, everywhere, volatile, answer_null)
+        filters = {table: tuple(scans) for table, scans in found.items()}
+        calls = (node for node in everywhere if node.get("expression_class") == "BOUND_FUNCTION")
+        return cls(filters, top_orders(everywhere), frozenset(function_name(node).lower() for node in calls))

@@ -14,8 +14,7 @@ import itertools
 import json
 import re
 import time
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -31,13 +30,11 @@ from skipml.engines.dialect import (
     string_constant,
     string_like,
 )
-from skipml.engines.marks import TEMPLATE, marked
 from skipml.engines.ordering import TopOrder
-from skipml.engines.parameters import bound_parameter
 from skipml.engines.pushdown import ScanFilter
 from skipml.engines.scan_plan import ScanPlan
 from skipml.engines.syntax import Syntax
-from skipml.engines.tree import NUMBER, base_name, map_nodes, map_tables, may_limit, nodes, takes_unnamed_columns
+from skipml.engines.tree import NUMBER, base_name, map_tables, may_limit, nodes, takes_unnamed_columns
 from skipml.engines.views import expand_views
 from skipml.engines.volatile import VolatileFunctions
 from skipml.identity import is_settled, listed_identity
@@ -95,6 +92,7 @@ class Query:
     """A parsed SELECT with the Parquet references found in it."""
 
     tree: Node
+    """Not to be changed: it is remembered."""
     references: list[Reference]
     implicit_columns: bool
     """A star, a natural join or a pivot takes columns that it does not name."""
@@ -106,16 +104,38 @@ class Query:
     """Names of tables, views and CTEs, in lower case: they come before variables of the caller."""
     words: frozenset[str]
     """The column references of one name, in lower case; the name of a table means its whole row."""
+    calls: frozenset[str]
+    """The functions that are called by name, in lower case, before macros are expanded."""
+    unresolved: tuple[str, ...]
+    """Names of tables that may be variables of the caller."""
+    bound: dict[Hashable, Standins] = field(default_factory=dict)
+    """What was made of the query to bind it, by all that it was made of; see `binding.py`."""
     threads: int = 1
     """Those that DuckDB may use."""
     functions: frozenset[str] = frozenset()
     """The functions that are called, as DuckDB has bound the query."""
-    marks: dict[int, set[int]] = field(default_factory=dict)
+    marks: Mapping[int, set[int]] = field(default_factory=dict)
     """The references beside each conjunct of WHERE that calls a model."""
+    scores: dict[Hashable, str] = field(default_factory=dict)
+    """Those of its `Standins`."""
 
     def names_columns_implicitly(self, reference: Reference) -> bool:
         """Whether a column more in the reference could show in the result."""
         return self.implicit_columns or reference.alias.lower() in self.words
+
+
+@dataclass(frozen=True, slots=True)
+class Standins:
+    """A query over stand-in tables, to be bound: its SQL, and the number of the reference of each table; and its own
+    tree, with the conjuncts numbered that call a model, and the references beside each of these.
+    """
+
+    sql: str
+    tables: Mapping[str, int]
+    tree: Node
+    marks: Mapping[int, set[int]]
+    scores: dict[Hashable, str] = field(default_factory=dict)
+    """The queries that score rows beforehand, by all else that they are made of."""
 
 
 class Session(Protocol):
@@ -275,9 +295,7 @@ def find_references(parser: Parser, sql: str, session: Session) -> Query:
         tree, known, ctes = expand_views(parser, parser.tree(sql), catalog)
         held = Found(tuple(names), known, _query(tree, known, ctes))
         parser.queries.put(sql, held)
-    # What is remembered stays as it is: conjuncts and outputs are going to be marked.
-    tree = map_nodes(held.query.tree, lambda node: node)
-    return replace(held.query, tree=tree, references=[replace(reference) for reference in held.query.references])
+    return replace(held.query, references=[replace(reference) for reference in held.query.references])
 
 
 def _query(tree: Node, known: Mapping[str, str | None], ctes: set[str]) -> Query:
@@ -296,59 +314,24 @@ def _query(tree: Node, known: Mapping[str, str | None], ctes: set[str]) -> Query
     # The options of a Parquet function look like columns: `filename = true`.
     outside = [node for node in nodes(tree, unless=NUMBER) if node.get("column_names")]
     columns = {str(node["column_names"][-1]).lower() for node in outside if node.get("class") == "COLUMN_REF"}
+    taken = frozenset(known) | frozenset(ctes)
+    names = dict.fromkeys(name for node in everything if (name := base_name(node)) is not None)
     return Query(
         tree=tree,
         references=references,
         implicit_columns=any(map(takes_unnamed_columns, everything)),
         may_be_limited=any(map(may_limit, everything)),
         virtual_columns=tuple(name for name in VIRTUAL_COLUMNS if name in columns),
-        taken=frozenset(known) | frozenset(ctes),
+        taken=taken,
         words=frozenset(str(node["column_names"][0]).lower() for node in outside if len(node["column_names"]) == 1),
+        calls=frozenset(function_name(node).lower() for node in everything if node.get("class") == "FUNCTION"),
+        unresolved=tuple(name for name in names if name.lower() not in taken),
     )
 
 
-def bind_filters(
-    parser: Parser, query: Query, literals: Mapping[str, str], session: Session, answer_null: frozenset[str]
-) -> None:
-    """Find the filters of every reference, and store them there; raises NotAnalysableError where the plan cannot be
-    read.
-
-    `literals` gives the SQL of each parameter by its identifier; `answer_null` are the functions that may not be NULL
-    for NULL.
-    """
-    tables: dict[str, Reference] = {}
-    alike: Counter[Schema] = Counter()
-
-    def stand_in(reference: Reference) -> Node:
-        real = {name.lower() for name, _ in reference.schema}
-        virtual = tuple((name, VIRTUAL_COLUMNS[name]) for name in query.virtual_columns if name not in real)
-        schema = reference.schema + virtual
-        node = parser.standin(str(alike[schema]), schema, reference.alias, reference.column_aliases)
-        alike[schema] += 1
-        tables[str(node["table_name"])] = reference
-        return node
-
-    def stand_in_variable(node: Node) -> Node:
-        name = base_name(node)
-        if name is None or name.lower() in query.taken or (schema := session.variable(name)) is None:
-            return node
-        return parser.standin(f"variable {name}", schema, node.get("alias") or name, node.get("column_name_alias", []))
-
-    tree = map_tables(with_references(query, stand_in), stand_in_variable)
-    parameters = parser.literals(literals)
-    template = parser.expression(TEMPLATE)
-    tree = map_nodes(tree, lambda node: bound_parameter(marked(node, template), parameters))
-    serialized, query.threads = session.logical_plan(parser.text(tree))
-    plan = parser.plan(serialized, answer_null)
-    query.functions = plan.functions
-    for table, reference in tables.items():
-        reference.filters = plan.filters.get(table, ())
-        reference.top = plan.orders.get(table)
-
-
-def with_references(query: Query, replace: Callable[[Reference], Node | None]) -> Node:
+def with_references(tree: Node, references: Sequence[Reference], replace: Callable[[Reference], Node | None]) -> Node:
     """The tree with each Parquet reference replaced, or put back where `replace` gives None."""
-    by_number = {reference.number: reference for reference in query.references}
+    by_number = {reference.number: reference for reference in references}
 
     def swap(node: Node) -> Node:
         if NUMBER not in node:
@@ -356,7 +339,7 @@ def with_references(query: Query, replace: Callable[[Reference], Node | None]) -
         other = replace(by_number[node[NUMBER]])
         return other if other is not None else {k: v for k, v in node.items() if k != NUMBER}
 
-    return map_tables(query.tree, swap)
+    return map_tables(tree, swap)
 
 
 def _reference(node: Node, number: int, known: Mapping[str, str | None], ctes: set[str]) -> Reference | None:

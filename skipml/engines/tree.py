@@ -15,7 +15,8 @@ ANSWER = "__skipml_answer"
 """The key of a call of a model in a tree that holds the column which takes its place."""
 _NOT_MEANING = {"query_location", "query_location_length", "is_operator", "named_param_map", MARK, ANSWER}
 """Keys of a syntax tree that depend on how a query is written, not on what it says."""
-_INNER = (dict, list)
+_INNER = {dict, list}
+"""The types of what trees are made of, as JSON gives them."""
 
 
 def nodes(tree: object, unless: str | None = None) -> list[Node]:
@@ -24,24 +25,22 @@ def nodes(tree: object, unless: str | None = None) -> list[Node]:
     stack = [tree]
     while stack:
         item = stack.pop()
-        if isinstance(item, dict):
-            if unless in item:
-                continue
+        if type(item) is list:
+            stack += [value for value in item if type(value) in _INNER]
+        elif type(item) is dict and unless not in item:
             found.append(item)
-            stack += [value for value in item.values() if value and isinstance(value, _INNER)]
-        elif isinstance(item, list):
-            stack += [value for value in item if isinstance(value, _INNER)]
+            stack += [value for value in item.values() if value and type(value) in _INNER]
     return found
 
 
 def map_nodes(item: Any, change: Callable[[Node], Node]) -> Any:
     """A copy of the tree with every node changed, parents first."""
-    if isinstance(item, list):
+    if type(item) is list:
         return [map_nodes(x, change) for x in item]
-    if not isinstance(item, dict):
+    if type(item) is not dict:
         return item
     changed = change(dict(item))
-    return {key: map_nodes(x, change) if isinstance(x, _INNER) else x for key, x in changed.items()}
+    return {key: map_nodes(x, change) if type(x) in _INNER else x for key, x in changed.items()}
 
 
 def map_tables(tree: Node, change: Callable[[Node], Node]) -> Node:
@@ -54,10 +53,10 @@ def map_tables(tree: Node, change: Callable[[Node], Node]) -> Node:
 
 def meaning(item: Any) -> Any:
     """The tree without what depends on how it was written."""
-    if isinstance(item, list):
+    if type(item) is list:
         return [meaning(x) for x in item]
-    if isinstance(item, dict):
-        return {k: meaning(v) for k, v in item.items() if k not in _NOT_MEANING}
+    if type(item) is dict:
+        return {k: meaning(v) if type(v) in _INNER else v for k, v in item.items() if k not in _NOT_MEANING}
     return item
 
 

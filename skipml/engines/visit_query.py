@@ -44,9 +44,18 @@ def scores_query(
     """The SQL that gives the value ordered by, the number of the file and the number of the row, of every row that
     comes into question; FILES stands in it for the list of files. Raises NotAnalysableError.
     """
+    made_of = (reference.number, reference.files, order.is_filtered)
+    if made_of not in query.scores:
+        query.scores[made_of] = _scores_query(parser, query, reference, literals, is_filtered=order.is_filtered)
+    return query.scores[made_of]
+
+
+def _scores_query(
+    parser: Parser, query: Query, reference: Reference, literals: Mapping[str, str], *, is_filtered: bool
+) -> str:
     if query.virtual_columns or reference.option("filename") or reference.option("file_row_number"):
         raise NotAnalysableError("the query reads file names or row numbers")
-    if order.is_filtered and len(reference.files) > 1 and any(map(may_be_partitioned, reference.files)):
+    if is_filtered and len(reference.files) > 1 and any(map(may_be_partitioned, reference.files)):
         raise NotAnalysableError("DuckDB numbers files anew where a condition leaves out partitions")
     levels = _levels(query.tree, reference.number)
     if levels is None:
