@@ -23,6 +23,8 @@ from skipml.bounds.budget import Budget
 from skipml.bounds.memory import SHARED
 
 _KEY = "l_orderkey, l_linenumber"
+_NATIVE = {"allow_unsigned_extensions": "true"}
+"""The extension scores where it is built; what did is recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,7 @@ class Timed:
     skipped: int
     skipped_with_maps: int
     row_groups: int
+    scorer: str
 
     @property
     def speedups(self) -> tuple[float, float]:
@@ -125,9 +128,9 @@ def timed(
     root = path.parent / f"maps-{kind.replace(' ', '-')}-{target.name}"
     root.mkdir(exist_ok=True)
     skipml.enrich(path, target.columns, pairs=[], models=[found.model], root=root)
-    with closing(_with_library(found, target)) as library, skipml.connect() as con:
+    with closing(_with_library(found, target)) as library, skipml.connect(config=_NATIVE) as con:
         con.register_model("f", found.model)
-        with skipml.connect(metadata_root=root) as enriched:
+        with skipml.connect(config=_NATIVE, metadata_root=root) as enriched:
             enriched.register_model("f", found.model)
             systems: list[tuple[Any, bool]] = [(library, True), (con, False), (con, True), (enriched, True)]
             answers = [sorted(_run(system, sql, skips)[0]) for system, skips in systems]
@@ -135,6 +138,7 @@ def timed(
             if any(answer != answers[0] for answer in answers):
                 raise AssertionError(f"{kind}, {target.name}, {layout}: the systems give other rows")
             skipped = [_skipped(each) for each in (con, enriched)]
+            scorer = con.last_report.scorer if con.last_report is not None else ""
     seconds = [median(column) for column in zip(*turns, strict=True)]
     return Timed(
         model=kind,
@@ -149,6 +153,7 @@ def timed(
         skipped=skipped[0],
         skipped_with_maps=skipped[1],
         row_groups=pq.read_metadata(path).num_row_groups,
+        scorer=scorer,
     )
 
 

@@ -1,7 +1,8 @@
 // Compiled with -DREAL for each dtype.
 //
-// Rows go down a tree together, GROUP at a time, so that the loads of one overlap with those of the others; a row that
-// has come to its leaf stays there.
+// Rows go through a tree together, GROUP at a time, so that the loads of one overlap with those of the others. Where the
+// tree has sets, what the sets of a row have in common is its leaf; else rows walk down, and a row that has come to its
+// leaf stays there.
 #include "forest.h"
 #include "glue.h"
 
@@ -10,20 +11,6 @@
 enum { GROUP = FOREST_GROUP };
 
 #define LARGEST ((REAL)88.7f) // XGBoost takes no larger argument of exp in float32
-
-static bool is_right(const struct tree *tree, const struct node *node, int64_t key) {
-	const int64_t *edges = tree->edges + node->edges.first;
-	size_t low = 0, high = node->edges.n;
-	while (low < high) {
-		size_t middle = (low + high) / 2;
-		if (edges[middle] < key) {
-			low = middle + 1;
-		} else {
-			high = middle;
-		}
-	}
-	return (low % 2 == 0) != ((node->what & NODE_LOW_LEFT) != 0);
-}
 
 // The nodes that rows with keys [2 n_inputs][GROUP] come to. Keys are compared because a comparison of integers is no
 // branch, which no processor could predict.
@@ -51,7 +38,99 @@ INLINE void walk(const struct tree *tree, const int64_t *keys, bool has_several,
 	}
 }
 
-// Adds the leaves of a tree to sums [n_outputs][GROUP].
+// The cells of n ascending edges that keys [GROUP] lie in: how many edges they are beyond. All rows take as many steps.
+static void locate(const int64_t *edges, size_t n, const int64_t *keys, uint32_t *cells) {
+	memset(cells, 0, GROUP * sizeof *cells);
+	for (size_t left = n; left > 1; left -= left / 2) {
+		size_t half = left / 2;
+		for (int row = 0; row < GROUP; row++) {
+			cells[row] += edges[cells[row] + half - 1] < keys[row] ? (uint32_t)half : 0;
+		}
+	}
+	for (int row = 0; n && row < GROUP; row++) {
+		cells[row] += edges[cells[row]] < keys[row];
+	}
+	for (int row = 0; row < GROUP; row++) {
+		cells[row] = keys[row] == INT64_MIN ? (uint32_t)n + 1 : cells[row];
+	}
+}
+
+// Where the cells of rows begin in `local`, for all inputs [n_inputs][GROUP].
+static void locate_all(const struct network *network, const int64_t *keys, uint32_t *places) {
+	const struct forest *forest = network->forest;
+	for (size_t i = 0; forest->n_sets && i < network->n_inputs; i++, keys += GROUP, places += GROUP) {
+		size_t first = forest->first_edge[i], n = forest->first_edge[i + 1] - first;
+		if (!n) {
+			continue;
+		}
+		locate(forest->edges + first, n, keys, places);
+		for (int row = 0; row < GROUP; row++) {
+			places[row] = (uint32_t)((places[row] + first_cell(forest, i)) * forest->n_sets);
+		}
+	}
+}
+
+// Adds the leaf that the sets of each row have in common to sums [n_outputs][GROUP]; one is left, as each condition of a
+// tree rules out one side.
+INLINE void look_up(const struct tree *tree, const uint8_t *restrict local, const uint32_t *restrict places, size_t n_used,
+                    size_t width, size_t n_outputs, REAL *restrict sums) {
+	const struct sets *restrict sets = tree->sets;
+	const REAL *restrict leaves = tree->leaves;
+	for (int row = 0; row < GROUP; row++) {
+		uint64_t common[4];
+		for (size_t k = 0; k < n_used; k++) {
+			const uint64_t *words = sets[k].words + local[places[sets[k].input * GROUP + row]] * width;
+			for (size_t w = 0; w < width; w++) {
+				common[w] = k ? common[w] & words[w] : words[w];
+			}
+		}
+		uint64_t word = common[width - 1];
+		uint32_t start = 64 * (uint32_t)(width - 1);
+		for (size_t w = width - 1; w-- > 0;) {
+			start = common[w] ? 64 * (uint32_t)w : start;
+			word = common[w] ? common[w] : word;
+		}
+		const REAL *leaf = leaves + (start + (uint32_t)__builtin_ctzll(word)) * n_outputs;
+		for (size_t o = 0; o < n_outputs; o++) {
+			sums[o * GROUP + row] += leaf[o];
+		}
+	}
+}
+
+// The same with the usual numbers of inputs, words and outputs known to the compiler.
+INLINE void look_up_some(const struct tree *tree, const uint8_t *local, const uint32_t *places, size_t width, size_t n_outputs,
+                         REAL *sums) {
+	switch (tree->n_used) {
+	case 1:
+		look_up(tree, local, places, 1, width, n_outputs, sums);
+		break;
+	case 2:
+		look_up(tree, local, places, 2, width, n_outputs, sums);
+		break;
+	case 3:
+		look_up(tree, local, places, 3, width, n_outputs, sums);
+		break;
+	case 4:
+		look_up(tree, local, places, 4, width, n_outputs, sums);
+		break;
+	default:
+		look_up(tree, local, places, tree->n_used, width, n_outputs, sums);
+	}
+}
+
+static void add_by_sets(const struct tree *tree, const uint8_t *local, const uint32_t *places, size_t n_outputs, REAL *sums) {
+	if (n_outputs > 1) {
+		look_up(tree, local, places, tree->n_used, tree->width, n_outputs, sums);
+	} else if (tree->width == 1) {
+		look_up_some(tree, local, places, 1, 1, sums);
+	} else if (tree->width == 4) {
+		look_up_some(tree, local, places, 4, 1, sums);
+	} else {
+		look_up_some(tree, local, places, tree->width, 1, sums);
+	}
+}
+
+// Adds the leaves that rows have walked to [GROUP] to sums [n_outputs][GROUP].
 static void add(const struct tree *tree, const uint32_t *at, size_t n_outputs, REAL *sums) {
 	const REAL *values = tree->values;
 	for (size_t o = 0; o < n_outputs; o++) {
@@ -125,15 +204,21 @@ void GLUE(forest_forward, REAL)(const struct network *network, const double *con
 	const REAL *base = forest->base;
 	int64_t *keys = scratch;
 	REAL *sums = (REAL *)(keys + 2 * network->n_inputs * GROUP), *out = outputs;
+	uint32_t *places = (uint32_t *)(sums + network->n_outputs * GROUP);
 	uint32_t at[GROUP];
 	bool has_nan[GROUP];
 	for (size_t start = 0; start < n; start += GROUP) {
 		size_t some = n - start < GROUP ? n - start : GROUP;
 		load(network, columns, rows, start, some, keys, has_nan);
+		locate_all(network, keys, places);
 		for (size_t i = 0; i < network->n_outputs * GROUP; i++) {
 			sums[i] = base[i / GROUP];
 		}
 		for (const struct tree *tree = forest->trees; tree < forest->trees + forest->n_trees; tree++) {
+			if (tree->n_used) {
+				add_by_sets(tree, forest->local + tree->number, places, network->n_outputs, sums);
+				continue;
+			}
 			if (forest->has_several) {
 				walk(tree, keys, true, at);
 			} else {

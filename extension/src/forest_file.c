@@ -208,6 +208,10 @@ bool forest_read(struct cursor *cursor, struct network *network, struct failure 
 		}
 	}
 	network->n_layers = n_trees;
+	if (!forest_index(network)) {
+		fail(failure, "out of memory for the leaves of %u trees", n_trees);
+		return false;
+	}
 	return true;
 }
 
@@ -219,8 +223,14 @@ void forest_free(struct forest *forest) {
 		free(forest->trees[i].nodes);
 		free(forest->trees[i].edges);
 		free(forest->trees[i].values);
+		free(forest->trees[i].sets);
+		free(forest->trees[i].words);
+		free(forest->trees[i].leaves);
 	}
 	free(forest->trees);
 	free(forest->base);
+	free(forest->edges);
+	free(forest->first_edge);
+	free(forest->local);
 	free(forest);
 }

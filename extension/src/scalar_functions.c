@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { BLOCK_ROWS = 96, ALIGNMENT = 64 }; // rows whose outputs are held at once, a multiple of every kernel's group
+enum { BLOCK_ROWS = 192, ALIGNMENT = 64 }; // rows whose outputs are held at once, a multiple of every kernel's group
 
 enum result { SCORE, SCORES, CLASS };
 

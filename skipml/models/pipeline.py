@@ -69,14 +69,16 @@ def read_pipeline(estimator: Any, trees_of: ReadTrees, *, margin: bool) -> Read:
     number = {source: i for i, source in enumerate(used)}
     features = [replace(feature, source=number[feature.source]) for feature in features]
     words = {number[i]: of for i, of in inputs.words.items() if i in number}
-    function = _function(last, features, words, trees_of, margin)
+    function = _function(last, features, words, trees_of, (margin, _gives_sparse(steps[:-1])))
     chosen = None if names is None else tuple(str(names[i]) for i in used)
     return Read(function, tuple(used), chosen, n)
 
 
 def _function(
-    last: Any, features: Sequence[Feature], words: dict[int, Words], trees_of: ReadTrees, margin: bool
+    last: Any, features: Sequence[Feature], words: dict[int, Words], trees_of: ReadTrees, how: tuple[bool, bool]
 ) -> Function:
+    """`how`: whether the margin is wanted, and whether features come as a sparse matrix, in which trees refuse NaN."""
+    margin, is_sparse = how
     n_inputs = 1 + max(feature.source for feature in features)
     for feature in features:
         if feature.source in words and not feature.is_stepped:
@@ -99,9 +101,23 @@ def _function(
         takes_nan = inner.takes_nan
     else:
         trees = trees_of(last)
-        takes_nan = trees.takes_nan
+        takes_nan = trees.takes_nan and not is_sparse
         inner = folded(trees, features, n_inputs, takes_nan=takes_nan or reads_more)
     return Pipeline(inner, takes_nan, words, fills, accepted) if reads_more else inner
+
+
+def _gives_sparse(steps: Sequence[Any]) -> bool:
+    """Whether fitted transformers one behind the other give a sparse matrix; scalers leave it what it is."""
+    is_sparse = False
+    for step in steps:
+        match type(step).__name__:
+            case "Pipeline":
+                is_sparse = _gives_sparse([inner for _, inner in step.steps])
+            case "ColumnTransformer":
+                is_sparse = bool(step.sparse_output_)
+            case "OneHotEncoder":
+                is_sparse = bool(step.sparse_output)
+    return is_sparse
 
 
 def _accepted(features: Sequence[Feature]) -> Floats | None:

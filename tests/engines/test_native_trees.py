@@ -62,6 +62,19 @@ def test_rows_at_thresholds_and_with_nan_get_what_python_gives(case: tuple[Trees
         assert part.tobytes() == found[start : start + size].tobytes()
 
 
+@pytest.mark.parametrize(("n_inputs", "depth"), [(1, 5), (2, 7), (4, 9), (6, 10)])
+def test_trees_of_every_size_lead_to_the_same_leaves(n_inputs: int, depth: int) -> None:
+    """Sets of one to four words, of few and of more inputs, and trees that are too large or too shallow for sets."""
+    rng = np.random.default_rng(depth)
+    pool = [np.append(rng.normal(size=40 * i + 10), [0.0, np.inf, -np.inf]) for i in range(n_inputs)]
+    for n_outputs in (1, 3):
+        trees = random_trees(rng, pool, n_outputs, "identity", n_trees=9, depth=depth)
+        rows = edge_rows(trees, rng, 300)
+        rows[rng.random(rows.shape) < 0.1] = np.nan
+        found = Kernels(find_extension()).load(trees).forward_columns(list(rows.T))
+        assert _equal(trees, found, trees.forward(rows))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_rows_get_what_the_library_predicts(kind: str) -> None:
     kernels = Kernels(find_extension())

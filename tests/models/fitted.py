@@ -1,14 +1,9 @@
-"""Random small models of the libraries, fitted, with the library's own predictions to hold ours against.
-
-Run as a command it compares many: python -m tests.models.fitted --count 1000 [--kind xgboost]
-"""
+"""Random small models of the libraries, fitted, with the library's own predictions to hold ours against."""
 
 from __future__ import annotations
 
-import argparse
-import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -221,44 +216,9 @@ def edges(fitted: Fitted, rng: Rng, n: int = 200) -> Floats:
     return rows
 
 
-def difference(fitted: Fitted, rng: Rng) -> float:
-    """How far our outputs are from the library's at most, relative to the largest."""
-    rows = edges(fitted, rng)
+def difference(fitted: Fitted, rows: Floats) -> float:
+    """How far our outputs for rows [n, d] are from the library's at most, relative to the largest."""
     ours = fitted.trees.forward(rows).astype(np.float64)
     theirs = np.asarray(fitted.predict(rows), np.float64).reshape(len(rows), -1)
     theirs = theirs[:, 1:] if theirs.shape[1] == 2 else theirs
     return float(np.abs(ours - theirs).max() / max(np.abs(theirs).max(), 1e-30))
-
-
-def compare(kind: str, seeds: range) -> Iterator[tuple[int, float, float]]:
-    """Fit models of a kind -> seed, difference and how much is allowed."""
-    for seed in seeds:
-        rng = np.random.default_rng([seed, len(kind)])
-        fit, name = KINDS[kind]
-        fitted = fit(rng, name)
-        yield seed, difference(fitted, rng), fitted.tolerance
-
-
-def main() -> None:
-    """Compare as many models as the command line says, and fail where one differs."""
-    parser = argparse.ArgumentParser(prog="python -m tests.models.fitted", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--count", type=int, default=1000, help="models per kind (default 1000)")
-    parser.add_argument("--kind", default="", help="kinds whose name contains this")
-    options = parser.parse_args()
-    wrong = 0
-    for kind in KINDS:
-        if options.kind not in kind:
-            continue
-        found = list(compare(kind, range(options.count)))
-        bad = [seed for seed, apart, allowed in found if not apart <= allowed]
-        exact = sum(apart == 0 for _, apart, _ in found)
-        worst = max(apart for _, apart, _ in found)
-        print(f"{kind}: {len(found)} models, {exact} bit for bit, largest difference {worst:.1e}", flush=True)  # noqa: T201
-        if bad:
-            print(f"  WRONG: seeds {bad[:20]}", flush=True)  # noqa: T201
-        wrong += len(bad)
-    sys.exit(wrong > 0)
-
-
-if __name__ == "__main__":
-    main()

@@ -68,6 +68,23 @@ def test_null_has_a_value_where_it_is_imputed_and_none_where_it_is_not() -> None
     assert np.isnan(model.evaluate(rows)[:, 0]).tolist() == [False, True, True]
 
 
+@pytest.mark.parametrize("is_sparse", [False, True])
+def test_trees_refuse_nan_where_their_features_are_a_sparse_matrix(is_sparse: bool) -> None:
+    frame = _frame()
+    chosen = ColumnTransformer(
+        [("n", StandardScaler(), ["a"]), ("s", OneHotEncoder(), ["s"])], sparse_threshold=float(is_sparse)
+    )
+    pipeline = make_pipeline(chosen, RandomForestRegressor(2, random_state=0)).fit(frame, frame["b"])
+    asked = pd.DataFrame({"a": [np.nan], "b": [1.0], "gone": [1.0], "s": ["x"]})
+    scores = skipml.Model.from_sklearn(pipeline).evaluate(pa.table({"a": [np.nan], "s": ["x"]}))
+    assert np.isnan(scores[0, 0]) == is_sparse
+    if is_sparse:
+        with pytest.raises(ValueError, match="NaN"):
+            pipeline.predict(asked)
+    else:
+        assert scores[0, 0] == pipeline.predict(asked)[0]
+
+
 _ORDINAL = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=np.nan)
 REFUSED = [
     (FunctionTransformer(np.abs), Ridge(), "FunctionTransformer.*compute the column in SQL"),

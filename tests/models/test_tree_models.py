@@ -16,7 +16,7 @@ from skipml.models import from_lightgbm, from_sklearn, from_xgboost, load
 from skipml.models.lightgbm import read_lightgbm
 from skipml.models.ubjson import read_ubjson
 from skipml.models.xgboost import read_xgboost
-from tests.models.fitted import KINDS, compare
+from tests.models.thousand import KINDS, compared
 
 xgboost = pytest.importorskip("xgboost")
 lightgbm = pytest.importorskip("lightgbm")
@@ -29,9 +29,8 @@ CLASS = (Y > 0).astype(np.int64)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_outputs_are_those_of_the_library(kind: str) -> None:
-    found = list(compare(kind, range(4)))
-    assert [seed for seed, apart, allowed in found if not apart <= allowed] == []
+def test_outputs_are_those_of_the_library_and_no_row_is_lost(kind: str) -> None:
+    assert [found.problems for found in (compared(kind, seed) for seed in range(4)) if found.problems] == []
 
 
 def booster(**settings: Any) -> Any:
