@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from skipml.ann import build as building
-from skipml.ann import changes, manifest, promises
+from skipml.ann import changes, manifest, native, promises
 from skipml.ann.calibration import Calibration
 from skipml.ann.conditions import Connection, predicate_mask, sql_mask
 from skipml.ann.drift import Drift, DriftWarning, compare
@@ -217,8 +217,10 @@ class VectorIndex:
         if rule is None:
             return exact_search(self._snapshot, vectors, k, threads), guarantee
         found = None
-        if len(vectors) == 1 and isinstance(rule, Nprobe | Scaled):
-            found = search_one(self._snapshot, vectors, wanted, rule)
+        if len(vectors) == 1:
+            found = native.search_one(self._snapshot, vectors, wanted, rule)
+            if found is None and isinstance(rule, Nprobe | Scaled):
+                found = search_one(self._snapshot, vectors, wanted, rule)
         return (found or search(self._snapshot, vectors, wanted, rule, threads)).first(k), guarantee
 
     def _passing(self, where: str | Predicate, connection: Connection | None) -> Bools:

@@ -181,6 +181,11 @@ class SegmentReader:
     def _file(self) -> Any:
         return pq.ParquetFile(pa.BufferReader(pa.py_buffer(self.rows.data)))
 
+    @property
+    def extents(self) -> tuple[Extents, Extents]:
+        """Where the vectors and the numbers of the rows lie."""
+        return self.segment.columns[self._column], self.segment.columns[ROW_ID]
+
     def in_place(self) -> tuple[MappedFile, Extents]:
         """The file and the extents that a scan of lists reads: codes where there are some, else vectors."""
         if self.codes is not None and self.segment.code is not None:
