@@ -127,9 +127,13 @@ def _compiled_distances(
     library: ctypes.CDLL, metric: Metric, queries: Singles, which: NDArray[np.int64], rows: Matrix
 ) -> Floats:
     found = np.empty(len(rows))
-    queries, rows = np.ascontiguousarray(queries, np.float32), np.ascontiguousarray(rows)
-    which = np.zeros(len(rows), np.int64) if len(queries) == 1 else np.ascontiguousarray(which, np.int64)
-    pointers = (array.ctypes.data for array in (queries, which, rows))
+    which = np.zeros(len(rows), np.int64) if len(queries) == 1 else which
+    laid = (
+        np.ascontiguousarray(queries, np.float32),
+        np.ascontiguousarray(which, np.int64),
+        np.ascontiguousarray(rows),
+    )
+    pointers = [array.ctypes.data for array in laid]
     is_int8, n = rows.dtype == np.int8, len(rows)
     library.skipml_distances(compiled.METRICS[metric], is_int8, rows.shape[1], *pointers, n, found.ctypes.data)
     return found

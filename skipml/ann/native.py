@@ -7,6 +7,7 @@ was checked to lie within them when the index was opened; that they are as they 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Hashable
 from functools import lru_cache
 from typing import Any
 
@@ -51,7 +52,6 @@ class NativeIndex:
     def __init__(self, snapshot: Snapshot, library: ctypes.CDLL) -> None:
         manifest = snapshot.manifest
         self._laid = Laid()
-        self._library = library
         self._segments = (compiled.Segment * len(snapshot.readers))(*map(self._segment, snapshot.readers))
         coded = next((one.code for one in manifest.segments if one.code is not None), None)
         index = self._index = compiled.Index(
@@ -70,9 +70,12 @@ class NativeIndex:
         if snapshot.codec is not None:
             index.rotation = self._laid.address(snapshot.turned, np.float32)
         self._address = ctypes.addressof(index)
+        self._nearest = library.skipml_nearest
         if not library.skipml_vector_index_fits(self._address):
             paths = ", ".join(f"'{reader.rows.path}'" for reader in snapshot.readers)
-            raise MetadataError(f"{paths}: lists lie beyond the end of their files; restore them, or build the index again")
+            raise MetadataError(
+                f"{paths}: lists lie beyond the end of their files; restore them, or build the index again"
+            )
 
     def _segment(self, reader: SegmentReader) -> compiled.Segment:
         segment, laid = reader.segment, self._laid
@@ -99,9 +102,7 @@ class NativeIndex:
         places = room.ctypes.data
         ask = compiled.Query(query.ctypes.data, k, n_candidates(k))
         found = compiled.Found(places, places + 8 * k, places + 16 * k, places + 24 * k)
-        status = self._library.skipml_nearest(
-            self._address, ctypes.addressof(rule), ctypes.addressof(ask), ctypes.addressof(found)
-        )
+        status = self._nearest(self._address, ctypes.addressof(rule), ctypes.addressof(ask), ctypes.addressof(found))
         if status == _NO_MEMORY:
             raise MemoryError("a search of a vector index ran out of memory")
         if status == _DAMAGED:
@@ -142,7 +143,7 @@ class NativeRule:
 
 
 @lru_cache(maxsize=64)
-def native_rule(rule: StopRule, k: int) -> NativeRule | None:
+def native_rule(rule: Hashable, k: int) -> NativeRule | None:
     """A rule as the library knows it; None for one that it does not know."""
     if isinstance(rule, Nprobe):
         return NativeRule(k, _NPROBE, 0.0, rule.lists)
@@ -160,10 +161,10 @@ def search_one(snapshot: Snapshot, query: Singles, k: int, rule: StopRule) -> Fo
     library, a cold index, a rule of the caller's own, very many rows or lists.
     """
     library = compiled.library()
-    k = min(k, snapshot.manifest.n_rows)
+    k = min(k, snapshot.n_rows)
     if library is None or snapshot.cold or not 0 < k <= _MOST_ROWS or snapshot.n_lists > FLAT:
         return None
-    made = native_rule(rule, k)
+    made = native_rule(rule, k) if isinstance(rule, Nprobe | Scaled | Priced) else None
     if made is None:
         return None
     snapshot.check_unchanged()

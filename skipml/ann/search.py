@@ -154,6 +154,10 @@ class Snapshot:
         """What reading a list means: its codes, or its rows."""
         self.arrays: dict[str, pa.Array] = {}
         """Columns that filters have read."""
+        self.schemas: dict[tuple[str, ...], pa.Schema] = {}
+        """Those of results, by the names of their columns."""
+        self.n_rows = manifest.n_rows
+        """Rows that are there."""
 
     @property
     def n_lists(self) -> int:
