@@ -8,7 +8,7 @@ from pathlib import Path
 
 _VARIABLE = "SKIPML_EXTENSION"
 _FILE = "skipml.duckdb_extension"
-_INTERFACE = 3
+_INTERFACE = 4
 """The number of the functions that are called here, as extension/src/library.c has it."""
 _FOOTER, _FOOTER_BYTES = b"C_STRUCT", 534
 """The kind of extension that DuckDB reads in the last bytes of the file."""

@@ -5,53 +5,24 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict
 from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.ann import vss
 from benchmarks.ann.data import FOLDER, IN_DISTRIBUTION, Data, Matrix, index_of, parquet_of, table_of
+from benchmarks.ann.settings import QUERIES, SLOW_QUERIES, Setting, ask_sql, measured_of
 from skipml.ann.index import VectorIndex
 from skipml.ann.rules import LEVELED, MARGINAL
 
-LOG, QUERIES, SLOW_QUERIES = 2_000, 200, 10
+LOG = 2_000
 PEERS = FOLDER / "peers"
 _LISTS = 512
-_RUNS = 2
-
-Search = Callable[[Matrix], NDArray[np.int64]]
-"""A query [d] -> the ids of the rows found [<= k]."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """One way to ask a system; `bytes_read` tells what the search before read, where that is known."""
-
-    system: str
-    setting: str
-    search: Search
-    where: str
-    queries: int = QUERIES
-    bytes_read: Callable[[Matrix], int] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """What a setting reached: mean recall@k, microseconds of a query (median and 95 %), bytes read on average."""
-
-    system: str
-    setting: str
-    where: str
-    recall: float
-    median: float
-    p95: float
-    bytes_read: float | None
 
 
 def measure(data: Data, k: int) -> dict[str, Any]:
@@ -64,7 +35,7 @@ def measure(data: Data, k: int) -> dict[str, Any]:
     exact.add(np.ascontiguousarray(data.base))
     _, truth = exact.search(held_out, k)
     measured, absent, builds = [], {}, {}
-    for system in (_skipml, _faiss_flat, _faiss_ivf, _faiss_hnsw, _hnswlib, _usearch, _lancedb, _vss, _duckdb):
+    for system in (_skipml, _faiss_flat, _faiss_ivf, _faiss_hnsw, _hnswlib, _usearch, _lancedb, _duckdb):
         started = time.perf_counter()
         try:
             settings = list(system(data, k))
@@ -72,34 +43,17 @@ def measure(data: Data, k: int) -> dict[str, Any]:
             absent[system.__name__[1:]] = str(error).splitlines()[0].rpartition("/")[2]
             continue
         builds[settings[0].system] = time.perf_counter() - started
-        measured += [_measured(setting, held_out, truth) for setting in settings]
+        measured += [measured_of(setting, held_out, truth) for setting in settings]
+    try:
+        measured += vss.measure(parquet_of(data), PEERS / f"{data.name}-{len(data.base)}.duckdb", held_out, truth)
+    except vss.NotMeasuredError as error:
+        absent["vss"] = str(error)
     return {
         "queries": len(held_out),
         "measured": [asdict(one) for one in measured],
         "seconds_to_build_or_open": builds,
         "not_measured": absent,
     }
-
-
-def _measured(setting: Setting, queries: Matrix, truth: NDArray[np.int64]) -> Measured:
-    """Every query once to warm up, then some rounds of which the best time of each query counts."""
-    queries, truth = queries[: setting.queries], truth[: setting.queries]
-    found = [setting.search(query) for query in queries]
-    seconds = np.empty((_RUNS, len(queries)))
-    read = np.zeros(len(queries))
-    for run in range(_RUNS):
-        for row, query in enumerate(queries):
-            started = time.perf_counter()
-            setting.search(query)
-            seconds[run, row] = time.perf_counter() - started
-            read[row] = setting.bytes_read(query) if setting.bytes_read is not None else 0
-    best = seconds.min(0) * 1e6
-    recall = np.mean([len(np.intersect1d(a, b)) / len(b) for a, b in zip(found, truth, strict=True)])
-    bytes_read = float(read.mean()) if setting.bytes_read is not None else None
-    p95 = float(np.percentile(best, 95))
-    return Measured(
-        setting.system, setting.setting, setting.where, float(recall), float(np.median(best)), p95, bytes_read
-    )
 
 
 def _skipml(data: Data, k: int) -> Iterator[Setting]:
@@ -265,36 +219,13 @@ def _lance_ids(table: Any, lists: int, k: int, query: Matrix) -> NDArray[np.int6
     return np.asarray(found["id"].to_numpy())
 
 
-def _vss(data: Data, k: int) -> Iterator[Setting]:
-    spec = find_spec("duckdb_extension_vss")
-    if spec is None or spec.submodule_search_locations is None:
-        raise ImportError(f"no extension vss for DuckDB {duckdb.__version__} (PyPI: duckdb-extension-vss)")
-    (extension,) = Path(next(iter(spec.submodule_search_locations))).rglob("vss.duckdb_extension")
-    path = PEERS / f"{data.name}-{len(data.base)}.duckdb"
-    connection = duckdb.connect(str(path), config={"threads": 1})
-    connection.execute(f"LOAD '{extension}'; SET hnsw_enable_experimental_persistence = true")
-    if not connection.execute("SELECT count(*) FROM duckdb_tables()").fetchall()[0][0]:
-        size = data.base.shape[1]
-        connection.execute(f"CREATE TABLE rows AS SELECT id, vector::FLOAT[{size}] AS vector FROM '{parquet_of(data)}'")
-        connection.execute(
-            "CREATE INDEX near ON rows USING HNSW (vector) WITH (metric = 'l2sq', M = 16, ef_construction = 128)"
-        )
-    for effort in (16, 64, 128, 256):
-        yield Setting(
-            "DuckDB vss",
-            str(effort),
-            partial(_sql, connection, "rows", k, f"SET hnsw_ef_search = {effort}"),
-            "RAM",
-        )
-
-
 def _duckdb(data: Data, k: int) -> Iterator[Setting]:
     connection = duckdb.connect(config={"threads": 1})
     source = f"'{parquet_of(data)}'"
     yield Setting(
         "DuckDB, brute force on Parquet",
         "exact",
-        partial(_sql, connection, source, k, ""),
+        partial(ask_sql, connection, source, k, ""),
         "Parquet",
         SLOW_QUERIES,
     )
@@ -302,16 +233,7 @@ def _duckdb(data: Data, k: int) -> Iterator[Setting]:
     yield Setting(
         "DuckDB, brute force on a table",
         "exact",
-        partial(_sql, connection, "rows", k, ""),
+        partial(ask_sql, connection, "rows", k, ""),
         "RAM",
         SLOW_QUERIES,
     )
-
-
-def _sql(connection: Any, source: str, k: int, before: str, query: Matrix) -> NDArray[np.int64]:
-    """The query goes in as a string, which DuckDB binds far faster than a list of numbers."""
-    if before:
-        connection.execute(before)
-    text, size = np.array2string(query, separator=",", threshold=1 << 20, max_line_width=1 << 20), len(query)
-    sql = f"SELECT id FROM {source} ORDER BY array_distance(vector::FLOAT[{size}], '{text}'::FLOAT[{size}]) LIMIT {k}"
-    return np.asarray(connection.execute(sql).fetchnumpy()["id"])

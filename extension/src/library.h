@@ -5,6 +5,7 @@
 #include "bounds.h"
 #include "boxes.h"
 #include "failure.h"
+#include "nearest.h"
 #include "network.h"
 
 #define EXPORT __attribute__((visibility("default")))
@@ -15,6 +16,15 @@ EXPORT void skipml_close(struct network *network);
 
 // Outputs [n][n_outputs], in the network's dtype, of `n` rows of columns; false where memory is short.
 EXPORT bool skipml_forward(const struct network *network, const double *const *columns, size_t n, void *outputs);
+
+// See nearest.h; the search returns an enum nearest_status.
+EXPORT bool skipml_vector_index_fits(const struct vector_index *index);
+EXPORT int skipml_nearest(const struct vector_index *index, const struct stop_rule *rule, const struct vector_query *ask,
+                          struct vector_found *found);
+
+// The distance [n] of each row [n][d] of float or int8 values to the query [d] of its number in `which` [n].
+EXPORT void skipml_distances(int64_t metric, bool is_int8, size_t d, const float *queries, const int64_t *which, const void *rows,
+                             size_t n, double *out);
 
 // The number of this interface: callers that know another one must not call.
 EXPORT int skipml_interface(void);

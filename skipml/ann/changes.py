@@ -50,7 +50,7 @@ class Compaction:
     lists_before: int
     lists: int
     calibrate_again: bool
-    """Whether there is a calibration, which does not hold for the new lists."""
+    """Whether there is a calibration that does not hold for the new lists."""
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from skipml.ann import build as building
-from skipml.ann import changes, manifest, promises
+from skipml.ann import changes, manifest, native, promises, query_log
 from skipml.ann.calibration import Calibration
 from skipml.ann.conditions import Connection, predicate_mask, sql_mask
 from skipml.ann.drift import Drift, DriftWarning, compare
@@ -224,8 +224,10 @@ class VectorIndex:
         if rule is None:
             return exact_search(self._snapshot, vectors, k, threads), guarantee
         found = None
-        if len(vectors) == 1 and isinstance(rule, Nprobe | Scaled):
-            found = search_one(self._snapshot, vectors, wanted, rule)
+        if len(vectors) == 1:
+            found = native.search_one(self._snapshot, vectors, wanted, rule)
+            if found is None and isinstance(rule, Nprobe | Scaled):
+                found = search_one(self._snapshot, vectors, wanted, rule)
         return (found or search(self._snapshot, vectors, wanted, rule, threads)).first(k), guarantee
 
     def _passing(self, where: str | Predicate, connection: Connection | None) -> Bools:
@@ -246,9 +248,10 @@ class VectorIndex:
         """Learn and calibrate what `search(recall=)` rests on: for each recall that can be promised, how far to read so
         that the mean recall of k rows reaches it, with 95 % confidence; the promises are kept in the manifest.
 
-        `queries` are a log of real ones, 4,000 or more if possible; without it rows of the table stand for them, and
-        the promise is one for queries that are like rows. `rule` is "leveled" (the default where there are enough
-        queries), "marginal gain", "nearness" or "nprobe". Raises ConflictError where the index changes meanwhile.
+        `queries` are a log of real ones, 4,000 or more if possible, which is kept beside the index; without it rows of
+        the table stand for them, and the promise is one for queries that are like rows. `rule` is "leveled" (the
+        default where there are enough queries), "marginal gain", "nearness" or "nprobe". Raises ConflictError where the
+        index changes meanwhile.
         """
         if k < 1:
             raise PredicateError(f"k is a number of rows of at least 1, not {k}")
@@ -260,7 +263,13 @@ class VectorIndex:
             present = manifest.read(self.path)
             if present.version != self._snapshot.manifest.version:
                 raise ConflictError(f"'{self.path}' changed while it was calibrated; calibrate it again")
-            manifest.write(self.path, replace(present, records=records, version=present.version + 1))
+            version, logs = present.version + 1, {**records.get(manifest.LOGS, {})}
+            logs.pop(str(k), None)
+            if vectors is not None and len(vectors):
+                logs |= query_log.keep(self.path, version, k, vectors)
+            changed = replace(present, records={**records, manifest.LOGS: logs}, version=version)
+            manifest.write(self.path, changed)
+            manifest.remove_unnamed(self.path, changed)
         self.refresh()
         return [one for one in promises.of(records) if one.k == k]
 
@@ -315,11 +324,27 @@ class VectorIndex:
     def compact(self, *, memory: int = building.DEFAULT_MEMORY) -> changes.Compaction:
         """Write everything that is there into new files, long lists split and every row in the lists nearest to it.
 
-        Costs what the second pass of a build does. A calibration does not hold any more: calibrate again.
+        Costs what the second pass of a build does. What was promised does not hold for the new lists, so all of it is
+        calibrated again, with the queries that it was calibrated with; `Compaction.calibrate_again` says where that
+        could not be, as the queries are not there any more or another writer came first.
         """
         done = changes.compact(self.path, memory)
         self.refresh()
-        return done
+        return replace(done, calibrate_again=not self._calibrated_again()) if done.calibrate_again else done
+
+    def _calibrated_again(self) -> bool:
+        """Make the promises from before a compaction anew -> whether that could be done for all."""
+        before = promises.of(self.records)
+        logs = {one.k: query_log.kept(self.path, self.records, one.k, self.dimension) for one in before}
+        if any(one.queries == promises.LOG and logs[one.k] is None for one in before):
+            return False
+        for k, queries in logs.items():
+            mine = [one for one in before if one.k == k]
+            try:
+                self.calibrate(queries, [one.target for one in mine], k=k, rule=mine[0].rule)
+            except ConflictError:
+                return False
+        return True
 
     def distance(self, query: Any) -> Distance:
         """The distance of a row to a query, to be compared with a number: `index.distance(q) < 0.5`."""

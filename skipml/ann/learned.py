@@ -13,31 +13,34 @@ import numpy as np
 
 from skipml.ann import looks, regression
 from skipml.ann.regression import Trees
-from skipml.ann.stopping import FloatMatrix, FloatVector, Progress
+from skipml.ann.stopping import FloatMatrix, FloatVector, IntMatrix, IntVector, Progress
 from skipml.ann.traces import Trace
 
-_RANKS = np.array([0, 1, 3, 7, 15, 31, 63, 127, 255])
+RANKS = np.array([0, 1, 3, 7, 15, 31, 63, 127, 255])
 """Places in the order of reading whose centroid distances are features."""
-_READ_AND_NEXT = np.array([1, 2])
+READ_AND_NEXT = np.array([1, 2])
+"""Multiples of the lists read, the centroid distance of the last of which is a feature."""
 _SMALLEST, _LARGEST = np.float32(1e-12), np.float32(1e30)
 
 
-def _differences() -> FloatMatrix:
-    """Logs of the lists read, of the k-th, first and middle distance, and of the centroids last read, as far again, and
-    at the ranks -> features.
+def _pairs() -> IntMatrix:
+    """Features (f, 2) are differences of what is known at a look: the logs of the lists read, of the k-th, first and
+    middle distance, and of the centroids last read, as far again, and at the ranks; -1 for nothing to subtract.
     """
     lists, kth, first, middle, read, later, nearest = range(7)
-    ranks = range(nearest + 1, nearest + len(_RANKS))
-    pairs = [(kth, first), (kth, middle), (kth, read), (kth, nearest), (later, read), (read, nearest)]
-    pairs += [(rank, nearest) for rank in ranks]
-    made = np.zeros((nearest + len(_RANKS), 3 + len(pairs)), np.float32)
-    made[[lists, kth, nearest], [0, 1, 2]] = 1
-    for column, (plus, minus) in enumerate(pairs, 3):
-        made[plus, column], made[minus, column] = 1, -1
-    return made
+    pairs = [(lists, -1), (kth, -1), (nearest, -1)]
+    pairs += [(kth, first), (kth, middle), (kth, read), (kth, nearest), (later, read), (read, nearest)]
+    return np.array([*pairs, *((nearest + i, nearest) for i in range(1, len(RANKS)))], np.int64)
 
 
-_DIFFERENCES = _differences()
+PAIRS = _pairs()
+RANK_PAIRS = np.array([(0, -1), *((i, 0) for i in range(1, len(RANKS)))], np.int64)
+"""The same for what is known before reading: the logs at the ranks alone."""
+
+
+def best_places(k: int) -> IntVector:
+    """Which of the k best distances are features."""
+    return np.array([k - 1, 0, (k - 1) // 2], np.int64)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -64,9 +67,7 @@ class Gain:
 
 def before(route: FloatMatrix) -> FloatMatrix:
     """What is known before reading, (q, 9): the nearest centroid's distance, and the others' as ratios to it; logs."""
-    logs = np.log(np.maximum(route[:, np.minimum(_RANKS, route.shape[1] - 1)], _SMALLEST))
-    logs[:, 1:] -= logs[:, :1]
-    return logs
+    return _differences(route[:, np.minimum(RANKS, route.shape[1] - 1)], RANK_PAIRS)
 
 
 def during(progress: Progress) -> FloatMatrix:
@@ -74,15 +75,23 @@ def during(progress: Progress) -> FloatMatrix:
     read, and what was known before; logs. Where among the lists the rows were found says no more.
     """
     q, m = progress.route.shape
-    k = progress.best.shape[1]
-    raw = np.empty((q, _DIFFERENCES.shape[0]), np.float32)
+    best = best_places(progress.best.shape[1])
+    n_best, n_read = 1 + len(best), 1 + len(best) + len(READ_AND_NEXT)
+    raw = np.empty((q, n_read + len(RANKS)), np.float32)
     raw[:, 0] = progress.lists
-    raw[:, 1:4] = progress.best[:, [k - 1, 0, (k - 1) // 2]]
-    raw[:, 4:6] = progress.route[np.arange(q)[:, None], np.minimum(progress.lists[:, None] * _READ_AND_NEXT, m) - 1]
-    raw[:, 6:] = progress.route[:, np.minimum(_RANKS, m - 1)]
-    np.minimum(np.maximum(raw, _SMALLEST, out=raw), _LARGEST, out=raw)
-    np.log(raw, out=raw)
-    return raw @ _DIFFERENCES
+    raw[:, 1:n_best] = progress.best[:, best]
+    last = np.minimum(progress.lists[:, None] * READ_AND_NEXT, m) - 1
+    raw[:, n_best:n_read] = progress.route[np.arange(q)[:, None], last]
+    raw[:, n_read:] = progress.route[:, np.minimum(RANKS, m - 1)]
+    return _differences(raw, PAIRS)
+
+
+def _differences(raw: FloatMatrix, pairs: IntMatrix) -> FloatMatrix:
+    """Differences of the logs of what is known (q, r) at pairs (f, 2) of places, (q, f)."""
+    logs = np.zeros((len(raw), raw.shape[1] + 1), np.float32)  # place -1 is zero
+    np.log(np.minimum(np.maximum(raw, _SMALLEST), _LARGEST), out=logs[:, :-1])
+    found: FloatMatrix = logs[:, pairs[:, 0]] - logs[:, pairs[:, 1]]
+    return found
 
 
 def train_leveled(trace: Trace, seed: int = 0) -> Trees:

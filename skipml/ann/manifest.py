@@ -37,6 +37,8 @@ Indices = NDArray[np.int64]
 Floats = NDArray[np.float64]
 
 NAME = "manifest.skipml"
+LOGS = "logs"
+"""The record of the files that hold the queries of calibrations, by the rows asked for."""
 _MAGIC, _VERSION = b"SKIPMLIX", 1
 _HEAD, _DIGEST = len(_MAGIC) + 4 + 8, 32
 
@@ -227,7 +229,7 @@ def remove_unnamed(folder: str, manifest: Manifest) -> None:
     """Remove the files of an index that the present manifest does not name: of versions before, and of writers that
     were stopped. Whoever has them open keeps them.
     """
-    named = {file.name for file in manifest.files}
+    named = {file.name for file in manifest.files} | set(manifest.records.get(LOGS, {}).values())
     for name in os.listdir(folder):
         if name.endswith(".parquet") and name not in named:
             os.unlink(os.path.join(folder, name))

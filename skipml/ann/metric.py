@@ -13,12 +13,14 @@ are handed out, and what proofs rest on, never do.
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skipml.ann import compiled
 from skipml.errors import PredicateError
 
 Metric = Literal["l2", "ip", "cosine"]
@@ -108,6 +110,8 @@ def distances(metric: Metric, queries: Singles, which: NDArray[np.int64], rows: 
     """The distance [n] of each row [n, d] to the query [q, d] of its number in `which` [n], in float64: it depends on
     the row and the query alone, so that equal rows are equally far. Cosine distances from zero vectors are NaN.
     """
+    if (library := compiled.library()) is not None:
+        return _compiled_distances(library, metric, queries, which, rows)
     if len(queries) == 1:
         which = np.zeros(1, np.int64)  # one row that stands for all
     found = np.empty(len(rows))
@@ -116,6 +120,22 @@ def distances(metric: Metric, queries: Singles, which: NDArray[np.int64], rows: 
         part = slice(start, start + step)
         mine = queries[which[part] if len(queries) > 1 else which].astype(np.float64)
         found[part] = _distances(metric, mine, rows[part].astype(np.float64))
+    return found
+
+
+def _compiled_distances(
+    library: ctypes.CDLL, metric: Metric, queries: Singles, which: NDArray[np.int64], rows: Matrix
+) -> Floats:
+    found = np.empty(len(rows))
+    which = np.zeros(len(rows), np.int64) if len(queries) == 1 else which
+    laid = (
+        np.ascontiguousarray(queries, np.float32),
+        np.ascontiguousarray(which, np.int64),
+        np.ascontiguousarray(rows),
+    )
+    pointers = [array.ctypes.data for array in laid]
+    is_int8, n = rows.dtype == np.int8, len(rows)
+    library.skipml_distances(compiled.METRICS[metric], is_int8, rows.shape[1], *pointers, n, found.ctypes.data)
     return found
 
 

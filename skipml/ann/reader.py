@@ -82,6 +82,7 @@ class SegmentReader:
         self.codes = None if segment.codes is None else MappedFile(os.path.join(folder, segment.codes.name), cold=cold)
         self.starts = np.concatenate([[0], np.cumsum(segment.counts)])
         self._bases: dict[str, Indices] = {}
+        self._raw: dict[str, bool] = {}
 
     def check_unchanged(self) -> None:
         """Raise FileChangedError if a file was written to."""
@@ -145,19 +146,28 @@ class SegmentReader:
             extent = self.segment.columns[self._column]
             self.rows.fetch(extent.offsets[lists], extent.counts[lists] * extent.n_bytes)
 
-    def arrays(self, positions: Indices, columns: Sequence[str], schema: pa.Schema) -> list[pa.Array]:
-        """Columns of the rows at positions [n], in the types of the schema."""
-        return [self._array(name, positions, schema.field(name)) for name in columns]
+    def arrays(
+        self, positions: Indices, columns: Sequence[str], schema: pa.Schema, lists: Indices | None = None
+    ) -> list[pa.Array]:
+        """Columns of the rows at positions [n], which are in some lists [n], in the types of the schema."""
+        if lists is None and columns:
+            lists = np.searchsorted(self.starts, positions, "right") - 1
+        return [self._array(name, positions, schema.field(name), lists) for name in columns]
 
-    def _array(self, name: str, positions: Indices, field: pa.Field) -> pa.Array:
+    def _array(self, name: str, positions: Indices, field: pa.Field, lists: Any) -> pa.Array:
         if name == self._column:
             return _vectors_as(self.vectors(positions), field.type)
         extent = self.segment.columns.get(name)
-        lists = np.searchsorted(self.starts, positions, "right") - 1
-        if extent is not None and (extent.offsets[lists] >= 0).all():
-            data = self._values(name, positions)
+        if extent is not None and (self._is_raw(name) or (extent.offsets[lists] >= 0).all()):
+            data = self.rows.gather(self._base(name)[lists] + positions * extent.n_bytes, extent.n_bytes)
             return pa.Array.from_buffers(field.type, len(positions), [None, pa.py_buffer(data)])
         return self._read(name, positions, lists, field)
+
+    def _is_raw(self, name: str) -> bool:
+        """Whether a column is a raw matrix in every list with rows."""
+        if name not in self._raw:
+            self._raw[name] = bool((self.segment.columns[name].offsets[self.segment.counts > 0] >= 0).all())
+        return self._raw[name]
 
     def _read(self, name: str, positions: Indices, lists: Indices, field: pa.Field) -> pa.Array:
         """Values that are no raw matrix, through Parquet's reader."""
@@ -180,6 +190,11 @@ class SegmentReader:
     @cached_property
     def _file(self) -> Any:
         return pq.ParquetFile(pa.BufferReader(pa.py_buffer(self.rows.data)))
+
+    @property
+    def extents(self) -> tuple[Extents, Extents]:
+        """Where the vectors and the numbers of the rows lie."""
+        return self.segment.columns[self._column], self.segment.columns[ROW_ID]
 
     def in_place(self) -> tuple[MappedFile, Extents]:
         """The file and the extents that a scan of lists reads: codes where there are some, else vectors."""

@@ -13,7 +13,7 @@ from skipml.ann.metric import Singles
 
 Indices = NDArray[np.int64]
 
-_FLAT = 20_000
+FLAT = 20_000
 """Up to so many lists every centroid is looked at."""
 _NEIGHBOURS, _BUILD_EFFORT, _LEAST_EFFORT = 16, 80, 128
 
@@ -50,7 +50,7 @@ class Router:
         n = len(self.centroids)
         count = min(count, n)
         queries = np.ascontiguousarray(queries)
-        if n > _FLAT and count <= n // 16:
+        if n > FLAT and count <= n // 16:
             effort = faiss.SearchParametersHNSW(efSearch=max(_LEAST_EFFORT, 2 * count))
             found = self._graph.search(queries, count, params=effort)
             return found[0], found[1]

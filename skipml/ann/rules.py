@@ -19,7 +19,7 @@ NPROBE, NEARNESS, LEVELED, MARGINAL = "nprobe", "nearness", "leveled", "marginal
 NAMES = (NPROBE, NEARNESS, LEVELED, MARGINAL)
 PRICES = 1e-5, 3.0
 """Rows per list, the least and the most that a setting of marginal gain asks for."""
-_START = 2
+START = 2
 """Lists read before the first look at what they are worth."""
 _FURTHEST = 64.0
 _FINENESS = 1.04
@@ -51,7 +51,7 @@ class Priced:
 
     def first(self, route: FloatMatrix, sizes: IntMatrix, k: int) -> IntVector:
         """A few lists, (q,)."""
-        return np.full(len(route), _START, np.int64)
+        return np.full(len(route), START, np.int64)
 
     def more(self, progress: Progress) -> IntVector:
         """The next look, (q,)."""
@@ -160,7 +160,7 @@ class PricedFamily:
 def _stops(trace: Trace, worth: FloatMatrix, price: float) -> IntVector:
     """Where the queries stop at one price, if the next lists are worth so much at each look (q, c)."""
     full = np.isfinite(trace.best[:, :, -1])
-    stop = looks.places(trace.looks, np.full(len(trace), _START))
+    stop = looks.places(trace.looks, np.full(len(trace), START))
     active = np.arange(len(trace))
     while len(active):
         here = stop[active]

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,9 @@ from skipml.ann.routing import Router
 from skipml.ann.scan import ExactScanner, ListScanner
 from skipml.ann.stopping import Nprobe, Progress, StopRule
 from skipml.regions import Balls
+
+if TYPE_CHECKING:
+    from skipml.ann.native import NativeIndex
 
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -66,6 +70,8 @@ class Found:
     row_id: Indices
     distance: Floats
     work: Work
+    lists: Indices | None = None
+    """The lists that hold the rows, where that is known already."""
 
     @classmethod
     def nothing(cls) -> Found:
@@ -75,6 +81,8 @@ class Found:
 
     def first(self, k: int) -> Found:
         """The k nearest of each query."""
+        if len(self.query) <= k:
+            return self
         kept = np.arange(len(self.query)) - np.searchsorted(self.query, self.query) < k
         return Found(self.query[kept], self.position[kept], self.row_id[kept], self.distance[kept], self.work)
 
@@ -115,6 +123,9 @@ class Snapshot:
 
     def __init__(self, folder: str, manifest: Manifest, *, cold: bool) -> None:
         self.manifest = manifest
+        self.cold = cold
+        self.native: NativeIndex | None = None
+        """The same as the compiled library knows it, once it was needed."""
         self.readers = [
             SegmentReader(folder, segment, manifest.column, manifest.vector, cold=cold) for segment in manifest.segments
         ]
@@ -122,7 +133,7 @@ class Snapshot:
         rotation = manifest.rotation
         self.codec = None if rotation is None else Codec(manifest.centroids @ rotation)
         # for one query a product by rows is twice as fast
-        self._turned = np.empty((0, 0), np.float32) if rotation is None else np.ascontiguousarray(rotation.T)
+        self.turned = np.empty((0, 0), np.float32) if rotation is None else np.ascontiguousarray(rotation.T)
         self.router = Router(manifest.centroids if self.codec is None else self.codec.centroids)
         overflows = manifest.norms[:, 1].max() > _OVERFLOW
         numpy_only = manifest.vector.is_int8 or manifest.metric == "cosine" or overflows
@@ -143,6 +154,10 @@ class Snapshot:
         """What reading a list means: its codes, or its rows."""
         self.arrays: dict[str, pa.Array] = {}
         """Columns that filters have read."""
+        self.schemas: dict[tuple[str, ...], pa.Schema] = {}
+        """Those of results, by the names of their columns."""
+        self.n_rows = manifest.n_rows
+        """Rows that are there."""
 
     @property
     def n_lists(self) -> int:
@@ -155,7 +170,7 @@ class Snapshot:
         if self.manifest.rotation is None:
             return placed
         if len(placed) == 1:
-            return np.asarray((self._turned @ placed[0])[None], np.float32)
+            return np.asarray((self.turned @ placed[0])[None], np.float32)
         return placed @ self.manifest.rotation
 
     @property
@@ -203,10 +218,25 @@ class Snapshot:
         return np.asarray(self.deleted[place] == positions)
 
 
-def n_candidates(snapshot: Snapshot, reader: SegmentReader, k: int) -> int:
-    """How many rows a scan of a segment asks for: deleted ones must not take the place of others."""
-    wanted = max(_LEAST_CANDIDATES, _CANDIDATES_PER_ROW * k)
-    return max(1, min(wanted + min(len(reader.segment.deleted), wanted), 2 * reader.segment.n_rows))
+def n_candidates(k: int) -> int:
+    """How many rows are looked at for k: the best by the least of their estimates."""
+    return max(_LEAST_CANDIDATES, _CANDIDATES_PER_ROW * k)
+
+
+def n_scanned(snapshot: Snapshot, reader: SegmentReader, k: int) -> int:
+    """How many codes, or vectors, a scan of a segment asks for: neither deleted rows nor second codes of a row may take
+    the place of others.
+    """
+    wanted, copies = n_candidates(k), 1 if snapshot.codec is None else 2
+    return max(1, copies * min(wanted + min(len(reader.segment.deleted), wanted), reader.segment.n_rows))
+
+
+def each_once(key: Indices, estimate: Singles) -> tuple[Indices, Indices, Singles]:
+    """Keys [n] in order, each once; where the first of each is, and the least of its estimates [n]."""
+    kept, first = np.unique(key, return_index=True)
+    order = np.lexsort((estimate, key))
+    starts = np.searchsorted(key[order], kept)
+    return kept, first, estimate[order][starts]
 
 
 def search(snapshot: Snapshot, queries: Singles, k: int, rule: StopRule, threads: int = 1) -> Found:
@@ -276,7 +306,6 @@ class _Search:
     def __init__(self, snapshot: Snapshot, queries: Singles, k: int, rule: StopRule) -> None:
         self.snapshot, self.queries, self.k, self.rule = snapshot, queries, k, rule
         self.work = Work()
-        self.n_candidates = max(_LEAST_CANDIDATES, _CANDIDATES_PER_ROW * k)
         self.placed = snapshot.placed(queries)
         self.scanned_for = queries if snapshot.codec is None else self.placed
         wanted = rule.lists if isinstance(rule, Nprobe) else ROUTE
@@ -356,7 +385,7 @@ class _Search:
         wanted = lists[lists >= 0]
         for i, (reader, scanner) in enumerate(zip(self.snapshot.readers, self.snapshot.scanners, strict=True)):
             self.work.bytes_read += reader.fetch_lists(wanted)
-            count = n_candidates(self.snapshot, reader, self.k)
+            count = n_scanned(self.snapshot, reader, self.k)
             estimate, query, position = scanner.scan(self.scanned_for[active], lists, route, count)
             self._merge(active[query], position + self.snapshot.starts[i], estimate, target[query])
         self.work.lists += int((target - read).sum())
@@ -370,19 +399,21 @@ class _Search:
         if len(self.snapshot.deleted):
             there = ~self.snapshot.is_deleted(position)
             key, estimate, found_at = key[there], estimate[there], found_at[there]
-        is_first = not len(self.key)
-        self.key, kept = np.unique(np.concatenate([self.key, key]), return_index=True)
-        self.estimate = np.concatenate([self.estimate, estimate])[kept]
+        self.key, kept, self.estimate = each_once(
+            np.concatenate([self.key, key]), np.concatenate([self.estimate, estimate])
+        )
         self.distance = np.concatenate([self.distance, np.full(len(key), np.nan)])[kept]
         self.found_at = np.concatenate([self.found_at, found_at])[kept]
-        if not is_first:
-            self._trim()
+        self._trim()
 
     def _trim(self) -> None:
+        """Keep the best by their estimates, and those that are among the k nearest so far."""
         query = self._query
-        order = np.lexsort((self.estimate, query))
         rank = np.arange(len(query)) - np.searchsorted(query, query)
-        kept = np.sort(order[rank < self.n_candidates])
+        by_estimate, by_distance = (np.lexsort((values, query)) for values in (self.estimate, self.distance))
+        near = by_distance[rank < self.k]
+        near = near[~np.isnan(self.distance[near])]
+        kept = np.union1d(by_estimate[rank < n_candidates(self.k)], near)
         self.key, self.estimate = self.key[kept], self.estimate[kept]
         self.distance, self.found_at = self.distance[kept], self.found_at[kept]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skipml.ann.metric import Singles, distances
 from skipml.ann.rules import Scaled
 from skipml.ann.scan import ListScanner
-from skipml.ann.search import ROUTE, Found, Snapshot, Work, n_candidates
+from skipml.ann.search import ROUTE, Found, Snapshot, Work, each_once, n_candidates, n_scanned
 from skipml.ann.stopping import Nprobe
 
 Indices = NDArray[np.int64]
@@ -36,10 +36,12 @@ def search_one(snapshot: Snapshot, query: Singles, k: int, rule: Nprobe | Scaled
         route, order = np.ascontiguousarray(route[:, :read]), np.ascontiguousarray(order[:, :read])
     bytes_read = reader.fetch_lists(order[0])
     scanned = query if snapshot.codec is None else placed
-    _, _, position = scanner.scan(scanned, order, route, n_candidates(snapshot, reader, k))
-    position = np.unique(position)
+    estimate, _, position = scanner.scan(scanned, order, route, n_scanned(snapshot, reader, k))
     if len(snapshot.deleted):
-        position = position[~snapshot.is_deleted(position)]
+        there = ~snapshot.is_deleted(position)
+        estimate, position = estimate[there], position[there]
+    position, _, estimate = each_once(position, estimate)
+    position = position[np.argsort(estimate, kind="stable")[: n_candidates(k)]]
     if len(position) < k or order[0, -1] < 0:
         return None
     distance = distances(snapshot.manifest.metric, query, _ZEROS, reader.vectors(position))

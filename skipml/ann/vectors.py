@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -130,6 +131,8 @@ def query_matrix(queries: Any, dimension: int) -> Singles:
 
 def _check_finite(vectors: Matrix, rows: NDArray[np.int64], where: str) -> None:
     # a sum is finite only if all its values are, or it overflows: then each is looked at
+    if vectors.dtype == np.float32 and vectors.flags.c_contiguous and math.isfinite(np.vdot(vectors, vectors)):
+        return
     with np.errstate(over="ignore", invalid="ignore"):
         if np.isfinite(vectors.sum(dtype=np.float64)):
             return

@@ -122,12 +122,27 @@ def test_what_cannot_be_promised_is_not(index: VectorIndex) -> None:
         index.calibrate(LOG, [0.9], rule="guess")
 
 
-def test_compaction_ends_a_promise_until_it_is_made_again(tmp_path: Path) -> None:
+def test_compaction_makes_promises_anew(tmp_path: Path) -> None:
     index = VectorIndex.build(table(ROWS_DRAWN[:600]), column="v", path=tmp_path / "index", n_lists=10)
-    index.calibrate(LOG[:300], [0.5], k=K, rule=NPROBE)
+    index.calibrate(LOG[:300], [0.5, 0.6], k=K, rule=NPROBE)
+    index.calibrate(None, [0.5], k=2, rule=NEARNESS)
+    before = promises.of(index.records)
     index.append(table(ROWS_DRAWN[600:700]))
     assert index.search(LATER[:3], K, recall=0.5).num_rows == 3 * K
-    index.compact()
+    assert not index.compact().calibrate_again
+    after = promises.of(index.records)
+    assert [(one.k, one.target, one.rule, one.queries) for one in after] == [
+        (one.k, one.target, one.rule, one.queries) for one in before
+    ]
+    assert index.search(LATER[:3], K, recall=0.5).num_rows == 3 * K
+    assert len(list((tmp_path / "index").glob("log-*.parquet"))) == 1
+
+
+def test_compaction_ends_a_promise_whose_queries_are_gone(tmp_path: Path) -> None:
+    index = VectorIndex.build(table(ROWS_DRAWN[:600]), column="v", path=tmp_path / "index", n_lists=10)
+    index.calibrate(LOG[:300], [0.5], k=K, rule=NPROBE)
+    next((tmp_path / "index").glob("log-*.parquet")).write_bytes(b"PAR1")
+    assert index.compact().calibrate_again
     with pytest.raises(errors.MetadataError, match="compacted since; call calibrate"):
         index.search(LATER[:3], K, recall=0.5)
     index.calibrate(LOG[:300], [0.5], k=K, rule=NPROBE)
