@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import fsspec
-from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
-
-_Start = Callable[..., Any]
 
 
 @dataclass(slots=True)
@@ -37,16 +35,17 @@ class SlowServer:
     application: Any
     latency: float = 0.0
     requests: int = 0
-    bytes: int = 0
+    n_bytes: int = 0
     seen: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def reset(self) -> None:
         """Count from nothing."""
-        self.requests, self.bytes, self.seen = 0, 0, []
+        self.requests, self.n_bytes, self.seen = 0, 0, []
 
-    def __call__(self, environ: dict[str, Any], start_response: _Start) -> Iterable[bytes]:
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer a request."""
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         with self.lock:
             self.requests += 1
@@ -58,7 +57,7 @@ class SlowServer:
             return [b""]
         body = b"".join(self.application(environ, start_response))
         with self.lock:
-            self.bytes += len(body)
+            self.n_bytes += len(body)
         return [body] if fault is None else [body[: int(len(body) * fault.keeps)]]
 
     def _fault(self, method: str, path: str) -> Fault | None:
@@ -72,7 +71,7 @@ class SlowServer:
 class _Quiet(WSGIRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def log(self, type: str, message: str, *args: Any) -> None:  # noqa: A002
+    def log(self, type: str, message: str, *args: Any) -> None:
         """Say nothing."""
 
 
