@@ -1,8 +1,16 @@
-"""A local S3 server with a latency per request, which counts what it sends and can be told to fail."""
+"""A local S3 server with a latency per request, which counts what it sends and can be told to fail.
+
+usage: python -m benchmarks.remote.server SECONDS
+
+serves with that latency, prints its URL, and ends with its standard input; /counts gives what it has sent since it was
+last asked.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
@@ -47,6 +55,8 @@ class SlowServer:
     def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
         """Answer a request."""
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        if path == "/counts":
+            return self._counts(start_response)
         with self.lock:
             self.requests += 1
             self.seen.append(f"{method} {path}")
@@ -60,12 +70,51 @@ class SlowServer:
             self.n_bytes += len(body)
         return [body] if fault is None else [body[: int(len(body) * fault.keeps)]]
 
+    def _counts(self, start_response: Any) -> list[bytes]:
+        with self.lock:
+            body = json.dumps({"requests": self.requests, "bytes": self.n_bytes}).encode()
+            self.reset()
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
     def _fault(self, method: str, path: str) -> Fault | None:
         for fault in self.faults:
             if fault.times > 0 and fault.method == method and re.search(fault.path, path):
                 fault.times -= 1
                 return fault
         return None
+
+
+class Held:
+    """An application whose objects are read out of memory from their second request on: moto copies a whole object for
+    each range of it, which no real server does.
+    """
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+        self._bodies: dict[str, tuple[bytes, str]] = {}
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer a request."""
+        path, wanted = environ["PATH_INFO"], re.fullmatch(r"bytes=(\d+)-(\d+)", environ.get("HTTP_RANGE", ""))
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            self._bodies.pop(path, None)
+        if environ["REQUEST_METHOD"] != "GET" or wanted is None:
+            found: Iterable[bytes] = self._application(environ, start_response)
+            return found
+        if path not in self._bodies:
+            headers: dict[str, str] = {}
+            whole = {name: value for name, value in environ.items() if name not in ("HTTP_RANGE", "HTTP_IF_MATCH")}
+            body = b"".join(self._application(whole, lambda _, given, *__: headers.update(given)))
+            self._bodies[path] = body, headers.get("ETag", "")
+        body, tag = self._bodies[path]
+        if environ.get("HTTP_IF_MATCH", tag) != tag:
+            start_response("412 Precondition Failed", [("Content-Length", "0")])
+            return [b""]
+        start, stop = int(wanted[1]), min(int(wanted[2]) + 1, len(body))
+        described = [("Content-Range", f"bytes {start}-{stop - 1}/{len(body)}"), ("ETag", tag)]
+        start_response("206 Partial Content", [("Content-Length", str(stop - start)), *described])
+        return [body[start:stop]]
 
 
 class _Quiet(WSGIRequestHandler):
@@ -111,3 +160,15 @@ def make_bucket(url: str, name: str) -> Any:
     filesystem = fsspec.filesystem("s3", **s3_options(url))
     filesystem.call_s3("create_bucket", Bucket=name)
     return filesystem
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    with serving(Held(s3_application())) as (server, url):
+        server.latency = float(sys.argv[1])
+        print(url, flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()
