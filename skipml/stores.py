@@ -242,13 +242,20 @@ async def _ranged(filesystem: Any, match: _Match | None, wanted: Range) -> bytes
 
 
 async def _s3_ranged(filesystem: Any, wanted: Range) -> bytes:
+    import aiohttp
+
     bucket, key, _ = filesystem.split_path(wanted.file.key)
     asked = {"Range": f"bytes={wanted.start}-{wanted.stop - 1}", "IfMatch": wanted.tag}
-    response = await filesystem._call_s3("get_object", Bucket=bucket, Key=key, **asked)
-    try:
-        return bytes(await response["Body"].read())
-    finally:
-        response["Body"].close()
+    for left in reversed(range(max(1, int(filesystem.retries)))):
+        response = await filesystem._call_s3("get_object", Bucket=bucket, Key=key, **asked)
+        try:
+            return bytes(await response["Body"].read())
+        except (TimeoutError, OSError, aiohttp.ClientError):  # it broke off: s3fs asks again only before
+            if not left:
+                raise
+        finally:
+            response["Body"].close()
+    raise AssertionError("unreachable")
 
 
 async def _http_ranged(filesystem: Any, wanted: Range) -> bytes:

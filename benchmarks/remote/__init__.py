@@ -1,0 +1,1 @@
+"""Files on an S3 server: see README.md."""

@@ -1,20 +1,26 @@
-"""A local S3 server with a latency per request, which counts what it sends and can be told to fail."""
+"""A local S3 server with a latency per request, which counts what it sends and can be told to fail.
+
+usage: python -m benchmarks.remote.server SECONDS
+
+serves with that latency, prints its URL, and ends with its standard input; /counts gives what it has sent since it was
+last asked.
+"""
 
 from __future__ import annotations
 
+import json
 import re
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import fsspec
-from moto.server import DomainDispatcherApplication, create_backend_app
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
-
-_Start = Callable[..., Any]
 
 
 @dataclass(slots=True)
@@ -37,17 +43,20 @@ class SlowServer:
     application: Any
     latency: float = 0.0
     requests: int = 0
-    bytes: int = 0
+    n_bytes: int = 0
     seen: list[str] = field(default_factory=list)
     faults: list[Fault] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def reset(self) -> None:
         """Count from nothing."""
-        self.requests, self.bytes, self.seen = 0, 0, []
+        self.requests, self.n_bytes, self.seen = 0, 0, []
 
-    def __call__(self, environ: dict[str, Any], start_response: _Start) -> Iterable[bytes]:
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer a request."""
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        if path == "/counts":
+            return self._counts(start_response)
         with self.lock:
             self.requests += 1
             self.seen.append(f"{method} {path}")
@@ -58,8 +67,15 @@ class SlowServer:
             return [b""]
         body = b"".join(self.application(environ, start_response))
         with self.lock:
-            self.bytes += len(body)
+            self.n_bytes += len(body)
         return [body] if fault is None else [body[: int(len(body) * fault.keeps)]]
+
+    def _counts(self, start_response: Any) -> list[bytes]:
+        with self.lock:
+            body = json.dumps({"requests": self.requests, "bytes": self.n_bytes}).encode()
+            self.reset()
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
 
     def _fault(self, method: str, path: str) -> Fault | None:
         for fault in self.faults:
@@ -67,6 +83,38 @@ class SlowServer:
                 fault.times -= 1
                 return fault
         return None
+
+
+class Held:
+    """An application whose objects are read out of memory from their second request on: moto copies a whole object for
+    each range of it, which no real server does.
+    """
+
+    def __init__(self, application: Any) -> None:
+        self._application = application
+        self._bodies: dict[str, tuple[bytes, str]] = {}
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        """Answer a request."""
+        path, wanted = environ["PATH_INFO"], re.fullmatch(r"bytes=(\d+)-(\d+)", environ.get("HTTP_RANGE", ""))
+        if environ["REQUEST_METHOD"] not in ("GET", "HEAD"):
+            self._bodies.pop(path, None)
+        if environ["REQUEST_METHOD"] != "GET" or wanted is None:
+            found: Iterable[bytes] = self._application(environ, start_response)
+            return found
+        if path not in self._bodies:
+            headers: dict[str, str] = {}
+            whole = {name: value for name, value in environ.items() if name not in ("HTTP_RANGE", "HTTP_IF_MATCH")}
+            body = b"".join(self._application(whole, lambda _, given, *__: headers.update(given)))
+            self._bodies[path] = body, headers.get("ETag", "")
+        body, tag = self._bodies[path]
+        if environ.get("HTTP_IF_MATCH", tag) != tag:
+            start_response("412 Precondition Failed", [("Content-Length", "0")])
+            return [b""]
+        start, stop = int(wanted[1]), min(int(wanted[2]) + 1, len(body))
+        described = [("Content-Range", f"bytes {start}-{stop - 1}/{len(body)}"), ("ETag", tag)]
+        start_response("206 Partial Content", [("Content-Length", str(stop - start)), *described])
+        return [body[start:stop]]
 
 
 class _Quiet(WSGIRequestHandler):
@@ -112,3 +160,15 @@ def make_bucket(url: str, name: str) -> Any:
     filesystem = fsspec.filesystem("s3", **s3_options(url))
     filesystem.call_s3("create_bucket", Bucket=name)
     return filesystem
+
+
+def main() -> None:
+    """Serve until standard input ends."""
+    with serving(Held(s3_application())) as (server, url):
+        server.latency = float(sys.argv[1])
+        print(url, flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main()

@@ -336,7 +336,7 @@ class Connection:
             except duckdb.InterruptException:
                 raise
             except duckdb.Error as error:
-                plan.check_files()
+                plan.check_files(has_failed=True)
                 self._running = None
                 with original_error(error):
                     result = scope.call(variables, method, sql, **given)

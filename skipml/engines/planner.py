@@ -31,7 +31,7 @@ from skipml.engines.pulling import BATCHES, FUNCTION, pulled
 from skipml.engines.pushdown import ScanFilter
 from skipml.engines.query_plan import QueryPlan
 from skipml.engines.registry import Registry
-from skipml.engines.remote import Stores, to_check
+from skipml.engines.remote import Stores, is_asked
 from skipml.engines.scan_regions import known_of
 from skipml.engines.scorers import Scorer
 from skipml.engines.session import FileNameTakenError, UserSession
@@ -64,6 +64,14 @@ class _Found:
     states: list[tuple[str, FileIdentity]] = field(default_factory=list)
     scoring: str = ""
     variables: Mapping[str, object] = field(default_factory=dict)
+    asked: list[tuple[str, FileIdentity]] = field(default_factory=list)
+
+    def rests_on(self, files: Sequence[str], states: Sequence[FileIdentity | None], route: str) -> None:
+        """Take note of files, their states and how they are read."""
+        for path, state in zip(files, states, strict=True):
+            if state is not None:
+                is_sure = route == "virtual files" and is_asked(path, state)
+                (self.asked if is_sure else self.states).append((path, state))
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +141,7 @@ class Planner:
         seconds = time.perf_counter() - started
         described = (self.scorer.description, found.scoring)
         report = Report(sql, tuple(scans), tuple(found.notes), seconds, counters, *described)
-        return QueryPlan(found.sql, report, tuple(found.states), found.variables)
+        return QueryPlan(found.sql, report, tuple(found.states), found.variables, asked=tuple(found.asked))
 
     def _plan(self, sql: str, parameters: object, session: UserSession) -> _Found:
         query = find_references(self.parser, sql, session)
@@ -165,7 +173,7 @@ class Planner:
             cases |= short.cases if short is not None else {}
             if node is not None:
                 nodes[item.reference.number] = node
-                found.states += to_check(item.kept.files, item.kept.states, route.name)
+                found.rests_on(item.kept.files, item.kept.states, route.name)
         if not pruned and not found.notes:
             found.notes.append("no model filters a Parquet scan directly")
         self._choose_scoring(found, sql, query, nodes, session)
@@ -206,7 +214,7 @@ class Planner:
             return
         found.sql, found.scoring, found.variables = new_sql, BATCHES, variables
         route = found.scans[0].route if found.scans else ""
-        found.states += to_check(footers.files, footers.identities, route)  # beside those that decisions rest on
+        found.rests_on(footers.files, footers.identities, route)  # beside those that decisions rest on
 
     def _text(
         self, sql: str, query: Query, nodes: Mapping[int, Node], cases: Mapping[int, Node], session: UserSession

@@ -26,6 +26,8 @@ class QueryPlan:
     """What `sql` reads beside the caller's own variables."""
     parameters: tuple[object] | None = None
     """What is bound in `sql` where that is not what the caller gave."""
+    asked: tuple[tuple[str, FileIdentity], ...] = ()
+    """Files whose store is asked for this version: another one makes the query fail, so only then they are checked."""
 
     def given(self, arguments: Mapping[str, object]) -> dict[str, object]:
         """The arguments of DuckDB's call with the parameters that `sql` has."""
@@ -34,12 +36,13 @@ class QueryPlan:
         bound = self.parameters[0]
         return {n: bound if n in _PARAMETERS else v for n, v in arguments.items() if bound or n not in _PARAMETERS}
 
-    def check_files(self) -> None:
+    def check_files(self, *, has_failed: bool = False) -> None:
         """Raise FileChangedError if a file that was pruned is no longer what it was when it was planned."""
-        for path, state in self.states:
+        states = (*self.states, *self.asked) if has_failed else self.states
+        for path, state in states:
             if not isinstance(path, RemoteFile):
                 _check(path, state)
-        remote = [(path, state) for path, state in self.states if isinstance(path, RemoteFile)]
+        remote = [(path, state) for path, state in states if isinstance(path, RemoteFile)]
         if remote:
             try:
                 check_unchanged([path for path, _ in remote], [state for _, state in remote])

@@ -102,7 +102,7 @@ class Relation:
             except duckdb.Error as error:
                 if not is_new or plan is None or isinstance(error, duckdb.InterruptException):
                     raise
-                plan.check_files()
+                plan.check_files(has_failed=True)
                 self._running = (self._plain, None)
                 with original_error(error):
                     value = scope.call(variables, getattr(self._plain, name), *args, **kwargs)

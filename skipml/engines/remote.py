@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,13 +62,6 @@ class Stores:
         return True
 
 
-def to_check(files: Sequence[str], states: Sequence[FileIdentity | None], route: str) -> list[tuple[str, FileIdentity]]:
-    """The files that are to be looked at again after a query has read them by a route: a store that is asked for the
-    version planned gives no other.
-    """
-    pairs = [(path, state) for path, state in zip(files, states, strict=True) if state is not None]
-    return [(path, state) for path, state in pairs if route != "virtual files" or not _is_asked(path, state)]
-
-
-def _is_asked(path: str, state: FileIdentity) -> bool:
+def is_asked(path: str, state: FileIdentity) -> bool:
+    """Whether the store of a file that is read by ranges is asked for its version, and gives no other."""
     return isinstance(path, RemoteFile) and bool(state.tag) and path.store.can_match

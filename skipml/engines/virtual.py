@@ -33,6 +33,10 @@ from skipml.stores import RemoteFile
 _MAGIC = b"PAR1"
 _MAX_FILES = 100_000
 """Virtual files kept for results that are still being read; the oldest go first."""
+_FIRST_READ = 1 << 14
+"""What DuckDB reads of the end of a file before it knows how long the footer is; of a file in a store none of it should
+be the file's own bytes. What lies before a footer and belongs to nothing is never looked at.
+"""
 _READ_AHEAD = 4
 """Plans of which row groups in stores are held that were read ahead."""
 _ROW_COUNT_FIELD, _ROW_GROUPS_FIELD = 3, 4
@@ -302,6 +306,8 @@ class VirtualFiles(fsspec.AbstractFileSystem):  # type: ignore[misc]
         else:
             found = (layout if settled else layout.__wrapped__)(path, state)
             split, tail = found.start, found.keep(row_groups)
+        if isinstance(path, RemoteFile):
+            tail = bytes(max(0, _FIRST_READ - len(tail))) + tail
         name = f"{plan}/{_plain(path)}"  # the path as given: DuckDB reads partitions from its directories
         self._files[name] = _VirtualFile(content, split, tail)
         if settled:
