@@ -230,11 +230,20 @@ class Plan:
         differ, FileChangedError for a file rewritten since the plan was made, EnrichmentError where scores are to be
         stored and the file was never enriched or the sidecar cannot be written.
         """
-        schema = self.schema(columns)
+        schema = self._schema(columns)
         return pa.RecordBatchReader.from_batches(schema, self._batches(schema, store_scores))
 
     def schema(self, columns: Sequence[str] | None = None) -> pa.Schema:
-        """What `scan` of these columns gives; raises FooterError and SchemaError as `scan` does."""
+        """What an engine that reads the files itself gives for these columns; raises FooterError and SchemaError as
+        `scan` does, and SnapshotError where only `scan` reads a file as its table says.
+        """
+        schema = self._schema(columns)
+        if self.snapshot is not None:
+            for i in np.unique(self.footers.file_index[self.decisions != SKIP]).tolist():
+                self.snapshot.check_as_stored(self.footers.files[i])
+        return schema
+
+    def _schema(self, columns: Sequence[str] | None) -> pa.Schema:
         broken = next((message for message in self.footers.errors if message), "")
         if broken:
             raise FooterError(f"{broken}; repair the file or leave it out of the plan")
@@ -251,7 +260,7 @@ class Plan:
             wanted = np.unique(self.footers.row_group[mine[self.decisions[mine] != SKIP]])
             if not len(wanted):
                 continue
-            self._check_state(i)
+            self.check(i)
             store = ScoreStore.of(path, self.root, self.footers, self.predicate.scores) if store_scores else None
             with pq.ParquetFile(path, coerce_int96_timestamp_unit="us") as file:
                 for group in wanted.tolist():
@@ -260,7 +269,7 @@ class Plan:
                         if store is not None:
                             self._store(store, rows, blocks, int(mine[0]))
                         yield from self._qualifying(rows, schema)
-            self._check_state(i)
+            self.check(i)
             if store is not None:
                 store.write()
 
@@ -299,14 +308,7 @@ class Plan:
                 store.add(block - first, rows.table.slice(start, n))
 
     def check(self, file: int) -> None:
-        """Raise FileChangedError if a file, by number, was rewritten since the plan was made, and SnapshotError if its
-        rows are not those of the table, so that only `scan` reads them right.
-        """
-        if self.snapshot is not None:
-            self.snapshot.check_as_stored(self.footers.files[file])
-        self._check_state(file)
-
-    def _check_state(self, file: int) -> None:
+        """Raise FileChangedError if a file, by number, was rewritten since the plan was made."""
         path = self.footers.files[file]
         if identity(path) != self.footers.identities[file]:
             raise FileChangedError(f"{path} was rewritten since it was planned; plan again")
