@@ -42,7 +42,7 @@ class _Catalog(MetastoreCatalog):
     def commit_table(self, table: Table, requirements: Any, updates: Any) -> CommitTableResponse:
         staged = self._update_and_stage_table(self.load_table(table.name()), table.name(), requirements, updates)
         stored = self._store(staged)
-        return CommitTableResponse(metadata=stored.metadata, metadata_location=stored.metadata_location)
+        return CommitTableResponse.model_construct(metadata=stored.metadata, metadata_location=stored.metadata_location)
 
 
 def table(folder: Path, schema: pa.Schema, **kwargs: Any) -> Table:

@@ -17,6 +17,7 @@ from skipml.lake import cache as caching
 from skipml.lake import cached
 from skipml.lake.cache import build_cache, inspect_cache
 from skipml.lake.cache_file import CacheFile
+from skipml.parquet import footer
 from tests.lake.tables import brute, ids, lake, rows, score, settle, write
 
 total = score()
@@ -35,7 +36,7 @@ def cache(tmp_path: Path) -> Path:
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files whose footers are read from now on, through the cache's own door."""
     seen: list[str] = []
-    read = caching.read_files
+    read = footer.read_files
 
     def noting(paths: list[str], columns: list[str]) -> object:
         seen.extend(paths)

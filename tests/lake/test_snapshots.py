@@ -22,6 +22,7 @@ from pyiceberg.types import DoubleType, LongType, NestedField
 
 import skipml
 from skipml.lake.stated import Stated
+from skipml.parquet import footer
 from tests.lake.iceberg_catalog import table as iceberg_table
 from tests.lake.tables import ids, rows, score
 
@@ -60,10 +61,13 @@ def delta(tmp_path: Path) -> str:
 
 def test_iceberg_files_are_ruled_out_unopened(iceberg: Table, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[str] = []
-    read = skipml.footers.read_files
-    monkeypatch.setattr(
-        "skipml.footers.read_files", lambda files, columns: opened.extend(files) or read(files, columns)
-    )
+    read = footer.read_files
+
+    def noting(files: list[str], columns: list[str]) -> object:
+        opened.extend(files)
+        return read(files, columns)
+
+    monkeypatch.setattr("skipml.footers.read_files", noting)
     snapshot = skipml.Snapshot.iceberg(iceberg)
     plan = skipml.plan(snapshot, total > 2900)
     assert len(plan.pruned.files) == 3
