@@ -20,6 +20,7 @@ from skipml.engines.planner import Planner
 from skipml.engines.query_plan import QueryPlan
 from skipml.engines.registry import Registry, check_identifier
 from skipml.engines.relation import Relation, file_changes_named, original_error, plain_value
+from skipml.engines.scan_regions import MetadataPlaces
 from skipml.engines.scorers import Scorer, choose_scorer
 from skipml.engines.session import UserSession
 from skipml.engines.sql import STANDIN_DATABASE, Parser
@@ -39,21 +40,25 @@ class _Shared:
     """What all cursors of one database share."""
 
     scorer: Scorer
-    metadata_root: str | None = None
+    places: MetadataPlaces
     files: VirtualFiles = field(default_factory=VirtualFiles)
     registry: Registry = field(default_factory=Registry)
     indexes: Indexes = field(default_factory=Indexes)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def connect(database: Any = ":memory:", *, metadata_root: Path | None = None, **kwargs: Any) -> Connection:
+def connect(
+    database: Any = ":memory:", *, metadata_root: Path | None = None, metadata_cache: Path | None = None, **kwargs: Any
+) -> Connection:
     """Open a DuckDB database, or take over an open connection, as a Connection; further arguments are
-    duckdb.connect's. `metadata_root` is the folder below which `enrich` has written, if it was not beside the files.
+    duckdb.connect's. `metadata_root` is the folder below which `enrich` has written, if it was not beside the files,
+    and `metadata_cache` a file that `build_cache` has written: footers of files that it has an entry of are not read.
 
     With `config={"allow_unsigned_extensions": "true"}` skipml's own extension scores rows, if it is built.
     """
     plain = database if isinstance(database, duckdb.DuckDBPyConnection) else duckdb.connect(database, **kwargs)
-    shared = _Shared(choose_scorer(plain), None if metadata_root is None else os.fspath(metadata_root))
+    root, cache = (None if path is None else os.fspath(path) for path in (metadata_root, metadata_cache))
+    shared = _Shared(choose_scorer(plain), MetadataPlaces(root, cache))
     plain.register_filesystem(shared.files)
     attached = plain.execute("SELECT 1 FROM duckdb_databases() WHERE database_name = ?", [STANDIN_DATABASE]).fetchone()
     if attached is None:
@@ -77,7 +82,7 @@ class Connection:
         self._macros = Macros()
         self._views = Views()
         self._planner = Planner(
-            Parser(plain.cursor()), shared.files, shared.registry, shared.scorer, shared.metadata_root, shared.indexes
+            Parser(plain.cursor()), shared.files, shared.registry, shared.scorer, shared.places, shared.indexes
         )
 
     def register_model(self, name: str, model: Model) -> None:

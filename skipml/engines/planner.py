@@ -31,7 +31,7 @@ from skipml.engines.pulling import BATCHES, FUNCTION, pulled
 from skipml.engines.pushdown import ScanFilter
 from skipml.engines.query_plan import QueryPlan
 from skipml.engines.registry import Registry
-from skipml.engines.scan_regions import known_of
+from skipml.engines.scan_regions import NOWHERE_ELSE, MetadataPlaces, known_of
 from skipml.engines.scorers import Scorer
 from skipml.engines.session import FileNameTakenError, UserSession
 from skipml.engines.shortcuts import Answers, shorten
@@ -90,7 +90,7 @@ class Planner:
     files: VirtualFiles
     registry: Registry
     scorer: Scorer
-    metadata_root: str | None = None
+    places: MetadataPlaces = NOWHERE_ELSE
     indexes: Indexes = field(default_factory=Indexes)
     recall: float | None = None
     """What nearest rows are searched for with; None: exactly."""
@@ -284,7 +284,7 @@ class Planner:
             return None
         try:
             check_stable(order.functions, self.registry, self.parser)
-            refined, regions = known_of(reference, reference.filters[0].columns, reader, self.metadata_root)
+            refined, regions = known_of(reference, reference.filters[0].columns, reader, self.places)
             budget = self._budget(reader, threads)
             where = prune(predicate, regions, budget) if predicate is not None else None
             topk = TopK(score, order.k, order.ascending, order.offset, order.nulls_first, order.breaks_ties)
@@ -327,7 +327,7 @@ class Planner:
         """The decisions about row groups, and what they and those about finer blocks answer of a scan; `marks` are
         its numbered conjuncts, if it is the only scan of its reference.
         """
-        refined, regions = known_of(reference, filters.columns, reader, self.metadata_root)
+        refined, regions = known_of(reference, filters.columns, reader, self.places)
         decisions = prune(predicate, regions, budget)
         answered = {
             number

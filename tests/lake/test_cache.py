@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import threading
 from pathlib import Path
@@ -10,8 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 import skipml
+from skipml.cli import app
 from skipml.errors import MetadataError
 from skipml.lake import cache as caching
 from skipml.lake import cached
@@ -296,3 +299,56 @@ def test_other_programs_read_the_cache_as_parquet(files: list[str], cache: Path)
     table = pq.read_table(cache)
     assert table.column("path").to_pylist() == files
     assert table.column("upper:a").to_pylist() == [1000.0 * i + 39 for i in range(8)]
+
+
+def test_connection_takes_footers_from_the_cache(
+    files: list[str], cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build_cache(files, cache)
+    write(Path(files[3]), rows(60_000), seconds=1_600_000_001)
+    seen: list[str] = []
+    read = footer.read_files
+
+    def noting(paths: list[str], columns: list[str]) -> object:
+        seen.extend(paths)
+        return read(paths, columns)
+
+    monkeypatch.setattr("skipml.footers.read_files", noting)
+    folder = Path(files[0]).parent
+    with skipml.connect(metadata_cache=cache) as con:
+        con.register_model("total", total)
+        found = con.execute(f"SELECT id FROM '{folder}/*.parquet' WHERE total(a, b) > 6900 ORDER BY id").fetchall()
+        assert [row[0] for row in found] == brute(files, total, 6900)
+        assert con.last_report is not None
+        assert con.last_report.counters["skipped"] == 24
+    assert set(seen) == {files[3]}
+
+
+@pytest.mark.parametrize("content", [None, b"", b"PAR1 damage PAR1"])
+def test_connection_does_without_a_cache_that_is_no_use(files: list[str], cache: Path, content: bytes | None) -> None:
+    if content is not None:
+        cache.write_bytes(content)
+    with skipml.connect(metadata_cache=cache) as con:
+        con.register_model("total", total)
+        found = con.execute(
+            f"SELECT count(*) FROM '{Path(files[0]).parent}/*.parquet' WHERE total(a, b) > 6900"
+        ).fetchall()
+    assert found == [(len(brute(files, total, 6900)),)]
+
+
+def test_commands_build_and_inspect_a_cache(files: list[str], cache: Path) -> None:
+    run = CliRunner().invoke
+    built = run(app, ["cache", "build", *files, str(cache), "--columns", "a,b", "--json"])
+    assert built.exit_code == 0, built.output
+    assert json.loads(built.stdout)["read"] == len(files)
+    assert (
+        json.loads(run(app, ["cache", "build", *files, str(cache), "--columns", "a,b", "--json"]).stdout)["read"] == 0
+    )
+    write(Path(files[3]), rows(60_000), seconds=1_600_000_001)
+    facts = json.loads(run(app, ["cache", "inspect", str(cache), "--json"]).stdout)
+    assert (facts["files"], facts["up_to_date"], facts["columns"]) == (8, 7, ["a", "b"])
+    assert "8 files, 7 up to date" in run(app, ["cache", "inspect", str(cache)]).stdout
+    cache.write_bytes(b"nothing")
+    refused = run(app, ["cache", "inspect", str(cache)])
+    assert refused.exit_code == 1
+    assert "damaged" in refused.stderr
