@@ -96,6 +96,7 @@ bench: extension ## Every benchmark but that of vectors: micro, TPC-H, TPC-DS, s
 	$(BIN)/python -m benchmarks.enrichment
 	$(BIN)/python -m benchmarks.enrichment.hulls
 	$(BIN)/python -m benchmarks.kills --count 200
+	$(BIN)/python -m benchmarks.lake
 
 bench-quick: setup ## Headline figures in under five minutes, as JSON on the last line
 	$(BIN)/python -m benchmarks.quick

@@ -1,4 +1,4 @@
-"""The command line: `skipml explain`, `query`, `enrich`, `advise`, `cluster`, `inspect` and `index`.
+"""The command line: `skipml explain`, `query`, `enrich`, `advise`, `cluster`, `inspect`, `index` and `cache`.
 
 Results go to standard output, everything said about them to standard error. Exit codes: 0 all went well, 1 an error
 (one line on standard error says what, where and what to do), 2 wrong usage.
@@ -31,7 +31,7 @@ try:
     from rich.table import Table
     from rich.text import Text
 
-    from skipml import index_commands
+    from skipml import cache_commands, index_commands
     from skipml.rows_output import console, print_csv, print_json, print_table
     from skipml.terminal import errors_as_exit, rows_progress, say, share_progress, working
 except ModuleNotFoundError as missing:
@@ -48,6 +48,7 @@ app = typer.Typer(
 )
 
 app.add_typer(index_commands.app, name="index")
+app.add_typer(cache_commands.app, name="cache")
 
 Sql = Annotated[str, typer.Argument(help="The SQL; - reads it from standard input.", metavar="SQL")]
 Models = Annotated[

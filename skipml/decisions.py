@@ -242,11 +242,20 @@ class Plan:
         differ, FileChangedError for a file rewritten since the plan was made, EnrichmentError where scores are to be
         stored and the file was never enriched or the sidecar cannot be written.
         """
-        schema = self.schema(columns)
+        schema = self._schema(columns)
         return pa.RecordBatchReader.from_batches(schema, self._batches(schema, store_scores))
 
     def schema(self, columns: Sequence[str] | None = None) -> pa.Schema:
-        """What `scan` of these columns gives; raises FooterError and SchemaError as `scan` does."""
+        """What an engine that reads the files itself gives for these columns; raises FooterError and SchemaError as
+        `scan` does, and SnapshotError where only `scan` reads a file as its table says.
+        """
+        schema = self._schema(columns)
+        if self.snapshot is not None:
+            for i in np.unique(self.footers.file_index[self.decisions != SKIP]).tolist():
+                self.snapshot.check_as_stored(self.footers.files[i])
+        return schema
+
+    def _schema(self, columns: Sequence[str] | None) -> pa.Schema:
         broken = next((message for message in self.footers.errors if message), "")
         if broken:
             raise FooterError(f"{broken}; repair the file or leave it out of the plan")
@@ -308,7 +317,7 @@ class Plan:
     def _check_local(self, file: int) -> None:
         """Check a local file; of one in a store `Ahead` reads what was planned, or notices."""
         if not isinstance(self.footers.files[file], RemoteFile):
-            self._check_state(file)
+            self.check(file)
 
     def _read(
         self, file: pq.ParquetFile, path: str, blocks: NDArray[np.int64], names: Sequence[str]
@@ -344,14 +353,7 @@ class Plan:
                 store.add(block - first, rows.table.slice(start, n))
 
     def check(self, file: int) -> None:
-        """Raise FileChangedError if a file, by number, was rewritten since the plan was made, and SnapshotError if its
-        rows are not those of the table, so that only `scan` reads them right.
-        """
-        if self.snapshot is not None:
-            self.snapshot.check_as_stored(self.footers.files[file])
-        self._check_state(file)
-
-    def _check_state(self, file: int) -> None:
+        """Raise FileChangedError if a file, by number, was rewritten since the plan was made."""
         check_unchanged([self.footers.files[file]], [self.footers.identities[file]])
 
     def candidates(self, columns: Sequence[str] | None = None) -> ds.Dataset:

@@ -288,8 +288,18 @@ def _load(files: Sequence[str], columns: Sequence[str]) -> dict[str, Footer]:
     for file, footer in zip(unread, read_files(unread, columns) if unread else (), strict=True):
         footers[file] = footer
         if footer.identity is not None and is_settled(footer.identity.written_ns, time.time_ns()):
-            _cache.change(_key(file), partial(_joined, footer=footer))
+            remember(file, footer)
     return footers
+
+
+def remember(file: str, footer: Footer) -> None:
+    """Take a footer for that of a file, as long as the file is in the state that the footer names."""
+    _cache.change(_key(file), partial(_joined, footer=footer))
+
+
+def is_remembered(file: str, columns: Sequence[str]) -> bool:
+    """Whether the file need not be read."""
+    return _remembered(file, columns) is not None
 
 
 def _remembered(file: str, columns: Sequence[str]) -> Footer | None:

@@ -124,7 +124,8 @@ class Sample:
         planes = hulls.decode(self._payloads(pair, size))
         inputs = self.columns.index(pair[0]), self.columns.index(pair[1])
         lower, upper = self.limits.lower[:, inputs], self.limits.upper[:, inputs]
-        usable = np.isfinite(planes.offset) & np.isfinite(upper - lower).all(axis=1, keepdims=True)
+        with np.errstate(invalid="ignore", over="ignore"):  # of infinite limits
+            usable = np.isfinite(planes.offset) & np.isfinite(upper - lower).all(axis=1, keepdims=True)
         normal, offset = np.where(usable[:, :, None], planes.normal, 0.0), np.where(usable, planes.offset, np.inf)
         return PairHull(inputs, lower, upper, normal, offset)
 

@@ -16,19 +16,21 @@ COLUMNS = ("hour", "amount", "age")
 ROW_GROUPS, ROWS_PER_GROUP = 20, 4096
 """Of a file. Runs of equal values keep it small; planning sees their limits and their number alone."""
 _RUNS = 8
+MOST_FILES = 10_000
 
 
 def lake(n_files: int) -> list[str]:
-    """The paths of the first files of the lake, in order; those that are not there are written."""
+    """The paths of so many of the files, evenly spread; those that are not there are written."""
     folder = DATA / "lake"
-    for i in range(n_files):
+    numbers = [i * MOST_FILES // n_files for i in range(n_files)]
+    for i in numbers:
         path = _path(folder, i)
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             temporary = path.with_suffix(".tmp")
             pq.write_table(_rows(i), temporary, row_group_size=ROWS_PER_GROUP, compression="none")
             temporary.rename(path)
-    return [str(_path(folder, i)) for i in range(n_files)]
+    return [str(_path(folder, i)) for i in numbers]
 
 
 def model() -> Model:

@@ -21,6 +21,7 @@ from skipml.engines.query_plan import QueryPlan
 from skipml.engines.registry import Registry, check_identifier
 from skipml.engines.relation import Relation, file_changes_named, original_error, plain_relations, plain_value
 from skipml.engines.remote import Stores
+from skipml.engines.scan_regions import MetadataPlaces
 from skipml.engines.scorers import Scorer, choose_scorer
 from skipml.engines.session import UserSession
 from skipml.engines.sql import STANDIN_DATABASE, Parser
@@ -40,7 +41,7 @@ class _Shared:
     """What all cursors of one database share."""
 
     scorer: Scorer
-    metadata_root: str | None = None
+    places: MetadataPlaces
     files: VirtualFiles = field(default_factory=VirtualFiles)
     registry: Registry = field(default_factory=Registry)
     indexes: Indexes = field(default_factory=Indexes)
@@ -48,15 +49,19 @@ class _Shared:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
-def connect(database: Any = ":memory:", *, metadata_root: Path | None = None, **kwargs: Any) -> Connection:
+def connect(
+    database: Any = ":memory:", *, metadata_root: Path | None = None, metadata_cache: Path | None = None, **kwargs: Any
+) -> Connection:
     """Open a DuckDB database, or take over an open connection, as a Connection; further arguments are
     duckdb.connect's. `metadata_root` is the folder, or its URL, below which `enrich` has written, if it was not beside
-    the files.
+    the files, and `metadata_cache` a file that `build_cache` has written: footers of local files that it has an entry
+    of are not read.
 
     With `config={"allow_unsigned_extensions": "true"}` skipml's own extension scores rows, if it is built.
     """
     plain = database if isinstance(database, duckdb.DuckDBPyConnection) else duckdb.connect(database, **kwargs)
-    shared = _Shared(choose_scorer(plain), None if metadata_root is None else os.fspath(metadata_root))
+    root, cache = (None if path is None else os.fspath(path) for path in (metadata_root, metadata_cache))
+    shared = _Shared(choose_scorer(plain), MetadataPlaces(root, cache))
     plain.register_filesystem(shared.files)
     attached = plain.execute("SELECT 1 FROM duckdb_databases() WHERE database_name = ?", [STANDIN_DATABASE]).fetchone()
     if attached is None:
@@ -80,7 +85,7 @@ class Connection:
         self._macros = Macros()
         self._views = Views()
         parser = Parser(plain.cursor())
-        own = (shared.files, shared.registry, shared.scorer, shared.metadata_root, shared.stores, shared.indexes)
+        own = (shared.files, shared.registry, shared.scorer, shared.places, shared.stores, shared.indexes)
         self._planner = Planner(parser, *own)
 
     def register_model(self, name: str, model: Model) -> None:

@@ -32,7 +32,7 @@ from skipml.engines.pushdown import ScanFilter
 from skipml.engines.query_plan import QueryPlan
 from skipml.engines.registry import Registry
 from skipml.engines.remote import Stores, is_asked
-from skipml.engines.scan_regions import known_of
+from skipml.engines.scan_regions import NOWHERE_ELSE, MetadataPlaces, known_of
 from skipml.engines.scorers import Scorer
 from skipml.engines.session import FileNameTakenError, UserSession
 from skipml.engines.shortcuts import Answers, keep_is_worth_work, shorten
@@ -43,7 +43,7 @@ from skipml.engines.visit_query import check_stable, scores_query
 from skipml.engines.visits import Visits
 from skipml.errors import FileChangedError, FooterError
 from skipml.footers import read_footers
-from skipml.identity import FileIdentity, Path, expand
+from skipml.identity import FileIdentity, expand
 from skipml.metadata.refine import Refined
 from skipml.predicates import Predicate
 from skipml.report import Report, ScanReport, VisitReport
@@ -90,8 +90,7 @@ class Planner:
     files: VirtualFiles
     registry: Registry
     scorer: Scorer
-    metadata_root: str | None = None
-    """A folder or its URL."""
+    places: MetadataPlaces = NOWHERE_ELSE
     stores: Stores = field(default_factory=Stores)
     indexes: Indexes = field(default_factory=Indexes)
     recall: float | None = None
@@ -249,8 +248,8 @@ class Planner:
         return True
 
     @property
-    def _root(self) -> Path | None:
-        return self.stores.root(self.metadata_root)
+    def _places(self) -> MetadataPlaces:
+        return replace(self.places, root=self.stores.root(self.places.root))
 
     def _prune(self, reference: Reference, query: Query) -> _Pruned | None:
         """Decide the row groups of a reference that a model filters; its scans together keep what any of them needs."""
@@ -293,9 +292,7 @@ class Planner:
             return None
         try:
             check_stable(order.functions, self.registry, self.parser)
-            refined, regions = known_of(
-                reference, reference.filters[0].columns, reader, self.stores.root(self.metadata_root)
-            )
+            refined, regions = known_of(reference, reference.filters[0].columns, reader, self._places)
             budget = self._budget(reader, threads)
             where = prune(predicate, regions, budget) if predicate is not None else None
             topk = TopK(score, order.k, order.ascending, order.offset, order.nulls_first, order.breaks_ties)
@@ -338,7 +335,7 @@ class Planner:
         """The decisions about row groups, and what they and those about finer blocks answer of a scan; `marks` are
         its numbered conjuncts, if it is the only scan of its reference.
         """
-        refined, regions = known_of(reference, filters.columns, reader, self._root)
+        refined, regions = known_of(reference, filters.columns, reader, self._places)
         decisions = prune(predicate, regions, budget)
         answered = {
             number

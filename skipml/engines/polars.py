@@ -101,6 +101,8 @@ def _empty(plan: Plan, names: Sequence[str]) -> pl.LazyFrame:
     """No rows of what Polars makes of the files' types."""
     import polars as pl
 
+    if not plan.footers.files:
+        return pl.DataFrame(plan.schema(names).empty_table()).lazy()
     return pl.scan_parquet(plan.footers.files[0], n_rows=0, glob=False, hive_partitioning=False).select(names)
 
 

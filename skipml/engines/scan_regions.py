@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,20 +13,37 @@ from skipml.engines.inputs import Values, input_regions, plain_columns
 from skipml.engines.sql import Reference
 from skipml.footers import Footers, read_footers
 from skipml.identity import Path
+from skipml.lake.warming import warm
 from skipml.metadata.refine import Refined, refine
 from skipml.partitions import partition_values, value_bounds
 from skipml.recent import Derived
 from skipml.regions import Regions, with_metadata
+from skipml.stores import RemoteFile
 
 _MAX_REGIONS = 8
 
 
+@dataclass(frozen=True, slots=True)
+class MetadataPlaces:
+    """Where metadata is looked for beside the files: below a root, and in a cache of a table."""
+
+    root: Path | None = None
+    """A folder or its URL."""
+    cache: Path | None = None
+    """Of local files."""
+
+
+NOWHERE_ELSE = MetadataPlaces()
+
+
 def known_of(
-    reference: Reference, columns: Sequence[str], reader: ConditionReader, metadata_root: Path | None
+    reference: Reference, columns: Sequence[str], reader: ConditionReader, places: MetadataPlaces
 ) -> tuple[Refined, Regions]:
     """What is known of the blocks of a reference, and of the models' arguments in them, made once of the same files."""
     used = sorted({columns[i] for expr in reader.arguments.values() for i in expr.refs()})
-    refined = refine(read_footers(reference.files, used), metadata_root)
+    if places.cache is not None and not any(isinstance(file, RemoteFile) for file in reference.files):
+        warm(reference.files, used, places.cache, places.root)
+    refined = refine(read_footers(reference.files, used), places.root)
     made = _made(refined)
     of = (reader.arguments.items(), reader.constants.items(), columns, reference.schema)
     key = (*map(tuple, of), reference.option("union_by_name"))

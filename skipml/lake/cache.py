@@ -134,6 +134,12 @@ def look_up(
     return known
 
 
+def held_entries(files: Sequence[str], now: list[States | None], columns: Sequence[str], path: Path) -> Known:
+    """The entries of files that a cache has and that hold; raises MetadataError where it is damaged."""
+    opened, _ = _opened(os.fspath(path))
+    return _matched(files, now, opened, tuple(dict.fromkeys(map(fold, columns))))
+
+
 def read_anew(files: Sequence[str], now: list[States | None], columns: Sequence[str], root: Path | None) -> Known:
     """The entries of files, all read from their footers."""
     known = _matched(files, now, None, ())

@@ -62,6 +62,11 @@ _held: Recent[tuple[str, tuple[str, ...], tuple[str, ...], str | None], _Held] =
 )
 
 
+def forget() -> None:
+    """Begin as a new process does."""
+    _held.clear()
+
+
 def _listing(known: Known, columns: tuple[str, ...], root: Path | None) -> Listing:
     has_entry = np.flatnonzero(known.has_entry)
     table = known.read(whole_names(columns), has_entry)

@@ -147,6 +147,11 @@ def _load(
     return loaded
 
 
+def remember(path: Path, root: Path | None, of: States, loaded: Loaded) -> None:
+    """Take this for what is found, as long as the file and its sidecar are in these states."""
+    _cache.put((os.path.abspath(path), sidecar_path(path, root)), _Known(of, loaded))
+
+
 def states(path: Path, root: Path | None = None) -> States:
     """The states of a data file and of its sidecar, None where it has none; raises OSError and ValueError."""
     return identity(path), _identity_or_none(sidecar_path(path, root))
