@@ -65,6 +65,7 @@ def machines() -> Iterator[Machines]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray will do by default, and asks about
+        patch.setenv("RAY_worker_niceness", "0")  # else workers wait for the other tests
         machines = Machines()
         ray.init(address=machines.cluster.address, log_to_driver=False, logging_level=logging.ERROR)
         context = ray.data.DataContext.get_current()
