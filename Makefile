@@ -95,6 +95,7 @@ bench: extension ## Every benchmark but that of vectors: micro, TPC-H, TPC-DS, s
 	$(BIN)/python -m benchmarks.effectiveness.run
 	$(BIN)/python -m benchmarks.enrichment
 	$(BIN)/python -m benchmarks.enrichment.hulls
+	$(BIN)/python -m benchmarks.distributed
 	$(BIN)/python -m benchmarks.kills --count 200
 	$(BIN)/python -m benchmarks.lake
 

@@ -20,6 +20,7 @@ import duckdb
 
 import skipml
 from skipml.engines.dialect import quote_name, quote_text
+from skipml.engines.ray_executor import connected
 from skipml.inspection import model_facts, parquet_facts
 from skipml.layout import Method
 from skipml.models import load
@@ -33,7 +34,7 @@ try:
 
     from skipml import cache_commands, index_commands
     from skipml.rows_output import console, print_csv, print_json, print_table
-    from skipml.terminal import errors_as_exit, rows_progress, say, share_progress, working
+    from skipml.terminal import RayAddress, errors_as_exit, rows_progress, say, share_progress, working
 except ModuleNotFoundError as missing:
     raise SystemExit(f"the skipml command needs {missing.name}: pip install 'skipml[cli]'") from None
 
@@ -147,6 +148,7 @@ def enrich(  # noqa: PLR0913
     block_rows: Annotated[int | None, typer.Option(min=1, help="Rows of a block; by default the row group.")] = None,
     embed: Annotated[bool, typer.Option("--embed", help="Write into the files' own footers.")] = False,
     root: Annotated[Path | None, typer.Option(help="Write below this folder instead of beside the files.")] = None,
+    ray: RayAddress = None,
     json: AsJson = False,
 ) -> None:
     """Store what footers do not say: exact limits, NaN counts, hulls of column pairs, boxes, scores of models."""
@@ -168,6 +170,7 @@ def enrich(  # noqa: PLR0913
             embed=embed,
             root=root,
             progress=progress,
+            executor=connected(ray) if ray is not None else None,
         )
     typer.echo(json_format.dumps(report.to_dict(), indent=2) if json else str(report))
 

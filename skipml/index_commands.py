@@ -13,9 +13,10 @@ import pyarrow.parquet as pq
 import typer
 
 from skipml.ann.index import VectorIndex
+from skipml.engines.ray_executor import connected
 from skipml.errors import FooterError, SchemaError, VectorError
 from skipml.rows_output import print_csv, print_json, print_table
-from skipml.terminal import errors_as_exit, rows_progress, say, working
+from skipml.terminal import RayAddress, errors_as_exit, rows_progress, say, working
 
 _MIB = 1 << 20
 
@@ -32,6 +33,7 @@ def build(
     metric: Annotated[str, typer.Option(help="l2, ip or cosine.")] = "l2",
     memory: Annotated[int, typer.Option(min=64, help="How many MiB to use beside the page cache.")] = 1024,
     lists: Annotated[int | None, typer.Option(min=1, help="Posting lists; by default by the number of rows.")] = None,
+    ray: RayAddress = None,
     json: AsJson = False,
 ) -> None:
     """Index the vectors of Parquet files; the same command goes on with a build that was stopped."""
@@ -41,7 +43,14 @@ def build(
     start = perf_counter()
     with errors_as_exit(), rows_progress() as progress:
         index = VectorIndex.build(
-            sources, column=column, path=folder, metric=metric, memory=memory * _MIB, n_lists=lists, progress=progress
+            sources,
+            column=column,
+            path=folder,
+            metric=metric,
+            memory=memory * _MIB,
+            n_lists=lists,
+            progress=progress,
+            executor=connected(ray) if ray is not None else None,
         )
     facts = {
         "index": folder,

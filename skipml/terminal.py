@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Annotated, Any
 
 import duckdb
 import typer
@@ -21,6 +21,13 @@ from rich.progress import (
 )
 
 from skipml.errors import SkipmlError
+
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--ray", metavar="ADDRESS", help="Share the work out on this Ray cluster; local: on this machine's cores."
+    ),
+]
 
 
 @contextmanager

@@ -15,8 +15,9 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Executor, as_completed, wait
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -234,9 +235,10 @@ class _Build:
         missing = [rows for rows in ranges if not os.path.exists(rows.marker)]
         done = sum(rows.end - rows.first for rows in ranges) - sum(rows.end - rows.first for rows in missing)
         source = replace(self.source, files=absolute_all(self.source.files))
-        for rows in _written(missing, partial(_write_range, source, placement, memory), self.executor):
-            done += rows.end - rows.first
-            self.progress("assigning", done, self.source.n_rows)
+        with closing(_written(missing, partial(_write_range, source, placement, memory), self.executor)) as written:
+            for rows in written:
+                done += rows.end - rows.first
+                self.progress("assigning", done, self.source.n_rows)
         return [run for rows in ranges for run in rows.runs()]
 
 
@@ -274,7 +276,7 @@ def _write_range(source: Source, placement: Placement, memory: int, rows: _Range
         file.write(str(n_runs).encode())
 
 
-def _written(ranges: Sequence[_Range], write: Callable[[_Range], None], executor: Executor | None) -> Iterator[_Range]:
+def _written(ranges: Sequence[_Range], write: Callable[[_Range], None], executor: Executor | None) -> Generator[_Range]:
     """Each range when it is written; no call is running any more at the end, however that comes."""
     if executor is None:
         for rows in ranges:

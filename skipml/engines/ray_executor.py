@@ -54,5 +54,15 @@ class RayExecutor(Executor):
         self._stored = None
 
 
+def connected(address: str) -> RayExecutor:
+    """One on the cluster at an address, or with "local" on one that is started for this process."""
+    executor = RayExecutor()
+    import ray
+
+    if not ray.is_initialized():
+        ray.init(address, log_to_driver=False)
+    return executor
+
+
 def _call(function: Callable[..., T], args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
     return function(*args, **kwargs)

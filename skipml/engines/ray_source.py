@@ -17,6 +17,8 @@ from skipml.engines.parts import shared_out
 from skipml.locations import absolute_all
 from skipml.predicates import Opaque, Predicate
 
+_TASK_ROWS = 1 << 19
+"""Of a task at least: starting one costs Ray about what scoring some ten thousand rows does."""
 _ELSEWHERE = Opaque("a predicate that is kept on the cluster")
 
 
@@ -39,8 +41,9 @@ class PlanSource(Datasource):
         return int(self._plan.footers.n_bytes[self._plan.decisions != SKIP].sum())
 
     def get_read_tasks(self, parallelism: int, *_: Any, **__: Any) -> list[ReadTask]:
-        """About so many tasks, which read their row groups one after the other; one at least, as it has the types."""
-        parts = list(shared_out(self._plan, parallelism))
+        """Up to so many tasks, which read their row groups one after the other; one at least, as it has the types."""
+        rows = int(self._plan.footers.n_rows[self._plan.decisions != SKIP].sum())
+        parts = list(shared_out(self._plan, min(parallelism, rows // _TASK_ROWS + 1)))
         if not parts:
             return [ReadTask(partial(_nothing, self._schema), _metadata(0, None), schema=self._schema)]
         return [

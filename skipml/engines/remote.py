@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,9 +40,9 @@ class Stores:
             for each in [each for each, filesystem in self.held.items() if filesystem is gone]:
                 del self.held[each]
 
-    def root(self, folder: str | None) -> Path | None:
+    def root(self, folder: Path | None) -> Path | None:
         """A folder of sidecars, read through the file system that is registered for it, if its name is a URL."""
-        return metadata_root(folder, None, self.held.get(folder.partition("://")[0]) if folder else None)
+        return metadata_root(folder, None, self.held.get(os.fspath(folder).partition("://")[0]) if folder else None)
 
     def describe(self, reference: Reference, parser: Parser, files: VirtualFiles) -> bool:
         """Bind a reference to files in one store as its listing and their footers have them; False where that cannot

@@ -4,6 +4,7 @@ import os
 import shutil
 import stat
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import duckdb
@@ -24,7 +25,7 @@ from skipml import (
     VectorError,
     VectorIndex,
 )
-from skipml.ann import clusters
+from skipml.ann import build, clusters, source
 from skipml.ann.manifest import NAME
 from skipml.ann.metric import Singles
 from tests.ann.brute import asked, built, clustered, nearest, table_of
@@ -186,6 +187,35 @@ def test_a_killed_build_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         assert index.search(query, 9, nprobe=4).equals(expected)
     # what was trained is not trained again
     assert 0 < trainings < sum(killed for _, killed in runs)
+
+
+def test_an_executor_builds_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(source, "_MOST_CHUNK_ROWS", 300)
+    monkeypatch.chdir(tmp_path)
+    table = table_of(clustered(1000, 40), id=pa.array(np.arange(1000)))
+    pq.write_table(table, "rows.parquet", row_group_size=170)
+    told: list[int] = []
+    with ThreadPoolExecutor(2) as pool:
+        built_there = VectorIndex.build("rows.parquet", column="v", path="there", executor=pool)
+        of_table = VectorIndex.build(
+            table, column="v", path="table", executor=pool, progress=lambda _, done, total: told.append(total - done)
+        )
+    here = VectorIndex.build("rows.parquet", column="v", path="here")
+    for index in (built_there, of_table):
+        assert [Path(path).read_bytes() for path in files(index)] == [Path(path).read_bytes() for path in files(here)]
+        assert not Path(index.path, "building").exists()
+    assert told[-1] == 0
+
+
+def test_what_a_worker_finds_wrong_is_said_as_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pq.write_table(table_of(clustered(300, 40), id=pa.array(np.arange(300))), tmp_path / "rows.parquet")
+
+    def refused(*_: object) -> None:
+        raise VectorError("row 7 is not finite")
+
+    monkeypatch.setattr(build, "write_run", refused)
+    with ThreadPoolExecutor(1) as pool, pytest.raises(VectorError, match="row 7"):
+        VectorIndex.build(tmp_path / "rows.parquet", column="v", path=tmp_path / "index", executor=pool)
 
 
 def test_other_settings_start_anew(tmp_path: Path) -> None:

@@ -20,12 +20,15 @@ import ray.data
 from numpy.typing import NDArray
 from ray.cluster_utils import Cluster
 from threadpoolctl import threadpool_limits
+from typer.testing import CliRunner
 
 import skipml
 from skipml.ann import source
 from skipml.bounds.budget import Budget
+from skipml.cli import app
 from skipml.decisions import EVALUATE, KEEP, SKIP
 from skipml.engines import ray as on_ray
+from skipml.engines import ray_source
 from skipml.engines.ray_executor import RayExecutor
 from skipml.metadata.storage import sidecar_path
 from skipml.predicates import Opaque
@@ -62,6 +65,7 @@ def machines() -> Iterator[Machines]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # what Ray will do by default, and asks about
+        patch.setenv("RAY_worker_niceness", "0")  # else workers wait for the other tests
         machines = Machines()
         ray.init(address=machines.cluster.address, log_to_driver=False, logging_level=logging.ERROR)
         context = ray.data.DataContext.get_current()
@@ -198,7 +202,21 @@ def test_an_index_is_the_same_though_workers_are_killed(tmp_path: Path, monkeypa
     assert content(again) == content(here)
 
 
-def test_a_machine_that_is_gone_takes_nothing_along(tmp_path: Path, machines: Machines) -> None:
+def test_commands_share_their_work_out(tmp_path: Path, machines: Machines) -> None:
+    paths = lake(tmp_path, 2)
+    address = ["--ray", machines.cluster.address]
+    result = CliRunner().invoke(app, ["enrich", *paths, "--columns", "a,b", *address])
+    assert "2 enriched" in result.stdout, result.output
+    pq.write_table(table_of(clustered(300, 8)), tmp_path / "v.parquet")
+    folder = str(tmp_path / "index")
+    result = CliRunner().invoke(app, ["index", "build", str(tmp_path / "v.parquet"), folder, "--column", "v", *address])
+    assert "300 vectors" in result.stdout, result.output
+
+
+def test_a_machine_that_is_gone_takes_nothing_along(
+    tmp_path: Path, machines: Machines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ray_source, "_TASK_ROWS", 5000)
     paths = lake(tmp_path, 8, 8000)
     expected = enriched(paths, tmp_path / "here", None)
     plan = skipml.plan(paths, model(identity(), "a") > 3)

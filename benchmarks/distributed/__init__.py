@@ -1,0 +1,1 @@
+"""What Ray gains over one process; see README.md."""
