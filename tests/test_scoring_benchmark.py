@@ -50,3 +50,4 @@ def test_a_filter_that_prunes_nothing_is_measured_with_both_scorers(table: Path)
         assert one.ratio > 0
         assert one.processor > 0
         assert one.planning > one.verification > 0
+        assert one.first_planning > 0

@@ -61,6 +61,7 @@ def _idle(table: Path, model: skipml.Model, runs: int, *, extension: bool) -> It
         assert limit is not None
         limits = (limit[0] + _STEP * i for i in itertools.count())
         text = f"SELECT count(*) FROM '{table}' WHERE {call} > "
+        connection.skipping = True
         first = connection.explain(f"{text}{next(limits)}").seconds
         scorer = "native" if connection.explain("").scorer.startswith("native") else "Python"
         for statement, sqls in (
