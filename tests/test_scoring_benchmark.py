@@ -43,7 +43,11 @@ def test_scores_are_compared_at_random_rows_and_edges() -> None:
 
 
 def test_a_filter_that_prunes_nothing_is_measured_with_both_scorers(table: Path) -> None:
-    python, other = idle(table, 1)
-    assert python.scorer == "Python"
-    assert other.ratio > 0
-    assert other.planning > other.verification > 0
+    python, again, *native = idle(table, 1)
+    assert python.scorer == again.scorer == "Python"
+    assert [one.statement for one in (python, again, *native)] == ["new", "again"] * 2
+    for one in (python, again, *native):
+        assert one.ratio > 0
+        assert one.processor > 0
+        assert one.planning > one.verification > 0
+        assert one.first_planning > 0

@@ -50,7 +50,9 @@ def _blocks(limits: list[tuple[float, float]]) -> Regions:
     return Regions(("a",), lower, upper, np.arange(n), np.full(n, 3), no, no, no, no)
 
 
-def _search(limits: list[tuple[float, float]], asked: TopK, *, leaves_rest: bool = False) -> Found:
+def _search(
+    limits: list[tuple[float, float]], asked: TopK, *, leaves_rest: bool = False, budget: Budget | None = None
+) -> Found:
     """Each block has its limits and their middle for rows."""
 
     def visit(groups: np.ndarray, _: Worst | None) -> Scored:
@@ -61,7 +63,8 @@ def _search(limits: list[tuple[float, float]], asked: TopK, *, leaves_rest: bool
         return Scored(values, np.zeros(len(values), np.bool_), np.repeat(groups, 3), row)
 
     regions = _blocks(limits)
-    return search(asked, regions, np.arange(len(limits)), visit, Budget.unlimited(), leaves_rest=leaves_rest)
+    budget = budget or Budget.unlimited()
+    return search(asked, regions, np.arange(len(limits)), visit, budget, leaves_rest=leaves_rest)
 
 
 _STEPS = [(float(i), i + 1.0) for i in range(40)]
@@ -73,6 +76,14 @@ def test_only_the_blocks_with_the_best_bounds_are_visited() -> None:
     assert list(zip(found.top_group.tolist(), found.top_row.tolist(), strict=True)) == [(39, 2), (39, 1), (38, 2)]
     assert np.flatnonzero(found.needed).tolist() == [38, 39]
     assert (found.threshold, found.is_full, found.waves, found.rows_scored) == (39.0, True, 1, 6)
+
+
+@pytest.mark.parametrize("cost_per_row", [0.0, 1e-9, 1e-3])
+def test_every_block_is_looked_at_whatever_may_be_spent(cost_per_row: float) -> None:
+    steps = [(float(i), i + 1.0) for i in range(600)]
+    found = _search(steps, TopK(_SCORE, 3), budget=Budget(cost_per_row))
+    assert np.flatnonzero(found.visited).tolist() == [598, 599]
+    assert (found.threshold, found.waves) == (599.0, 1)
 
 
 def test_a_tie_at_the_border_is_visited_only_where_something_breaks_it() -> None:

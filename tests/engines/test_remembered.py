@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ import pyarrow as pa
 import pytest
 
 import skipml
+from skipml.engines.dialect import Node
+from skipml.engines.sql import Found
+from skipml.engines.tree import MARK, nodes
 from skipml.engines.virtual import VirtualFiles
 from skipml.identity import identity
 from tests.engines.conftest import rows, write
@@ -30,6 +34,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[skipml.Con
         connection.register_model("same", model(identity_network()))
         connection.execute("CREATE VIEW v AS SELECT id, a FROM 'one.parquet'")
         connection.execute("CREATE MACRO m(x) AS same(x)")
+        connection.execute("CREATE MACRO other(x) AS x")
         connection.execute("CREATE SCHEMA s")
         connection.execute("CREATE VIEW s.v AS SELECT id, a FROM 'two.parquet'")
         yield connection
@@ -56,6 +61,11 @@ def _replace_model(con: skipml.Connection, _: Path) -> None:
     con.register_model("same", model(linear([[-1]], [380])))
 
 
+def _become_model(con: skipml.Connection, _: Path) -> None:
+    con.execute("DROP MACRO other")
+    con.register_model("other", model(linear([[-1]], [380])))
+
+
 def _sql(*statements: str) -> Change:
     return lambda con, _: [con.execute(statement) for statement in statements]
 
@@ -63,6 +73,9 @@ def _sql(*statements: str) -> Change:
 _FROM_FILE = "SELECT id FROM 'one.parquet' WHERE same(a) > 370"
 _FROM_VIEW = "SELECT id FROM v WHERE same(a) > 370"
 _BY_MACRO = "SELECT id FROM 'one.parquet' WHERE m(a) > 370"
+_FIRST_BY_MACRO = "SELECT id FROM 'one.parquet' ORDER BY m(a) DESC, id LIMIT 3"
+_FIRST_FROM_VIEW = "SELECT id FROM v ORDER BY same(a) DESC, id LIMIT 3"
+_BY_OTHER = "SELECT id FROM 'one.parquet' WHERE other(a) > 370 AND same(a) > 100"
 _DIVIDED = "SELECT id FROM 'one.parquet' WHERE same(a / 100) > 3"
 
 CHANGES: dict[str, tuple[str, Change]] = {
@@ -78,6 +91,13 @@ CHANGES: dict[str, tuple[str, Change]] = {
     "a temporary view in front": (_FROM_VIEW, _sql("CREATE TEMP VIEW v AS SELECT id, a FROM 'two.parquet'")),
     "another search path": (_FROM_VIEW, _sql("SET search_path = 's'")),
     "another schema": (_FROM_VIEW, _sql("USE s")),
+    "the first rows of a view replaced": (
+        _FIRST_FROM_VIEW,
+        _sql("CREATE OR REPLACE VIEW v AS SELECT id, -a AS a FROM 'one.parquet'"),
+    ),
+    "the first rows by a macro replaced": (_FIRST_BY_MACRO, _sql("CREATE OR REPLACE MACRO m(x) AS same(-x)")),
+    "the first rows of a file written over": (_FIRST_BY_MACRO, _overwrite_file),
+    "a function that becomes a model": (_BY_OTHER, _become_model),
     "a macro replaced": (_BY_MACRO, _sql("CREATE OR REPLACE MACRO m(x) AS same(-x) + 380")),
     "a macro without a model": (_BY_MACRO, _sql("CREATE OR REPLACE MACRO m(x) AS -x + 380")),
     "a table with the name of the file": (_FROM_FILE, _sql('CREATE TABLE "one.parquet" AS SELECT 7 AS id, 400 AS a')),
@@ -135,6 +155,79 @@ def test_the_change_is_undone(here: skipml.Connection, tmp_path: Path) -> None:
         here.execute(f"SET GLOBAL integer_division = {setting}")
         skipped, plain = _answers(here, _DIVIDED)
         assert skipped == plain
+
+
+def test_parameters_of_one_text(here: skipml.Connection) -> None:
+    for limit in (370, 5, 370, None, 390.5, 5):
+        for con in (here, here.cursor()):
+            con.execute("SELECT count(*) FROM 'one.parquet' WHERE same(a) > ?", [limit])
+            assert con.fetchall() == [(0 if limit is None else 399 - int(limit),)]
+            first = con.execute("SELECT id FROM 'one.parquet' WHERE id < ? ORDER BY same(a) DESC LIMIT 1", [limit])
+            assert first.fetchall() == ([] if limit is None else [(-(-limit // 1) - 1,)])
+
+
+@pytest.mark.parametrize("condition", ["same(wanted.n) > 370", "same(a) > 370 AND wanted.n IS NOT NULL"])
+def test_a_variable_of_another_type(here: skipml.Connection, condition: str) -> None:
+    sql = f"SELECT id FROM 'one.parquet' AS f JOIN wanted ON f.id = wanted.n WHERE same(a) > 5 AND {condition}"
+    columns = {"n": [380, 5]}, {"n": [390.0, 5.0]}, {"n": ["375", "5"]}, {"m": [380, 5]}, {"n": [380, 5]}
+    for column in columns:
+        skipped, plain = _answers_with(here, sql, pa.table(column))
+        assert skipped == plain
+
+
+def _answers_with(con: skipml.Connection, sql: str, wanted: pa.Table) -> list[list[str]]:
+    """The same as `_answers`, of a query that reads the variable `wanted`."""
+    assert wanted.num_rows
+    found = []
+    for con.skipping in (True, False):
+        try:
+            found.append(sorted(map(str, con.execute(sql).fetchall())))
+        except Exception as error:
+            found.append([type(error).__name__])
+    con.skipping = True
+    return found
+
+
+def test_what_is_remembered_stays_as_it_is(here: skipml.Connection) -> None:
+    two = "(SELECT max(a) FROM 'two.parquet' WHERE same(a) > 1100)"
+    for sql in (
+        f"SELECT max(id), {two} FROM 'one.parquet' WHERE same(a) > 370",
+        "SELECT count(*) FROM 'one.parquet' WHERE same(a) > 100 AND same(a) < 300",
+        "SELECT same(a), * FROM 'one.parquet' ORDER BY same(a) DESC LIMIT 2",
+    ):
+        here.execute(sql).fetchall()
+        held = here._planner.parser.queries.get(sql)
+        assert held is not None
+        names = [[i["alias"] for n in nodes(tree) for i in n.get("select_list", [])] for tree in _trees(held)]
+        assert MARK not in json.dumps(held.query.tree)
+        assert len(names) == 2
+        assert names[0] == names[1]
+
+
+def _trees(held: Found) -> list[Node]:
+    """The tree of a query, and those that were made of it to bind it."""
+    return [held.query.tree, *(made.tree for made in held.query.bound.values())]
+
+
+def test_what_the_bound_text_is_made_of(here: skipml.Connection, tmp_path: Path) -> None:
+    sql = "SELECT f.id FROM 'one.parquet' AS f JOIN wanted ON f.id = wanted.n WHERE same(f.a) > 5 AND other(f.a) > 5"
+
+    def texts(column: pa.Array) -> int:
+        wanted = pa.table({"n": column})
+        for _ in range(2):
+            assert here.execute(sql).fetchall() == [(380,)]
+        held = here._planner.parser.queries.get(sql)
+        assert held is not None
+        assert wanted.num_rows
+        return len(held.query.bound)
+
+    assert texts(pa.array([380])) == 1
+    assert texts(pa.array([380.0])) == 2
+    _settled(Path(write(tmp_path / "one.parquet", pa.table({"id": np.arange(400), "a": np.arange(400) + 0.5}))))
+    assert texts(pa.array([380.0])) == 3
+    here.execute("DROP MACRO other")
+    here.register_model("other", model(identity_network()))
+    assert texts(pa.array([380.0])) == 4
 
 
 def test_a_view_with_the_name_of_a_file_is_expanded(here: skipml.Connection) -> None:

@@ -60,6 +60,8 @@ def test_sixteen_threads_with_cursors(path: Path) -> None:
                 relation = None if turn % 2 else cursor.sql(query)
                 rows = cursor.execute(query).fetchall() if relation is None else relation.fetchall()
                 assert sorted(row[0] for row in rows) == list(range(limit + 1, 3000)), limit
+                by_parameter = f"SELECT count(*) FROM '{path}/*.parquet' WHERE minus(a, b) > ?"
+                assert cursor.execute(by_parameter, [limit]).fetchall() == [(2999 - limit,)]
                 first = cursor.execute(
                     f"SELECT id FROM '{path}/*.parquet' ORDER BY minus(a, b) DESC LIMIT 2"
                 ).fetchall()
