@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import onnx
+from google.protobuf.message import DecodeError
+
 from skipml.errors import ModelError
 from skipml.function import Function
 from skipml.models.files import read_model_file
 from skipml.models.lightgbm import read_lightgbm
 from skipml.models.onnx import load_onnx
+from skipml.models.onnx_ml import is_ml, read_onnx_ml
 from skipml.models.pipeline import Read
 from skipml.models.sklearn import read_sklearn
 from skipml.models.skops import is_skops, read_skops
@@ -37,11 +41,23 @@ def read(path: str | os.PathLike[str], *, margin: bool = False) -> Read:
             return _of_all_columns(read_lightgbm(data, margin=margin))
         if is_skops(data):
             return _of_skops(data, margin)
+        graph = onnx_of(data)
+        if graph is not None and is_ml(graph):
+            return read_onnx_ml(graph, margin=margin)
         if margin:
             raise ModelError("only trees and scikit-learn models have a margin: load it without")
     except ModelError as error:
         raise type(error)(f"{path}: {error}") from error
     return _of_all_columns(load_onnx(path))
+
+
+def onnx_of(data: bytes) -> onnx.ModelProto | None:
+    """The ONNX model in a file, None if it is none."""
+    try:
+        model: onnx.ModelProto = onnx.ModelProto.FromString(data)
+    except DecodeError:
+        return None
+    return model
 
 
 def _of_all_columns(function: Function) -> Read:
