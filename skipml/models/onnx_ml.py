@@ -18,6 +18,7 @@ from onnx import NodeProto, TensorProto
 from skipml.errors import ModelError, UnsupportedOperatorError
 from skipml.function import Function
 from skipml.links import IDENTITY, Link
+from skipml.models.onnx import MAX_NODES
 from skipml.models.onnx_trees import classifier_of, regressor_of
 from skipml.models.pipeline import Read, behind_features
 from skipml.network import Affine, Network
@@ -30,6 +31,7 @@ Constant = NDArray[Any]
 Model = tuple[Network, Link] | Trees
 
 ML = "ai.onnx.ml"
+_MOST_FEATURES = 1 << 16
 _ROUNDED = (Step("float32", ()),)
 INSTEAD = {
     "SVMClassifier": "a kernel is not bounded: use LinearSVC or trees",
@@ -70,6 +72,8 @@ def read_onnx_ml(model: onnx.ModelProto, *, margin: bool) -> Read:
 
     Raises UnsupportedOperatorError, which names every operator that is not evaluated, and ModelError for damage.
     """
+    if len(model.graph.node) > MAX_NODES:
+        raise ModelError(f"has {len(model.graph.node)} nodes, more than the limit of {MAX_NODES}")
     refused = refused_operators(model)
     if refused:
         raise UnsupportedOperatorError("; ".join(refused))
@@ -87,6 +91,8 @@ def read_onnx_ml(model: onnx.ModelProto, *, margin: bool) -> Read:
             if isinstance(error, ModelError):
                 raise type(error)(f"{where}: {error}") from error
             raise ModelError(f"{where}: {type(error).__name__}: {error}; is the file damaged?") from error
+        if any(len(graph.features.get(name, ())) > _MOST_FEATURES for name in node.output):
+            raise ModelError(f"{where}: gives more than {_MOST_FEATURES} features")
     if graph.model is None or graph.read is None:
         raise ModelError("ends in no model: export the whole pipeline")
     if not {output.name for output in model.graph.output} & {graph.scores}:
@@ -204,7 +210,8 @@ def _sums_to_one(graph: _Graph) -> bool:
 def _concat(graph: _Graph, node: NodeProto, attributes: _Attributes, _: Mapping[int, Words]) -> None:
     if node.op_type == "Concat" and attributes["axis"] not in (1, -1):
         raise UnsupportedOperatorError(f"joins along axis {attributes['axis']}: only columns are joined")
-    graph.features[node.output[0]] = [feature for name in node.input for feature in graph.features[name]]
+    joined = [feature for name in node.input[: _MOST_FEATURES + 1] for feature in graph.features[name]]
+    graph.features[node.output[0]] = joined
 
 
 def _chosen(graph: _Graph, node: NodeProto, attributes: _Attributes, _: Mapping[int, Words]) -> None:

@@ -93,19 +93,20 @@ def _trees(attributes: Mapping[str, Any], kind: str, n_outputs: int) -> list[Tre
     fields = [attributes[f"nodes_{name}"] for name in ("featureids", "truenodeids", "falsenodeids", "values", "modes")]
     if any(len(field) != n for field in (ids, tracks, *fields)):
         raise ModelError("its lists of nodes do not fit each other; is the file damaged?")
+    nodes: dict[int, list[int]] = {}  # by tree, in the order of the file
+    for k, number in enumerate(of_tree.tolist()):
+        nodes.setdefault(number, []).append(k)
+    places = {number: {int(ids[k]): i for i, k in enumerate(mine)} for number, mine in nodes.items()}
+    values = {number: np.zeros((len(mine), n_outputs), np.float32) for number, mine in nodes.items()}
     leaves = [attributes[f"{kind}_{name}"] for name in ("treeids", "nodeids", "ids", "weights")]
-    found = []
-    for number in dict.fromkeys(of_tree.tolist()):  # in the order of the file
-        mine = np.flatnonzero(of_tree == number)
-        place = {node: k for k, node in enumerate(ids[mine].tolist())}
-        value = np.zeros((len(mine), n_outputs), np.float32)
-        for tree, node, output, weight in zip(*leaves, strict=True):
-            if tree == number:
-                if node not in place or not 0 <= output < n_outputs:
-                    raise ModelError(f"tree {number}: a leaf has no node or no output; is the file damaged?")
-                value[place[node], output] += np.float32(weight)
-        found.append(_tree([[field[k] for k in mine] for field in (*fields, tracks)], place, value))
-    return found
+    for tree, node, output, weight in zip(*leaves, strict=True):
+        if node not in places.get(tree, {}) or not 0 <= output < n_outputs:
+            raise ModelError(f"tree {tree}: a leaf has no node or no output; is the file damaged?")
+        values[tree][places[tree][node], output] += np.float32(weight)
+    return [
+        _tree([[field[k] for k in mine] for field in (*fields, tracks)], places[number], values[number])
+        for number, mine in nodes.items()
+    ]
 
 
 def _tree(fields: list[list[Any]], place: Mapping[int, int], value: NDArray[np.float32]) -> Tree:

@@ -112,8 +112,7 @@ def fit(rng: Rng, kind: str) -> FittedOnnx:
         pipeline = make_pipeline(*steps, last).fit(train, target.astype(int) if n_classes else target)
         one = [(c, (StringTensorType if c == "s" else FloatTensorType)([None, 1])) for c in ("a", "b", "s")]
         types = one if by_columns else [("X", FloatTensorType([None, 2]))]
-        options = {"zipmap": False} if n_classes else None
-        options = {id(last): options} if options else None
+        options = {id(last): {"zipmap": False}} if n_classes else None
         export = to_onnx(pipeline, initial_types=types, options=options, target_opset={"": 18, "ai.onnx.ml": 3})
     read = read_onnx_ml(export, margin=False)
     model = skipml.Model(read.function, read.names or ("a", "b"))
