@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import onnx
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from onnx import TensorProto, helper
@@ -35,7 +34,7 @@ def _graph(*nodes: onnx.NodeProto, outputs: str = "y", width: int = 1) -> onnx.M
 
 def _stump(mode: str, tracks: int, **more: Any) -> onnx.NodeProto:
     """1 where the condition on 0.5 holds, else 2."""
-    settings = {
+    settings: dict[str, Any] = {
         "nodes_treeids": [0, 0, 0],
         "nodes_nodeids": [0, 1, 2],
         "nodes_featureids": [0, 0, 0],
