@@ -244,6 +244,8 @@ def inspect(  # noqa: PLR0913
     else:
         for name, value in facts.items():
             typer.echo(f"{name + ':':<12}{', '.join(value) if isinstance(value, list) else value}")
+    if "error" in facts:
+        raise typer.Exit(1)
 
 
 def _models(paths: Sequence[str] | None, inputs: Sequence[str] | None, columns: str | None) -> list[skipml.Model]:

@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from skipml.errors import ModelError
 from skipml.footers import ColumnStats, Footers, read_footers
 from skipml.function import Function
 from skipml.identity import Path, expand, private_connection
 from skipml.metadata.refine import refine
 from skipml.models import read
+from skipml.models.loading import read_onnx
+from skipml.models.onnx_facts import onnx_facts
 from skipml.network import Affine, LeakyRelu, Network, Op
 from skipml.pipelines import Pipeline, text_inputs
 from skipml.preparation import Feature
@@ -65,8 +68,19 @@ def _column_facts(footers: Footers, name: str, sql_type: str) -> dict[str, Any]:
 
 
 def model_facts(path: str) -> dict[str, Any]:
-    """What a model consists of and how it is bounded; raises ModelError, with the part, for what is not understood."""
-    found = read(path)
+    """What a model consists of and how it is bounded; of an ONNX file that is refused, all that is not evaluated.
+
+    Raises ModelError, with the part, for another file that is not understood.
+    """
+    graph = read_onnx(path)
+    facts = {} if graph is None else onnx_facts(graph)
+    try:
+        found = read(path)
+    except ModelError as error:
+        if not facts:
+            raise
+        return {"file": path, **facts, "error": str(error)}
+    facts.pop("refused", None)
     function = found.function
     pipeline = function if isinstance(function, Pipeline) else None
     inner = function.inner if isinstance(function, Pipeline) else function
@@ -78,6 +92,7 @@ def model_facts(path: str) -> dict[str, Any]:
     names = found.names or tuple(f"input {i + 1}" for i in range(function.n_inputs))
     return {
         "file": path,
+        **facts,
         "inputs": function.n_inputs,
         "outputs": function.n_outputs,
         "dtype": function.dtype.name,

@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from skipml.errors import ModelError, UnsupportedOperatorError
 from skipml.function import Function
+from skipml.links import Link
 from skipml.models.folding import folded
 from skipml.models.linear import LINEAR, network_of
 from skipml.models.transformers import Columns, categories_of, transformed
+from skipml.network import Network
 from skipml.pipelines import Pipeline, Words
 from skipml.preparation import Feature
 from skipml.prepared import Prepared
@@ -79,6 +81,27 @@ def _function(
 ) -> Function:
     """`how`: whether the margin is wanted, and whether features come as a sparse matrix, in which trees refuse NaN."""
     margin, is_sparse = how
+    name = type(last).__name__
+    if name not in LINEAR or not type(last).__module__.startswith("sklearn."):
+        trees = trees_of(last)
+        return behind_features(trees, features, words, takes_nan=trees.takes_nan and not is_sparse)
+    try:
+        return behind_features(network_of(last, margin=margin), features, words)
+    except ModelError as error:
+        raise type(error)(f"{name} {error}") from error
+
+
+def behind_features(
+    model: tuple[Network, Link] | Trees,
+    features: Sequence[Feature],
+    words: dict[int, Words],
+    *,
+    takes_nan: bool = False,
+) -> Function:
+    """A model that reads features as a function of the inputs; `takes_nan` says whether trees take it as a feature.
+
+    Raises UnsupportedOperatorError for text that is no category and for what trees cannot take.
+    """
     n_inputs = 1 + max(feature.source for feature in features)
     for feature in features:
         if feature.source in words and not feature.is_stepped:
@@ -91,18 +114,11 @@ def _function(
         if (numbers := _accepted([f for f in features if f.source == i])) is not None
     }
     reads_more = bool(words or fills or accepted)
-    name = type(last).__name__
-    if name in LINEAR and type(last).__module__.startswith("sklearn."):
-        try:
-            network, link = network_of(last, margin=margin)
-        except ModelError as error:
-            raise type(error)(f"{name} {error}") from error
-        inner: Function = Prepared(n_inputs, tuple(features), network, link)
-        takes_nan = inner.takes_nan
+    if isinstance(model, Trees):
+        inner: Function = folded(model, features, n_inputs, takes_nan=takes_nan or reads_more)
     else:
-        trees = trees_of(last)
-        takes_nan = trees.takes_nan and not is_sparse
-        inner = folded(trees, features, n_inputs, takes_nan=takes_nan or reads_more)
+        inner = Prepared(n_inputs, tuple(features), *model)
+        takes_nan = inner.takes_nan
     return Pipeline(inner, takes_nan, words, fills, accepted) if reads_more else inner
 
 

@@ -26,7 +26,7 @@ import pyarrow as pa
 import skipml
 from benchmarks.environment import environment
 from skipml.bounds.budget import Budget
-from tests.models import fitted, fitted_pipelines
+from tests.models import fitted, fitted_onnx, fitted_pipelines
 from tests.soundness.battery import broken, regions_of
 
 RESULTS = Path(__file__).with_name("results") / "thousand.json"
@@ -77,9 +77,16 @@ def _pipeline(kind: str, rng: np.random.Generator) -> Compared:
     return Compared(apart, _lines(apart, 0.0 if is_exact else fitted_pipelines.TOLERANCE))
 
 
+def _onnx(kind: str, rng: np.random.Generator) -> Compared:
+    found = fitted_onnx.fit(rng, kind)
+    apart = fitted_onnx.difference(found)
+    return Compared(apart, _lines(apart, found.tolerance))
+
+
 KINDS: Mapping[str, Callable[[np.random.Generator], Compared]] = {
     **{kind: partial(_tree_model, kind) for kind in fitted.KINDS},
     **{f"pipeline {kind}": partial(_pipeline, kind) for kind in fitted_pipelines.KINDS},
+    **{f"onnx {kind}": partial(_onnx, kind) for kind in fitted_onnx.KINDS},
 }
 
 
