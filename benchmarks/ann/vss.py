@@ -43,8 +43,8 @@ def measure(parquet: Path, database: Path, queries: Matrix, truth: NDArray[np.in
         raise NotMeasuredError("pip install --no-deps --target .data/ann/vss duckdb-extension-vss==1.5.5")
     with tempfile.TemporaryDirectory() as folder:
         paths = [Path(folder) / name for name in ("queries.npy", "truth.npy")]
-        for path, array in zip(paths, (queries, truth), strict=True):
-            np.save(path, array)
+        np.save(paths[0], queries)
+        np.save(paths[1], truth)
         command = [sys.executable, "-m", "benchmarks.ann.vss", *map(str, (parquet, database, *paths))]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(_DUCKDB), os.environ.get("PYTHONPATH", "")])}
         done = subprocess.run(command, cwd=_ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=False)

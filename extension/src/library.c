@@ -44,7 +44,9 @@ int skipml_nearest(const struct vector_index *index, const struct stop_rule *rul
 
 void skipml_distances(int64_t metric, bool is_int8, size_t d, const float *queries, const int64_t *which, const void *rows,
                       size_t n, double *out) {
-	const struct nearest_kernel *kernel = nearest_kernel_usable();
+	const struct nearest_kernel *usable[N_ISAS];
+	nearest_kernels_usable(usable);
+	const struct nearest_kernel *kernel = usable[0];
 	double length = 0;
 	for (size_t i = 0; i < n; i++) {
 		const float *query = queries + (size_t)which[i] * d;

@@ -390,7 +390,9 @@ static bool rank(struct search *s) {
 
 enum nearest_status nearest_search(const struct vector_index *index, const struct stop_rule *rule,
                                    const struct vector_query *ask, struct vector_found *found) {
-	struct search s = {.index = index, .ask = ask, .kernel = nearest_kernel_usable(), .found = found};
+	const struct nearest_kernel *usable[N_ISAS];
+	nearest_kernels_usable(usable);
+	struct search s = {.index = index, .ask = ask, .kernel = usable[0], .found = found};
 	enum nearest_status status = NEAREST_NO_MEMORY;
 	if (search_open(&s)) {
 		s.vector_bytes = index->dimension * (index->is_int8 ? 1 : sizeof(float));

@@ -2,6 +2,8 @@
 #ifndef SKIPML_NEAREST_KERNEL_H
 #define SKIPML_NEAREST_KERNEL_H
 
+#include "isa.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -34,8 +36,8 @@ struct nearest_kernel {
 	double (*square_int8)(const void *row, size_t d);
 };
 
-// The fastest that this processor can run.
-const struct nearest_kernel *nearest_kernel_usable(void);
+// Those that this processor can run, the fastest first; returns how many.
+size_t nearest_kernels_usable(const struct nearest_kernel *usable[N_ISAS]);
 
 // The distance of a row to a query as skipml/ann/metric.py defines it; `length` is the query's, asked for cosine alone. NaN for
 // the cosine of a zero vector.

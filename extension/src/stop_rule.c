@@ -90,6 +90,6 @@ size_t rule_more(const struct stop_rule *rule, struct route *route, size_t read,
 	if (!(times > 1)) {
 		return read;
 	}
-	double further = (double)read * (double)sqrtf(times < FURTHEST ? times : FURTHEST), next = (double)read + 1;
+	double further = (double)read * (double)sqrtf(sqrtf(times < FURTHEST ? times : FURTHEST)), next = (double)read + 1;
 	return rounded(rule, further > next ? further : next);
 }

@@ -27,7 +27,8 @@ Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
 _BLOCK_ROWS = 8192
-_THINNING = 1 / 3
+_THINNING, _MARGIN = 1 / 3, 1.3
+"""How many more lists are read as fewer of their rows pass; and anyway, as promises are made without a filter."""
 _LEAST_ROWS = 2000
 """So many rows are looked at in the time that a search takes."""
 _AROUND, _SELDOM = 32, 1 / 3
@@ -75,7 +76,8 @@ def filtered_search(  # noqa: PLR0917
 @dataclass(frozen=True, slots=True, eq=False)
 class Thinned:
     """A rule for lists of `rows` rows where but a share of them passes a filter: it reads more lists, as their rows
-    come from further around. As many more as the share of the rows to the power -1/3 says, which was measured.
+    come from further around. As many more as the share of the rows to the power -1/3 says, which was
+    measured, and a margin.
     """
 
     rule: StopRule
@@ -97,7 +99,7 @@ class Thinned:
         last = np.minimum(lists, sizes.shape[1]) - 1
         rows = np.take_along_axis(np.cumsum(sizes, axis=1), last[:, None], axis=1)[:, 0]
         share = np.clip(rows / ((last + 1) * self.rows), 1e-6, 1)
-        return np.asarray(share**-_THINNING, np.float64)
+        return np.asarray(_MARGIN * share**-_THINNING, np.float64)
 
 
 class FilteredSnapshot(Snapshot):

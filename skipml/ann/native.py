@@ -146,7 +146,7 @@ class NativeRule:
 def native_rule(rule: Hashable, k: int) -> NativeRule | None:
     """A rule as the library knows it; None for one that it does not know."""
     if isinstance(rule, Nprobe):
-        return NativeRule(k, _NPROBE, 0.0, rule.lists)
+        return NativeRule(k, _NPROBE, 0.0, min(rule.lists, FLAT))
     if isinstance(rule, Scaled) and isinstance(rule.level, Level):
         return NativeRule(k, _LEVEL, rule.scale, 0, rule.level.model)
     if isinstance(rule, Priced) and rule.worth is nearness:

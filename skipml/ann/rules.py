@@ -61,9 +61,10 @@ class Priced:
 def _next(lists: IntVector, times: FloatVector) -> IntVector:
     """The next look (q,) after so many lists where the next ones are worth so many times their price (q,).
 
-    What a list is worth falls about with the square of the lists read, so a search goes to where it meets the price.
+    What a list is worth falls about with the square of the lists read, so the price is met at the square root of times
+    as many; a search goes half of that way, as looks cost less than lists that were not needed.
     """
-    further = lists * np.sqrt(np.clip(times, 1, _FURTHEST))
+    further = lists * np.sqrt(np.sqrt(np.clip(times, 1, _FURTHEST)))
     return np.where(times > 1, looks.rounded(np.maximum(further, lists + 1)), lists)
 
 
