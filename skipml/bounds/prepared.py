@@ -37,7 +37,7 @@ _SECONDS_PER_FEATURE = 0.3e-6
 class PreparedVerifier:
     """Bounds of `functionals` [m, n_outputs] of the outputs of a prepared network, by default the outputs.
 
-    What is bounded, and tests are translated to, are functionals of the margins; see `Through`, also for `signs`. Raises
+    What is bounded, and tests are translated to, are functionals of the margins; see `Through`, for `signs` too. Raises
     ModelError if the functionals do not fit.
     """
 
