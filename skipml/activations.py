@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.polynomial import polynomial
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
@@ -323,21 +322,41 @@ class _SafeMath:
 
 def erf(x: Floats) -> Floats:
     """The error function, off by less than 2^-50."""
+    x = np.asarray(x, np.float64)
+    found = np.copysign(1.0, x)
     size = np.abs(x)
-    with np.errstate(all="ignore"):
-        near = x + x * _ratio(x * x, _PP, _QQ)
-        s = size - 1
-        middle = _ERX + _ratio(s, _PA, _QA)
-        inverse = 1 / (size * size)
-        tail = np.where(size < 1 / 0.35, _ratio(inverse, _RA, _SA), _ratio(inverse, _RB, _SB))
-        far = 1 - exp(-size * size - 0.5625 + tail) / size
-    found = np.where(size < 0.84375, near, np.copysign(np.where(size < 1.25, middle, far), x))
-    found = np.where(size >= 6, np.copysign(1.0, x), found)
-    return np.where(np.isnan(x), x, found)
+    near, far = size < 0.84375, (size >= 1.25) & (size < 6)
+    middle = ~near & (size < 1.25)
+    found[near] = _erf_near(x[near])
+    found[middle] *= _ERX + _ratio(size[middle] - 1, _PA, _QA)
+    found[far] *= _erf_far(size[far])
+    found[np.isnan(x)] = np.nan
+    return found
+
+
+def _erf_near(x: Floats) -> Floats:
+    return x + x * _ratio(x * x, _PP, _QQ)
+
+
+def _erf_far(size: Floats) -> Floats:
+    inverse = 1 / (size * size)
+    nearer = size < 1 / 0.35
+    tail = np.empty_like(size)
+    tail[nearer] = _ratio(inverse[nearer], _RA, _SA)
+    tail[~nearer] = _ratio(inverse[~nearer], _RB, _SB)
+    return np.asarray(1 - exp(-size * size - 0.5625 + tail) / size)
 
 
 def _ratio(x: Floats, above: tuple[float, ...], below: tuple[float, ...]) -> Floats:
-    return np.asarray(polynomial.polyval(x, above, tensor=False) / polynomial.polyval(x, below, tensor=False))
+    """The quotient of two polynomials, lowest powers first, by Horner's rule."""
+    sides = []
+    for side in (above, below):
+        total = np.full_like(x, side[-1])
+        for factor in side[-2::-1]:
+            total *= x
+            total += factor
+        sides.append(total)
+    return np.asarray(sides[0] / sides[1])
 
 
 _ERX = 8.45062911510467529297e-01

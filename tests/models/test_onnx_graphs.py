@@ -52,9 +52,13 @@ def _slices(g: Graph) -> Graph:
     return g.add("Gather", x, _integers(g, 2, 0), axis=1).add("Sub", "", part)
 
 
+def _alone(name: str) -> Callable[[Graph], Graph]:
+    return lambda g: g.add(name)
+
+
+_SIMPLE = ("Sigmoid", "Tanh", "Erf", "Softplus", "Softsign", "HardSwish", "Selu", "Abs", "Exp", "Neg", "Mish")
 CASES: dict[str, Callable[[Graph], Graph]] = {
-    **{name: (lambda g, name=name: g.add(name)) for name in
-       ("Sigmoid", "Tanh", "Erf", "Softplus", "Softsign", "HardSwish", "Selu", "Abs", "Exp", "Neg", "Mish")},
+    **{name: _alone(name) for name in _SIMPLE},
     "Elu": lambda g: g.add("Elu", alpha=0.7),
     "HardSigmoid": lambda g: g.add("HardSigmoid", alpha=0.3, beta=0.4),
     "Log": lambda g: g.add("Abs").add("Add", "", g.constant(0.5)).add("Log"),
