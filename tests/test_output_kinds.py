@@ -102,7 +102,7 @@ def test_a_margin_of_probabilities_is_no_comparison_of_classes(table: tuple[str,
     assert Through.of(Link("softmax"), np.array([[1.0, -1.0]]), signs=True).way == "classes"
     scores = model.evaluate(rows).astype(np.float64)
     one, other = model.margin(0, 1), model.is_class(0).score
-    assert one.verifier.content != other.verifier.content  # type: ignore[attr-defined]
+    assert one.verifier.content != other.verifier.content
     for _ in range(2):
         _check(path, model.is_class(0), scores[:, 0] >= scores[:, 1])
         _check(path, one > 0.9, scores[:, 0] - scores[:, 1] > 0.9)
@@ -167,9 +167,9 @@ def test_sql_gives_the_same_rows(name: str, table: tuple[str, pa.Table]) -> None
     for condition in conditions:
         sql = f"SELECT id FROM '{path}' WHERE {condition} ORDER BY id"
         con.skipping = True
-        found = con.sql(sql).fetchall()
+        found = con.execute(sql).fetchall()
         con.skipping = False
-        assert found == con.sql(sql).fetchall()
+        assert found == con.execute(sql).fetchall()
     con.close()
 
 
