@@ -49,8 +49,14 @@ class LinkedVerifier:
             raise ModelError(f"functionals of shape {rows.shape} do not fit a model of {linked.n_outputs} outputs")
         self.function = linked
         self.functionals = rows
+        self.signs = signs
         self.through = Through.of(linked.link, rows, linked.dtype, signs=signs)
         self._verifier = network_verifier(linked.network, self.through.inner)
+
+    @property
+    def network_bounds(self) -> Verifier | GraphVerifier:
+        """Who bounds the margins."""
+        return self._verifier
 
     @property
     def n_values(self) -> int:
