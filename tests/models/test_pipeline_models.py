@@ -96,7 +96,7 @@ def test_what_is_not_evaluated_is_refused_by_name(step: Any, last: Any, message:
 @pytest.mark.parametrize("activation", ["tanh", "logistic", "relu", "identity"])
 def test_perceptrons_have_the_activations_of_scikit_learn(activation: str) -> None:
     frame = _frame()
-    last = MLPRegressor((4, 3), activation=activation, max_iter=3, random_state=0)
+    last = MLPRegressor(hidden_layer_sizes=(4, 3), activation=activation, max_iter=3, random_state=0)
     pipeline = make_pipeline(StandardScaler(), last).fit(frame[["a", "b"]], frame["a"])
     model = skipml.Model.from_sklearn(pipeline)
     scores = model.evaluate(pa.Table.from_pandas(frame[["a", "b"]]))[:, 0]
