@@ -9,12 +9,14 @@ import numpy as np
 from skipml.errors import ModelError
 from skipml.footers import ColumnStats, Footers, read_footers
 from skipml.function import Function
+from skipml.graph import Elementwise, Graph, Normalize, Operator
 from skipml.identity import Path, expand, private_connection
+from skipml.linked import Linked
 from skipml.metadata.refine import refine
 from skipml.models import read
 from skipml.models.loading import read_onnx
 from skipml.models.onnx_facts import onnx_facts
-from skipml.network import Affine, LeakyRelu, Network, Op
+from skipml.network import Affine, LeakyRelu, Network
 from skipml.pipelines import Pipeline, text_inputs
 from skipml.preparation import Feature
 from skipml.prepared import Prepared
@@ -84,10 +86,10 @@ def model_facts(path: str) -> dict[str, Any]:
     function = found.function
     pipeline = function if isinstance(function, Pipeline) else None
     inner = function.inner if isinstance(function, Pipeline) else function
-    network = inner.network if isinstance(inner, Prepared) else inner
+    network = inner.network if isinstance(inner, Prepared | Linked) else inner
     steps = [_feature_text(feature) for feature in inner.features] if isinstance(inner, Prepared) else []
-    ops = [_op_text(op) for op in network.ops] if isinstance(network, Network) else [_trees_text(network)]
-    link = [inner.link.kind] if isinstance(inner, Prepared) and inner.link.kind != "identity" else []
+    ops = [_op_text(op) for op in _ops(network)] or [_trees_text(network)]
+    link = [inner.link.kind] if isinstance(inner, Prepared | Linked) and inner.link.kind != "identity" else []
     texts, fills = text_inputs(function), pipeline.fills if pipeline is not None else {}
     names = found.names or tuple(f"input {i + 1}" for i in range(function.n_inputs))
     return {
@@ -135,8 +137,19 @@ def _trees_text(function: Function) -> str:
     return f"{len(function.trees)} trees of depth up to {depth}, {function.link.kind}"
 
 
-def _op_text(op: Op) -> str:
+def _ops(function: Function) -> list[Operator]:
+    """What a network does, in order; nothing of trees."""
+    if isinstance(function, Graph):
+        return [node.op for node in function.nodes]
+    return list(function.ops) if isinstance(function, Network) else []
+
+
+def _op_text(op: Operator) -> str:
     match op:
+        case Elementwise(kind, parameters):
+            return " ".join([kind, *(f"{number:g}" for number in parameters)])
+        case Normalize(_, centred):
+            return "LayerNorm" if centred else "RMSNorm"
         case Affine(weight):
             return f"Affine {weight.shape[1]} -> {weight.shape[0]}"
         case LeakyRelu(slope):
@@ -148,11 +161,10 @@ def _parameters(function: Function) -> int:
     """Weights of a network, thresholds and leaves of trees."""
     if isinstance(function, Trees):
         return sum(len(tree.feature) for tree in function.trees)
-    ops = function.ops if isinstance(function, Network) else ()
     arrays = [
         getattr(op, name)
-        for op in ops
-        for name in ("weight", "bias", "factor", "divisor", "offset")
-        if hasattr(op, name)
+        for op in _ops(function)
+        for name in ("weight", "bias", "factor", "divisor", "offset", "slope")
+        if isinstance(getattr(op, name, None), np.ndarray)
     ]
     return sum(array.size for array in arrays)

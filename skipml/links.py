@@ -42,15 +42,15 @@ class Link:
                 case "softmax":
                     return _softmax(sums)
 
-    def bounds(self, low: Array, high: Array) -> tuple[Floats, Floats]:
-        """Bounds [K, n] of the outputs, where the sums have bounds [K, n] of their own type.
+    def bounds(self, low: Array, high: Array, dtype: np.dtype[np.floating] | None = None) -> tuple[Floats, Floats]:
+        """Bounds [K, n] of the outputs, computed in a dtype, by default that of the sums' bounds [K, n].
 
         Sound because the product with the scale is rounded monotonically, logistic and exp are monotone and off by
         less than half of what is added on either side; for softmax see `_softmax_bounds`.
         """
         if self.kind == "identity":
             return low.astype(np.float64), high.astype(np.float64)
-        info = np.finfo(low.dtype)
+        info = np.finfo(low.dtype if dtype is None else dtype)
         if self.kind == "softmax":
             lower, upper, relative = _softmax_bounds(low.astype(np.float64), high.astype(np.float64), float(info.eps))
         else:

@@ -19,7 +19,7 @@ from skipml.errors import ModelError
 Array = NDArray[np.floating]
 
 _SLAB_BYTES = 512 * 1024  # activations of one layer in one pass: they stay in the cache
-_LANES = 16  # columns of every matrix product: one kernel tile; wider products sum their columns in different orders
+LANES = 16  # columns of every matrix product: one kernel tile; wider products sum their columns in different orders
 _MIN_OUTPUTS = 2  # narrower layers are padded: a vector product takes another, threaded, code path
 
 
@@ -111,9 +111,9 @@ class Network:
 
     def forward_columns(self, columns: Sequence[Array]) -> Array:
         """The same for rows given as one array [n] per input, the form in which databases hand them over."""
-        used = _usable_lanes(self.dtype, self._shapes)
+        used = usable_lanes(self.dtype, self._shapes)
         widest = max(self.n_inputs, *(n_out for n_out, _ in self._shapes), _MIN_OUTPUTS) + 1
-        slab = used * max(1, _SLAB_BYTES // (widest * self.dtype.itemsize * _LANES))
+        slab = used * max(1, _SLAB_BYTES // (widest * self.dtype.itemsize * LANES))
         n = len(columns[0])
         out = np.empty((n, self.n_outputs), self.dtype)
         with np.errstate(all="ignore"):
@@ -147,13 +147,14 @@ class Network:
         """sha256 (hex) of everything the outputs depend on: dtype, ops in order, shapes, constants."""
         digest = hashlib.sha256(f"network {self.dtype.name} {self.n_inputs} {self.n_outputs}".encode())
         for op in self.ops:
-            for constant in _constants(op):
+            for constant in constants_of(op):
                 digest.update(f";{type(op).__name__}{constant.shape}".encode())
                 digest.update(constant.astype(constant.dtype.newbyteorder("<")).tobytes())
         return digest.hexdigest()
 
 
-def _constants(op: Op) -> tuple[Array, ...]:
+def constants_of(op: Op) -> tuple[Array, ...]:
+    """The arrays of an op, a slope among them."""
     match op:
         case Affine(weight, bias):
             return weight, bias
@@ -170,7 +171,7 @@ def _checked_width(index: int, op: Op, width: int, dtype: np.dtype[np.floating])
         if not 0 <= op.slope <= 1:
             raise ModelError(f"{where}: the slope must be between 0 and 1, not {op.slope}")
         return width
-    for constant in _constants(op):
+    for constant in constants_of(op):
         if constant.dtype != dtype:
             raise ModelError(f"{where}: constants are {constant.dtype}, the network computes in {dtype}")
         if not np.isfinite(constant).all():
@@ -180,7 +181,7 @@ def _checked_width(index: int, op: Op, width: int, dtype: np.dtype[np.floating])
         if not fits or not op.weight.size:
             raise ModelError(f"{where}: weight {op.weight.shape} and bias {op.bias.shape} do not fit {width} inputs")
         return int(op.weight.shape[0])
-    (constant,) = _constants(op)
+    (constant,) = constants_of(op)
     if constant.shape != (width,):
         raise ModelError(f"{where}: a constant of shape {constant.shape} does not fit {width} values")
     if isinstance(op, Divide) and not constant.all():
@@ -196,11 +197,11 @@ class _Scratch(threading.local):
         self._zeros: dict[np.dtype[np.floating], Array] = {}
 
     def blocks(self, depth: int, shape: tuple[int, int], dtype: np.dtype[np.floating]) -> Array:
-        """Blocks [n, width + 1, _LANES] for the result of op number `depth`; the row behind the values is all ones."""
+        """Blocks [n, width + 1, LANES] for the result of op number `depth`; the row behind the values is all ones."""
         n, width = shape
         buffer = self._buffers.get((depth, width, dtype))
         if buffer is None or len(buffer) < n:
-            buffer = np.ones((n, width + 1, _LANES), dtype)
+            buffer = np.ones((n, width + 1, LANES), dtype)
             self._buffers[depth, width, dtype] = buffer
         return buffer[:n]
 
@@ -217,14 +218,14 @@ _scratch = _Scratch()
 
 
 def _to_lanes(columns: Sequence[Array], used: int, dtype: np.dtype[np.floating]) -> Array:
-    """Columns [n] as blocks [ceil(n / used), d + 1, _LANES], `used` rows side by side, zeros in what is left, and ones
+    """Columns [n] as blocks [ceil(n / used), d + 1, LANES], `used` rows side by side, zeros in what is left, and ones
     for the biases.
     """
     n = len(columns[0])
     blocks = _scratch.blocks(0, (-(-n // used), len(columns)), dtype)
     whole = n // used
-    if used < _LANES or whole < len(blocks):
-        blocks[whole if used == _LANES else 0 :, :-1] = 0
+    if used < LANES or whole < len(blocks):
+        blocks[whole if used == LANES else 0 :, :-1] = 0
     for i, column in enumerate(columns):
         blocks[:whole, i, :used] = column[: whole * used].reshape(whole, used)
         if whole < len(blocks):
@@ -237,17 +238,17 @@ def _tiled(op: Op, rows: int, dtype: np.dtype[np.floating]) -> tuple[Array, ...]
     column; vectors repeated over the lanes, with what leaves the rows behind the values alone.
     """
     if isinstance(op, LeakyRelu):
-        return (np.full((rows + 1) * _LANES, op.slope, dtype),)
+        return (np.full((rows + 1) * LANES, op.slope, dtype),)
     if isinstance(op, Affine):
         weight = np.column_stack([op.weight, op.bias])
         return (np.pad(weight, ((0, max(0, _MIN_OUTPUTS - len(weight))), (0, 0))),)
-    (vector,) = _constants(op)
+    (vector,) = constants_of(op)
     neutral = dtype.type(0 if isinstance(op, Shift) else 1)
-    return (np.repeat(np.pad(vector, (0, rows + 1 - len(vector)), constant_values=neutral), _LANES),)
+    return (np.repeat(np.pad(vector, (0, rows + 1 - len(vector)), constant_values=neutral), LANES),)
 
 
 def _apply(op: Op, constants: tuple[Array, ...], h: Array, place: tuple[int, int]) -> Array:
-    """One op on blocks h [blocks, n_in + 1, _LANES], which it may overwrite; `place` is the number of the op and of the
+    """One op on blocks h [blocks, n_in + 1, LANES], which it may overwrite; `place` is the number of the op and of the
     rows it leaves.
     """
     flat: Array = h.reshape(len(h), -1)
@@ -270,13 +271,13 @@ def _apply(op: Op, constants: tuple[Array, ...], h: Array, place: tuple[int, int
 
 
 @functools.cache
-def _usable_lanes(dtype: np.dtype[np.floating], shapes: tuple[tuple[int, ...], ...]) -> int:
-    """How many rows may share a product here: _LANES, or 1 if this BLAS gives equal columns unequal results."""
+def usable_lanes(dtype: np.dtype[np.floating], shapes: tuple[tuple[int, ...], ...]) -> int:
+    """How many rows may share a product here: LANES, or 1 if this BLAS gives equal columns unequal results."""
     rng = np.random.default_rng(0)
     for n_out, n_in in set(shapes):
         weight = rng.standard_normal((max(n_out, _MIN_OUTPUTS), n_in)).astype(dtype)
         rows = rng.standard_normal((32, n_in, 1)).astype(dtype)
-        alone: Array = np.matmul(weight, np.pad(rows, ((0, 0), (0, 0), (0, _LANES - 1))))[:, :, :1]
-        if (np.matmul(weight, np.repeat(rows, _LANES, axis=2)) != alone).any():
+        alone: Array = np.matmul(weight, np.pad(rows, ((0, 0), (0, 0), (0, LANES - 1))))[:, :, :1]
+        if (np.matmul(weight, np.repeat(rows, LANES, axis=2)) != alone).any():
             return 1
-    return _LANES
+    return LANES

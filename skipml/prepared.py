@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skipml.errors import ModelError
+from skipml.graph import Graph
 from skipml.links import IDENTITY, Link
 from skipml.network import Array, Network
 from skipml.preparation import Feature
@@ -31,7 +32,7 @@ class Prepared:
 
     n_inputs: int
     features: tuple[Feature, ...]
-    network: Network
+    network: Network | Graph
     link: Link = IDENTITY
 
     def __post_init__(self) -> None:

@@ -16,6 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Method, Outcome, Reason, resume
+from skipml.bounds.compaction import reduced
 from skipml.bounds.evidence import by_labels, by_scores, label_map, score_map, witness_rows
 from skipml.bounds.memory import Known, key_of
 from skipml.bounds.reading import as_read
@@ -85,6 +86,7 @@ class ScoreTest(Predicate):
         if not left.any():
             return Outcome.evaluate_all(len(left), len(verifier.functionals))
         blocks = verifier.blocks(seen)
+        verifier = reduced(verifier, blocks)
         key = key_of(verifier, blocks) if memory is not None else None
         known = memory.recall(key) if memory is not None and key is not None else None
         known = known or Known.nothing(blocks.lower, blocks.upper, verifier.n_values)

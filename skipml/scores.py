@@ -22,6 +22,7 @@ from skipml.function import Function
 from skipml.models import from_lightgbm, from_torch, from_xgboost, read, read_sklearn
 from skipml.models.native import to_bytes
 from skipml.models.pipeline import Read
+from skipml.models.sums import weighted_sum
 from skipml.network import Network
 from skipml.predicates import Predicate
 from skipml.score_tests import Between, Class, Threshold
@@ -61,6 +62,8 @@ class ModelScore:
     inputs: tuple[str, ...]
     functionals: Floats
     verifier_name: VerifierName = "crown"
+    signs: bool = False
+    """Whether only the signs of the combinations matter, as where classes are told apart."""
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travels without its bounds, which may hold pointers."""
@@ -71,9 +74,9 @@ class ModelScore:
         """Bounds on the combinations over boxes of inputs; raises ModelError if auto_LiRPA is wanted and not there."""
         if self.verifier_name == "auto_lirpa":
             if not isinstance(self.function, Network):
-                raise ModelError("auto_LiRPA bounds networks, not trees: leave `verifier` out")
+                raise ModelError("auto_LiRPA bounds ReLU networks only: leave `verifier` out")
             return LirpaVerifier(self.function, self.functionals)
-        return bounder(self.function, self.functionals)
+        return bounder(self.function, self.functionals, signs=self.signs)
 
     @property
     def seconds_per_row(self) -> float:
@@ -169,9 +172,20 @@ class Model:
     @classmethod
     def from_torch(cls, module: torch.nn.Module, *, columns: Sequence[str], verifier: VerifierName = "crown") -> Model:
         """Take a snapshot of a torch module; raises ModelError for anything that is not a supported feed-forward
-        chain.
+        network.
         """
         return cls(from_torch(module), _names(columns), verifier)
+
+    @classmethod
+    def weighted(cls, parts: Sequence[tuple[float, Model]]) -> Model:
+        """The weighted sum of the outputs of models of one output each, as one model over all their columns:
+        `Model.weighted([(0.7, fraud), (0.3, risk)])`. The sum is computed in the type of the models.
+
+        Raises ModelError for trees and pipelines, several outputs, or models of different types.
+        """
+        columns = tuple(dict.fromkeys(name for _, model in parts for name in model.columns))
+        chosen = [(weight, model.function, [columns.index(name) for name in model.columns]) for weight, model in parts]
+        return cls(weighted_sum(chosen, len(columns)), columns)
 
     @classmethod
     def from_xgboost(
@@ -257,11 +271,21 @@ class Model:
         functionals[np.arange(len(others)), others] = -1.0
         return Class(self._score(("class", label), inputs, functionals), label)
 
+    def margin(self, first: int, second: int, inputs: Sequence[str] | None = None) -> ModelScore:
+        """How much more one output is than another, both counted from 0: `model.margin(1, 0) > 0.2`. The difference of
+        the outputs is computed in float64.
+        """
+        if first == second or not (0 <= first < self.n_outputs and 0 <= second < self.n_outputs):
+            raise PredicateError(f"a margin is between two of the outputs 0 to {self.n_outputs - 1}, counted from 0")
+        functional = np.zeros((1, self.n_outputs))
+        functional[0, first], functional[0, second] = 1.0, -1.0
+        return self._score(("margin", first, second), inputs, functional)
+
     def _score(self, kind: tuple[Any, ...], inputs: Sequence[str] | None, functionals: Floats) -> ModelScore:
         names = self.columns if inputs is None else tuple(inputs)
         key = (*kind, names)
         if key not in self._scores:
-            self._scores[key] = ModelScore(self.function, names, functionals, self.verifier)
+            self._scores[key] = ModelScore(self.function, names, functionals, self.verifier, signs=kind[0] == "class")
         return self._scores[key]
 
     def only_output(self) -> ModelScore:

@@ -87,7 +87,7 @@ def test_a_score_depends_on_the_row_alone_where_blas_sums_columns_differently(mo
     network = mlp((4, 32, 32, 2))
     x = np.random.default_rng(1).normal(size=(50, 4))
     expected = network.forward(x)
-    monkeypatch.setattr(network_module, "_usable_lanes", lambda dtype, shapes: 1)
+    monkeypatch.setattr(network_module, "usable_lanes", lambda dtype, shapes: 1)
     together = network.forward(x)
     assert same_bits(np.concatenate([network.forward(row[None]) for row in x]), together)
     np.testing.assert_allclose(together, expected, rtol=1e-4, atol=1e-4)
@@ -100,7 +100,7 @@ def test_a_blas_that_sums_columns_differently_is_noticed(monkeypatch: pytest.Mon
         return product
 
     monkeypatch.setattr(np, "matmul", uneven)
-    assert network_module._usable_lanes.__wrapped__(F32, ((8, 4),)) == 1
+    assert network_module.usable_lanes.__wrapped__(F32, ((8, 4),)) == 1
 
 
 def test_no_rows_have_no_scores() -> None:

@@ -6,16 +6,13 @@ Nothing is proved here, hence nothing needs a margin: a wrong point only ever le
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skipml.bounds.crown import LinearBounds
 from skipml.bounds.polygons import Cuts
-
-if TYPE_CHECKING:
-    from skipml.bounds.verifier import Verifier
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -34,6 +31,16 @@ class Test(Protocol):
 
     def holds(self, values: Floats) -> Bools:
         """Whether `values` [K, m] pass -> [K]."""
+
+
+class Differentiable(Protocol):
+    """What points are tried on."""
+
+    def values(self, x: Floats) -> Floats:
+        """The values at points [K, d], about -> [K, m]."""
+
+    def gradients(self, x: Floats, direction: Floats) -> Floats:
+        """The gradient at x [K, d] of the sum of `direction` [K, m] times the values -> [K, d]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ class Points:
 
 
 def try_points(
-    verifier: Verifier,
+    verifier: Differentiable,
     test: Test,
     box: tuple[Floats, Floats],
     bounds: LinearBounds | None,

@@ -18,11 +18,11 @@ from skipml.bounds.crown import LinearBounds
 from skipml.bounds.falsify import Points, Test, towards_of
 from skipml.bounds.features import FeatureBox, FeatureMap
 from skipml.bounds.leaves import Leaves
+from skipml.bounds.linked import network_verifier
 from skipml.bounds.missing import with_missing
 from skipml.bounds.outcome import Method
 from skipml.bounds.polygons import Cuts
 from skipml.bounds.through import TestThrough, Through
-from skipml.bounds.verifier import Verifier
 from skipml.errors import ModelError
 from skipml.prepared import Prepared
 from skipml.regions import Regions
@@ -35,23 +35,23 @@ _SECONDS_PER_FEATURE = 0.3e-6
 
 
 class PreparedVerifier:
-    """Bounds of `functionals` [m, n_outputs] of the outputs of a prepared network, by default the outputs themselves.
+    """Bounds of `functionals` [m, n_outputs] of the outputs of a prepared network, by default the outputs.
 
-    What is bounded, and tests are translated to, are functionals of the margins; see `Through`. Raises ModelError if
-    the functionals do not fit.
+    What is bounded, and tests are translated to, are functionals of the margins; see `Through`, for `signs` too. Raises
+    ModelError if the functionals do not fit.
     """
 
     is_continuous = False
     first_method = Method.CROWN
 
-    def __init__(self, prepared: Prepared, functionals: ArrayLike | None = None) -> None:
+    def __init__(self, prepared: Prepared, functionals: ArrayLike | None = None, *, signs: bool = False) -> None:
         rows = np.eye(prepared.n_outputs) if functionals is None else np.asarray(functionals, np.float64)
         if rows.ndim != 2 or rows.shape[1] != prepared.n_outputs or not len(rows):
             raise ModelError(f"functionals of shape {rows.shape} do not fit a model of {prepared.n_outputs} outputs")
         self.function = prepared
         self.functionals = rows
-        self.through = Through.of(prepared.link, rows)
-        self._verifier = Verifier(prepared.network, self.through.inner)
+        self.through = Through.of(prepared.link, rows, signs=signs)
+        self._verifier = network_verifier(prepared.network, self.through.inner)
         self._features = FeatureMap(prepared.features, prepared.n_inputs)
 
     @property
@@ -70,7 +70,7 @@ class PreparedVerifier:
     @cached_property
     def content(self) -> bytes:
         """A hash of everything that the bounds depend on."""
-        return content_of(self)
+        return content_of(self) + self.through.way.encode()
 
     @property
     def seconds_per_box(self) -> float:

@@ -19,6 +19,7 @@ gamma64(K) to gamma(n + 1) therefore makes E bound both together.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -62,16 +63,21 @@ class Arithmetic:
 
 
 def arithmetic(network: Network, n_functionals: int) -> Arithmetic:
-    """The constants for a network and functionals of its outputs.
+    """The constants for a network and functionals of its outputs; sound as `arithmetic_of` is."""
+    lengths = [op.weight.shape[1] if isinstance(op, Affine) else 1 for op in network.ops]
+    return arithmetic_of(network.dtype, lengths, network.n_outputs)
+
+
+def arithmetic_of(dtype: np.dtype[np.floating], lengths: Sequence[int], n_outputs: int) -> Arithmetic:
+    """The constants for ops that sum so many products each, and functionals of the outputs.
 
     Sound because K counts, for each op, more roundings than a product passes through there, and because in float64
     networks magnitudes beyond 1e150 count as overflow, so that an underflow in a coefficient (5e-324) times a magnitude
     stays below `tiny`.
     """
-    lengths = [op.weight.shape[1] if isinstance(op, Affine) else 1 for op in network.ops]
-    roundings = sum(lengths) + network.n_outputs + _ROUNDINGS_PER_OP * (len(lengths) + 1)
+    roundings = sum(lengths) + n_outputs + _ROUNDINGS_PER_OP * (len(lengths) + 1)
     verifier = _gamma(roundings, 2.0**-53)
-    if network.dtype == np.float32:
+    if dtype == np.float32:
         return Arithmetic(2.0**-24, verifier, 2.0**-126, float(np.finfo(np.float32).max) * (1 - 2.0**-20))
     return Arithmetic(2.0**-53, verifier, 1e-150, 1e150)
 

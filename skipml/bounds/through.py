@@ -21,7 +21,10 @@ Floats = NDArray[np.float64]
 _EPS = float(np.finfo(np.float64).eps)
 _ULPS = 16
 """As many roundings of the last place as an exp, a sum of few of them and a quotient have."""
+_WIDE: np.dtype[np.floating] = np.dtype(np.float64)
 _TINY = 2.0**-1000
+_APART = 4096
+"""As many roundings of 1 as margins are to be apart, so that no exp, sum or quotient makes them equal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,23 +35,27 @@ class Through:
     functionals: Floats
     link: Link
     way: Literal["same", "each", "softmax", "classes", "all"]
+    dtype: np.dtype[np.floating] = _WIDE
+    """Of the outputs."""
 
     @classmethod
-    def of(cls, link: Link, functionals: Floats) -> Through:
-        """The way that loses least."""
+    def of(
+        cls, link: Link, functionals: Floats, dtype: np.dtype[np.floating] = _WIDE, *, signs: bool = False
+    ) -> Through:
+        """The way that loses least; `signs`: of the functionals only the signs matter, to tell classes apart."""
         n_outputs = functionals.shape[1]
         units = ((functionals == 0) | (functionals == 1)).all() and (functionals.sum(axis=1) == 1).all()
         if link.kind == "identity":
-            return cls(functionals, functionals, link, "same")
+            return cls(functionals, functionals, link, "same", dtype)
         if link.kind != "softmax" and units:
-            return cls(functionals, functionals, link, "each")
+            return cls(functionals, functionals, link, "each", dtype)
         if link.kind == "softmax" and units and len(functionals) == 1:
             k = int(functionals.argmax())
             others = np.delete(np.eye(n_outputs), k, axis=0)
-            return cls(others - functionals, functionals, link, "softmax")
-        if link.kind == "softmax" and _compares_classes(functionals):
-            return cls(functionals, functionals, link, "classes")
-        return cls(np.eye(n_outputs), functionals, link, "all")
+            return cls(others - functionals, functionals, link, "softmax", dtype)
+        if link.kind == "softmax" and signs and _compares_classes(functionals):
+            return cls(functionals, functionals, link, "classes", dtype)
+        return cls(np.eye(n_outputs), functionals, link, "all", dtype)
 
     def outputs(self, low: Floats, high: Floats) -> tuple[Floats, Floats]:
         """Bounds [M, m] of the functionals where those inside have bounds [M, k]; infinite where these are.
@@ -60,14 +67,16 @@ class Through:
             case "same":
                 return low, high
             case "each":
-                ends = self.link.bounds(np.ascontiguousarray(low.T), np.ascontiguousarray(high.T))
+                ends = self.link.bounds(np.ascontiguousarray(low.T), np.ascontiguousarray(high.T), self.dtype)
                 found = ends[0].T, ends[1].T
             case "softmax":
-                found = _softmax(low, high)
+                found = _softmax(
+                    low, high, float(np.finfo(self.dtype).eps), max(float(np.finfo(self.dtype).tiny), _TINY)
+                )
             case "classes":
-                found = _widened(low, high)
+                found = _widened(low, high, float(np.finfo(self.dtype).eps))
             case "all":
-                ends = self.link.bounds(np.ascontiguousarray(low.T), np.ascontiguousarray(high.T))
+                ends = self.link.bounds(np.ascontiguousarray(low.T), np.ascontiguousarray(high.T), self.dtype)
                 rising, falling = np.maximum(self.functionals, 0), np.minimum(self.functionals, 0)
                 sides = ends[0].T, ends[1].T
                 found = (
@@ -105,7 +114,7 @@ def _compares_classes(functionals: Floats) -> bool:
     return bool((np.sort(functionals, axis=1)[:, [0, -1]] == [-1, 1]).all() and (np.abs(functionals).sum(1) == 2).all())
 
 
-def _softmax(low: Floats, high: Floats) -> tuple[Floats, Floats]:
+def _softmax(low: Floats, high: Floats, eps: float, tiny: float) -> tuple[Floats, Floats]:
     """Bounds [M, 1] of 1 / (1 + the sum of exp of differences between bounds [M, k]).
 
     Sound because a difference D as softmax rounds it is off by D times eps, which changes exp by that share.
@@ -113,15 +122,15 @@ def _softmax(low: Floats, high: Floats) -> tuple[Floats, Floats]:
     with np.errstate(over="ignore", invalid="ignore"):
         upper, lower = (1.0 / (1.0 + np.exp(side).sum(axis=1, keepdims=True)) for side in (low, high))
         apart = np.maximum(high.max(axis=1, keepdims=True), 0.0) - np.minimum(low.min(axis=1, keepdims=True), 0.0)
-        relative = np.minimum(_EPS * (_ULPS + low.shape[1] + 4 * apart), 1.0)
-        return np.maximum(lower * (1 - relative) - _TINY, 0.0), np.minimum(upper * (1 + relative) + _TINY, 1.0)
+        relative = np.minimum(eps * (_ULPS + low.shape[1] + 4 * apart), 1.0)
+        return np.maximum(lower * (1 - relative) - tiny, 0.0), np.minimum(upper * (1 + relative) + tiny, 1.0)
 
 
-def _widened(low: Floats, high: Floats) -> tuple[Floats, Floats]:
+def _widened(low: Floats, high: Floats, eps: float) -> tuple[Floats, Floats]:
     """Bounds of differences that have the sign of those of the probabilities wherever they have one.
 
     Sound because margins that are farther apart than this stay apart through exp and a common divisor, unless both
     become 0, and then neither is the largest.
     """
-    room = 2.0**-40
+    room = _APART * eps
     return low - room, high + room

@@ -21,6 +21,7 @@ from skipml.engines.functions import Kind, ModelFunction
 from skipml.engines.kernels import Kernels
 from skipml.errors import ModelError
 from skipml.library import NoExtensionError, find_extension
+from skipml.linked import Linked
 from skipml.models.native import to_bytes
 from skipml.network import Network
 from skipml.scores import PYTHON_COST, Model, ScoringCost
@@ -126,9 +127,13 @@ class Scorer:
 
     def _forward(self, model: Model) -> Forward:
         """How Python computes outputs."""
+        function = model.function
         if self.kernels is not None:
             with contextlib.suppress(ModelError, NoExtensionError):
-                return self.kernels.load(model.function).forward_columns
+                if isinstance(function, Linked):
+                    of_margins, margins = function.of_margins, self.kernels.load(function.network).forward_columns
+                    return lambda columns: of_margins(margins(columns))
+                return self.kernels.load(function).forward_columns
         return model.function.forward_columns
 
     def unregister(

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from skipml.errors import ModelError, UnsupportedOperatorError
+from skipml.graph import Elementwise, Graph, Node, Operator, network_of_graph
 from skipml.links import IDENTITY, Link
-from skipml.network import Affine, LeakyRelu, Network, Op
+from skipml.network import Affine, LeakyRelu, Network
 
 _REGRESSORS = [
     *("LinearRegression", "Ridge", "RidgeCV", "Lasso", "LassoCV", "ElasticNet", "ElasticNetCV", "BayesianRidge"),
@@ -23,7 +24,7 @@ LINEAR = (*_REGRESSORS, *_DECISIONS, *_PROBABILITIES, "SGDClassifier", "MLPClass
 """What `network_of` takes, by name."""
 
 
-def network_of(estimator: Any, *, margin: bool) -> tuple[Network, Link]:
+def network_of(estimator: Any, *, margin: bool) -> tuple[Network | Graph, Link]:
     """The network and the link of a fitted model: what `predict` gives of a regressor, `predict_proba` of a classifier
     (of two classes that of the second) or, with `margin` or where there is none, `decision_function`.
 
@@ -55,24 +56,29 @@ def network_of(estimator: Any, *, margin: bool) -> tuple[Network, Link]:
     return network, Link("logistic") if len(weight) == 1 else Link("softmax")
 
 
-def _perceptron(estimator: Any, margin: bool) -> tuple[Network, Link]:
-    if estimator.activation not in ("relu", "identity"):
-        raise UnsupportedOperatorError(
-            f"activation {estimator.activation!r} is not bounded: train with activation='relu'"
-        )
+def _perceptron(estimator: Any, margin: bool) -> tuple[Network | Graph, Link]:
     links: dict[str, Link] = {"identity": IDENTITY, "logistic": Link("logistic"), "softmax": Link("softmax")}
     if estimator.out_activation_ not in links:
         raise UnsupportedOperatorError(f"output activation {estimator.out_activation_!r} is not evaluated")
     link = links[estimator.out_activation_]
     if margin and link.kind == "identity":
         raise ModelError("has no margin: it predicts a number")
-    ops: list[Op] = []
-    for k, (weight, bias) in enumerate(zip(estimator.coefs_, estimator.intercepts_, strict=True)):
+    hidden: dict[str, LeakyRelu | Elementwise | None] = {
+        "identity": None,
+        "relu": LeakyRelu(0.0),
+        "tanh": Elementwise("tanh"),
+        "logistic": Elementwise("sigmoid"),
+    }
+    if estimator.activation not in hidden:
+        raise UnsupportedOperatorError(f"activation {estimator.activation!r} is not bounded")
+    between = hidden[estimator.activation]
+    ops: list[Operator] = []
+    for weight, bias in zip(estimator.coefs_, estimator.intercepts_, strict=True):
+        ops += [between] if ops and between is not None else []
         ops.append(Affine(np.asarray(weight.T, np.float64).copy(), np.asarray(bias, np.float64).copy()))
-        if k < len(estimator.coefs_) - 1 and estimator.activation == "relu":
-            ops.append(LeakyRelu(0.0))
     n_outputs = len(estimator.intercepts_[-1])
     if n_outputs > 1 and link.kind == "logistic":
         raise UnsupportedOperatorError("several labels per row: train one model for each")
-    network = Network(int(estimator.coefs_[0].shape[0]), n_outputs, np.dtype(np.float64), tuple(ops))
-    return network, IDENTITY if margin else link
+    nodes = tuple(Node(op, (k,)) for k, op in enumerate(ops))
+    graph = Graph(int(estimator.coefs_[0].shape[0]), np.dtype(np.float64), nodes)
+    return network_of_graph(graph), IDENTITY if margin else link

@@ -1,4 +1,4 @@
-"""ONNX files -> Network."""
+"""ONNX files -> networks and graphs."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, numpy_helper
 
 from skipml.errors import ModelError, UnsupportedOperatorError
-from skipml.models.chain import Chain, Constant
+from skipml.models.chain import Built, Chain, Constant, Value
 from skipml.models.files import read_model_file
+from skipml.models.onnx_joins import JOINS
 from skipml.models.onnx_operators import FLOATS, OPERATORS, Node
-from skipml.network import Network
 
 MAX_NODES = 10_000
 MIN_OPSET = 7  # the oldest with numpy's broadcasting, and the oldest that onnxruntime answers for
@@ -38,13 +38,13 @@ _CONSTANT_OPERATORS: dict[str, tuple[int, Mapping[str, Any]]] = {
 _DAMAGED = "is the file damaged?"
 
 
-def load_onnx(path: str | os.PathLike[str]) -> Network:
-    """Read an ONNX file whose graph is a feed-forward chain.
+def load_onnx(path: str | os.PathLike[str]) -> Built:
+    """Read an ONNX file whose graph is feed-forward.
 
-    Operators (default domain, opset 7 or newer): Gemm, MatMul, Add, Sub, Mul, Div with a constant, Relu, LeakyRelu
-    (slope 0 to 1), Flatten, Reshape, Squeeze, Identity, Dropout in inference mode, and a Cast of the input to float32
-    or float64, which then is the type that the Network takes and computes in. One input [rows, d], rows free or 1; one
-    output tensor [rows, n] or [rows].
+    Operators (default domain, opset 7 or newer): those of `onnx_operators.OPERATORS` and `onnx_joins.JOINS`: products
+    with constant matrices, arithmetic with constants and between values, the usual activations, normalisation in
+    inference mode, softmax at the end, and a Cast of the input to float32 or float64, which then is the type that is
+    computed in. One input [rows, d], rows free or 1; one output tensor [rows, n] or [rows].
 
     Raises UnsupportedOperatorError, which names the operator, and ModelError, which names the file, for everything
     else: pickles, external data, subgraphs, weights that are not finite, shapes that do not fit, files that are not
@@ -95,13 +95,14 @@ def _is_text(model: onnx.ModelProto) -> bool:
     return all(isinstance(name, str) for name in (*values, *dimensions, *nodes, *attributes))
 
 
-def _network(model: onnx.ModelProto) -> Network:
-    """Walk the nodes: `constants` by name, and the one current value that depends on the row."""
+def _network(model: onnx.ModelProto) -> Built:
+    """Walk the nodes: `constants` by name, and `values`, which depend on the row."""
     graph = model.graph
     constants: dict[str, Constant] = {}
     for tensor in graph.initializer:
         _define(constants, tensor.name, _array(tensor, f"initializer {tensor.name!r}"))
-    current, chain, one_row = _input(graph, constants)
+    name, chain, one_row = _input(graph, constants)
+    values = {name: chain.value}
     for node in graph.node:
         where = _where(node)
         if not node.output:
@@ -109,13 +110,11 @@ def _network(model: onnx.ModelProto) -> Network:
         if all(name in constants for name in node.input if name):
             _define(constants, node.output[0], _constant(node, constants, where))
         else:
-            _append(chain, node, (current, constants, one_row))
-            current = node.output[0]
-    if graph.output[0].name != current:
-        raise ModelError(
-            f"the output {graph.output[0].name!r} is not the end of the chain, {current!r}; only one chain is supported"
-        )
-    return chain.network()
+            _append(chain, node, (values, constants, one_row))
+    if graph.output[0].name not in values:
+        raise ModelError(f"the output {graph.output[0].name!r} is not computed from the input; {_DAMAGED}")
+    chain.go(values[graph.output[0].name])
+    return chain.built()
 
 
 def _input(graph: GraphProto, constants: Mapping[str, Constant]) -> tuple[str, Chain, bool]:
@@ -145,24 +144,40 @@ def _input(graph: GraphProto, constants: Mapping[str, Constant]) -> tuple[str, C
     return inputs[0].name, Chain(columns.dim_value, FLOATS[tensor.elem_type]), rows.dim_value == 1
 
 
-def _append(chain: Chain, node: NodeProto, state: tuple[str, Mapping[str, Constant], bool]) -> None:
-    """Append a node that reads the current value."""
-    current, constants, one_row = state
+def _append(chain: Chain, node: NodeProto, state: tuple[dict[str, Value], Mapping[str, Constant], bool]) -> None:
+    """Append a node that reads values, and note what it writes."""
+    values, constants, one_row = state
     where = _where(node)
-    operator = OPERATORS.get(node.op_type) if node.domain in ("", "ai.onnx") else None
-    if operator is None:
-        raise _unsupported(node, f"supported are {', '.join(OPERATORS)}")
+    is_ours = node.domain in ("", "ai.onnx")
     computed = [name for name in node.input if name and name not in constants]
-    if computed != [current] or (node.input[0] != current and not operator.either_side):
-        raise ModelError(
-            f"{where}: reads {computed} where the chain has come to {current!r}; only one chain is supported"
-        )
-    if not operator.n_inputs[0] <= len(node.input) <= operator.n_inputs[1]:
-        raise ModelError(f"{where}: has {len(node.input)} inputs; {_DAMAGED}")
-    if node.output[0] in constants:
-        raise ModelError(f"{where}: defines {node.output[0]!r} a second time; {_DAMAGED}")
+    join = JOINS.get(node.op_type) if is_ours and (len(computed) > 1 or node.op_type not in OPERATORS) else None
+    operator = OPERATORS.get(node.op_type) if is_ours and join is None else None
+    if operator is None and join is None:
+        raise _unsupported(node, f"supported are {', '.join(sorted({*OPERATORS, *JOINS}))}")
+    missing = [name for name in computed if name not in values]
+    if missing:
+        raise ModelError(f"{where}: reads {missing}, which no node before it writes; {_DAMAGED}")
     inputs = tuple(constants.get(name) for name in node.input)
-    operator.append(chain, Node(where, inputs, _attributes(node, operator.attributes), one_row))
+    if join is not None:
+        if not join.n_inputs[0] <= len(node.input) <= join.n_inputs[1] or not all(node.input):
+            raise ModelError(f"{where}: has {len(node.input)} inputs; {_DAMAGED}")
+        read = tuple(values.get(name) for name in node.input)
+        attributes = _attributes(node, join.attributes)
+        written = join.append(chain, read, Node(where, inputs, attributes, one_row, len(node.output)))
+    else:
+        assert operator is not None
+        if len(computed) != 1 or (node.input[0] != computed[0] and not operator.either_side):
+            raise ModelError(f"{where}: reads the computed values {computed} where it may read one")
+        if not operator.n_inputs[0] <= len(node.input) <= operator.n_inputs[1]:
+            raise ModelError(f"{where}: has {len(node.input)} inputs; {_DAMAGED}")
+        chain.go(values[computed[0]])
+        operator.append(chain, Node(where, inputs, _attributes(node, operator.attributes), one_row))
+        written = [chain.value]
+    for name, value in zip(node.output, written, strict=False):
+        if name in constants or name in values:
+            raise ModelError(f"{where}: defines {name!r} a second time; {_DAMAGED}")
+        if name:
+            values[name] = value
 
 
 def _constant(node: NodeProto, constants: Mapping[str, Constant], where: str) -> Constant:

@@ -1,20 +1,20 @@
-"""torch modules -> Network, through torch.export: the graph, shapes and types of the module's own forward pass."""
+"""torch modules -> networks and graphs, through torch.export: the operators of the module's own forward pass."""
 
 from __future__ import annotations
 
 import copy
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from skipml.errors import ModelError, UnsupportedOperatorError
-from skipml.models.chain import Chain
+from skipml.models.chain import Built, Chain, Value
+from skipml.models.torch_joins import JOINS, JoinCall
 from skipml.models.torch_operators import OPERATORS, Call, operator_name, where_is
-from skipml.network import Network
 
 if TYPE_CHECKING:
     import torch
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
     from torch.fx import Node
 
 
-def from_torch(module: torch.nn.Module) -> Network:
-    """Read a module whose forward pass, in eval mode and on one tensor [rows, d], is a feed-forward chain.
+def from_torch(module: torch.nn.Module) -> Built:
+    """Read a module whose forward pass, in eval mode and on one tensor [rows, d], is feed-forward.
 
-    Operators: Linear and matrix products, + - * / with constants and buffers, ReLU, LeakyReLU, Dropout, Flatten,
-    Identity, whether in nn.Sequential or in a forward method of its own; float32 or float64, on any device. The weights
-    are copied: training the module further changes nothing. The module stays as it is.
+    Operators: those of `torch_operators.OPERATORS` and `torch_joins.JOINS`: matrix products with weights, arithmetic
+    with constants and between values, the usual activations, normalisation, softmax at the end, whether in
+    nn.Sequential or in a forward method of its own; float32 or float64, on any device. The weights are copied: training
+    the module further changes nothing. The module stays as it is.
 
     Raises UnsupportedOperatorError, which names the operator and the submodule, and ModelError for everything else, a
     missing torch included.
@@ -49,7 +50,7 @@ def from_torch(module: torch.nn.Module) -> Network:
         raise ModelError(f"{name}: cannot be copied: {_first_line(error)}") from error
 
 
-def _read(module: torch.nn.Module) -> Network:
+def _read(module: torch.nn.Module) -> Built:
     """Try the numbers of inputs that the weights allow: the first that gives a chain is the one that fits them."""
     failure: ModelError | None = None
     for n_inputs in dict.fromkeys(_possible_inputs(module)):
@@ -103,42 +104,59 @@ def _quiet() -> Iterator[None]:
         logging.disable(level)
 
 
-def _network(program: ExportedProgram) -> Network:
-    """Walk the exported graph: `constants` by node, and the one current value that depends on the row."""
+def _network(program: ExportedProgram) -> Built:
+    """Walk the exported graph: `constants` by node, and `values`, which depend on the row."""
+    import torch
+
     constants = _weights(program)
-    current = next(
+    source = next(
         node
         for node in program.graph.nodes
         if node.op == "placeholder" and node.name in program.graph_signature.user_inputs
     )
-    example = current.meta["val"]
+    example = source.meta["val"]
     chain = Chain(example.shape[1], np.dtype(str(example.dtype).removeprefix("torch.")))
+    values: dict[Node, Value] = {source: chain.value}
+    parts: dict[Node, Sequence[Value]] = {}
     for node in program.graph.nodes:
         if node.op == "output":
-            _check_output(node, current)
+            chain.go(_output(node, values))
         if node.op != "call_function" or not _has_tensors(node):
             continue  # sizes and assertions on them: what uses one in arithmetic is refused below
         read = [argument for argument in node.all_input_nodes if _has_tensors(argument)]
         if all(argument in constants for argument in read):
             constants[node] = _constant(node, constants)
             continue
-        name, where = operator_name(node), where_is(node)
-        operator = OPERATORS.get(name)
-        if operator is None:
-            raise UnsupportedOperatorError(
-                f"{where}: operator {name} is not supported; supported are {', '.join(OPERATORS)}"
-            )
-        if sum(argument is current for argument in node.args) != 1 or any(
-            argument is not current and argument not in constants for argument in read
-        ):
-            raise ModelError(f"{where}: reads more than the value before it; only one chain of operators is supported")
-        if node.meta["val"].dtype != example.dtype:
-            raise UnsupportedOperatorError(
-                f"{where}: changes {example.dtype} to {node.meta['val'].dtype}; keep one type through the module"
-            )
-        operator(chain, Call(node, current, constants))
-        current = node
-    return chain.network()
+        if operator_name(node) == "getitem" and node.args[0] in parts:
+            values[node] = parts[node.args[0]][node.args[1]]
+            continue
+        computed = [argument for argument in read if argument not in constants]
+        _check_node(node, example.dtype)
+        join = JOINS.get(operator_name(node))
+        twice = sum(argument in values for argument in node.args if isinstance(argument, torch.fx.Node)) > 1
+        if join is not None and (twice or operator_name(node) not in OPERATORS):
+            written = join(chain, JoinCall(node, values))
+            if isinstance(node.meta["val"], tuple | list):
+                parts[node] = written
+            else:
+                values[node] = written[0]
+            continue
+        if len(computed) != 1 or sum(argument is computed[0] for argument in node.args) != 1:
+            raise ModelError(f"{where_is(node)}: reads more computed values than one")
+        chain.go(values[computed[0]])
+        OPERATORS[operator_name(node)](chain, Call(node, computed[0], constants))
+        values[node] = chain.value
+    return chain.built()
+
+
+def _check_node(node: Node, dtype: torch.dtype) -> None:
+    name, where = operator_name(node), where_is(node)
+    if name not in OPERATORS and name not in JOINS:
+        supported = ", ".join(sorted({*OPERATORS, *JOINS}))
+        raise UnsupportedOperatorError(f"{where}: operator {name} is not supported; supported are {supported}")
+    value = node.meta["val"]
+    if not isinstance(value, tuple | list) and value.dtype != dtype:
+        raise UnsupportedOperatorError(f"{where}: changes {dtype} to {value.dtype}; keep one type through the module")
 
 
 def _weights(program: ExportedProgram) -> dict[Node, torch.Tensor]:
@@ -180,10 +198,12 @@ def _constant(node: Node, constants: dict[Node, torch.Tensor]) -> torch.Tensor:
     return value
 
 
-def _check_output(node: Node, current: Node) -> None:
+def _output(node: Node, values: dict[Node, Value]) -> Value:
     (outputs,) = node.args
-    if list(outputs) != [current]:  # type: ignore[arg-type]
-        raise ModelError(f"returns {outputs}; return one tensor, the end of one chain of operators")
+    found: Any = outputs
+    if len(found) != 1 or found[0] not in values:
+        raise ModelError(f"returns {outputs}; return one tensor that depends on the input")
+    return values[found[0]]
 
 
 def _first_line(error: BaseException) -> str:

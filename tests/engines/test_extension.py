@@ -166,6 +166,7 @@ def test_scores_are_within_the_margin_of_torch(scorer: Scorer, dtype: torch.dtyp
         torch.nn.Linear(32, 2),
     ).to(dtype)
     network = from_torch(module)
+    assert isinstance(network, Network)
     x = rows_of(network, np.random.default_rng(2), 5000)
     with torch.no_grad():
         expected = module(torch.from_numpy(x).to(dtype)).numpy()

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 from onnx import helper, numpy_helper
 
 from skipml.models import load_onnx
+from skipml.models.chain import Built
 from skipml.network import Affine, Divide, LeakyRelu, Network, Scale, Shift
 from tests.models.onnx_graphs import DOUBLE, FLOAT, NUMPY, Graph, assert_close, linear, save
 
 
-def assert_like_onnxruntime(graph: Graph, folder: Path) -> Network:
+def assert_like_onnxruntime(graph: Graph, folder: Path) -> Built:
     model = graph.model()
     network = load_onnx(save(model, folder))
     options = onnxruntime.SessionOptions()
@@ -30,6 +31,12 @@ def assert_like_onnxruntime(graph: Graph, folder: Path) -> Network:
     )
     (expected,) = session.run(None, {"x": rows})
     assert_close(network.forward(rows), expected.reshape(len(rows), -1))
+    return network
+
+
+def network_like_onnxruntime(graph: Graph, folder: Path) -> Network:
+    network = assert_like_onnxruntime(graph, folder)
+    assert isinstance(network, Network)
     return network
 
 
@@ -83,7 +90,7 @@ def test_ops_keep_their_order_and_nothing_is_folded(tmp_path: Path) -> None:
     graph.add("Gemm", "", graph.constant(np.eye(2)), graph.constant([5, 6])).add("Relu")
     graph.add("MatMul", "", graph.constant(np.ones((2, 3)))).add("Add", graph.constant(1), "")
     graph.add("Sub", graph.constant(7), "")
-    network = assert_like_onnxruntime(graph, tmp_path)
+    network = network_like_onnxruntime(graph, tmp_path)
     assert [type(op) for op in network.ops] == [Shift, Divide, Affine, LeakyRelu, Affine, Shift, Scale, Shift]
     assert (network.n_inputs, network.n_outputs, network.dtype.name) == (2, 3, "float32")
     assert isinstance(network.ops[2], Affine)
@@ -92,7 +99,7 @@ def test_ops_keep_their_order_and_nothing_is_folded(tmp_path: Path) -> None:
 
 def test_gemm_with_alpha_and_beta_scales_after_the_sum(tmp_path: Path) -> None:
     graph = Graph(2)
-    network = assert_like_onnxruntime(
+    network = network_like_onnxruntime(
         graph.add("Gemm", "", graph.constant(np.eye(2)), graph.constant([1, 2]), alpha=0.1, beta=3.0), tmp_path
     )
     assert [type(op) for op in network.ops] == [Affine, Scale, Shift]
@@ -135,7 +142,7 @@ def test_the_input_may_be_cast_once(tmp_path: Path, given_type: int, cast_to: in
 def test_dropout_in_inference_mode_is_nothing(tmp_path: Path, opset: int) -> None:
     graph = linear(Graph(2, opset=opset))
     inputs = ("", graph.constant(0.5, np.float32), graph.constant(False, np.bool_)) if opset >= 12 else ("",)
-    assert len(assert_like_onnxruntime(graph.add("Dropout", *inputs), tmp_path).ops) == 1
+    assert len(network_like_onnxruntime(graph.add("Dropout", *inputs), tmp_path).ops) == 1
 
 
 def test_initializers_that_are_also_listed_as_inputs(tmp_path: Path) -> None:

@@ -29,16 +29,17 @@ def unary(op: str, **attributes: Any) -> Callable[[Graph], Graph]:
 
 
 UNSUPPORTED: dict[str, tuple[Callable[[Graph], Graph], str]] = {
-    "sigmoid": (unary("Sigmoid"), "Sigmoid"),
-    "softmax": (unary("Softmax"), "Softmax"),
     "a custom domain": (unary("Gelu", domain="com.microsoft"), "com.microsoft::Gelu"),
     "relu of a custom domain": (unary("Relu", domain="evil"), "evil::Relu"),
-    "batch normalisation": (
-        lambda g: g.add("BatchNormalization", "", *(g.constant([1, 1]) for _ in range(4))),
-        "BatchNormalization",
+    "batch normalisation in training": (
+        lambda g: g.add("BatchNormalization", "", *(g.constant([1, 1]) for _ in range(4)), training_mode=1),
+        "inference mode",
     ),
-    "slope above 1": (unary("LeakyRelu", alpha=1.5), "1.5"),
-    "slope below 0": (unary("LeakyRelu", alpha=-0.1), "-0.1"),
+    "softmax inside": (lambda g: g.add("Softmax").add("Relu"), "at the end only"),
+    "other power": (lambda g: g.add("Pow", "", g.constant(3)), "power of 2"),
+    "quotient": (lambda g: g.add("Relu").add("Div", "x", ""), "quotient"),
+    "computed and constant parts": (lambda g: g.add("Concat", "", g.constant([[1, 1]]), axis=1), "with constants"),
+    "reversed columns": (lambda g: g.add("Slice", "", *(g.constant([i], np.int64) for i in (1, -9, 1, -1))), "run of"),
     "slope NaN": (unary("LeakyRelu", alpha=float("nan")), "nan"),
     "constant divided by the value": (lambda g: g.add("Div", g.constant(1), ""), "constant divided"),
     "transposed input": (lambda g: g.add("Gemm", "", g.constant(np.eye(2)), transA=1), "transA"),
@@ -55,9 +56,10 @@ UNSUPPORTED: dict[str, tuple[Callable[[Graph], Graph], str]] = {
 }
 
 REFUSED: dict[str, tuple[Callable[[Graph], Graph], str]] = {
-    "residual": (lambda g: g.add("Relu").add("Add", "", "x"), "one chain"),
-    "value times itself": (lambda g: g.add("Mul", "", ""), "one chain"),
-    "branch": (lambda g: g.add("Relu").add("Relu", "x"), "one chain"),
+    "rows in a row": (lambda g: g.add("Relu").add("Concat", "x", "", axis=0), "behind each other"),
+    "parts that do not fit": (lambda g: g.add("Split", "", g.constant([1, 2], np.int64), axis=1), "do not fit"),
+    "columns that are not there": (lambda g: g.add("Gather", "", g.constant([2], np.int64), axis=1), "damaged"),
+    "values of two widths": (lambda g: linear(g, 3).add("Add", "x", ""), "do not fit"),
     "weight of another width": (lambda g: g.add("MatMul", "", g.constant(np.ones((3, 2)))), "does not fit"),
     "constant of another width": (lambda g: g.add("Add", "", g.constant([1, 2, 3])), "does not fit"),
     "constant that adds columns": (lambda g: linear(g, 1).add("Add", "", g.constant([1, 2])), "does not fit"),
@@ -75,7 +77,7 @@ REFUSED: dict[str, tuple[Callable[[Graph], Graph], str]] = {
     "reshape to one row": (lambda g: g.add("Reshape", "", g.constant([1, -1], np.int64)), "number of rows"),
     "reshape to a vector": (lambda g: g.add("Reshape", "", g.constant([-1], np.int64)), "row of 2"),
     "reshape to nothing": (lambda g: g.add("Reshape", "", g.constant([0, 2], np.int64), allowzero=1), "number of rows"),
-    "computed shape": (lambda g: g.add("Reshape", "", ""), "one chain"),
+    "computed shape": (lambda g: g.add("Reshape", "", ""), "may read one"),
     "flatten all": (unary("Flatten", axis=0), "mix rows"),
     "squeeze rows": (lambda g: g.add("Squeeze", "", g.constant([0], np.int64)), "mix rows"),
     "product over rows": (
@@ -84,7 +86,7 @@ REFUSED: dict[str, tuple[Callable[[Graph], Graph], str]] = {
     ),
     "missing operand": (lambda g: g.add("Add"), "inputs"),
     "too many inputs": (lambda g: g.add("Relu", "", g.constant(1)), "inputs"),
-    "undefined input": (lambda g: g.add("Add", "", "nowhere"), "one chain"),
+    "undefined input": (lambda g: g.add("Add", "", "nowhere"), "no node before it"),
 }
 
 
@@ -152,8 +154,8 @@ EDITS: dict[str, tuple[Callable[[onnx.ModelProto], Any], str]] = {
         "2 output tensors",
     ),
     "other output": (
-        lambda m: m.graph.output[0].CopyFrom(helper.make_tensor_value_info("x", FLOAT, None)),
-        "end of the chain",
+        lambda m: m.graph.output[0].CopyFrom(helper.make_tensor_value_info("nowhere", FLOAT, None)),
+        "not computed from the input",
     ),
     "two inputs": (lambda m: m.graph.input.append(helper.make_tensor_value_info("y", FLOAT, ["n", 2])), "2 inputs"),
     "no input": (lambda m: m.graph.ClearField("input"), "0 inputs"),

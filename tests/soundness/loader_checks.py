@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 
 import skipml
-from skipml.bounds.verifier import Verifier
+from skipml.bounds.choice import bounder
 from skipml.errors import MetadataError, ModelError
 from skipml.footers import read_footers
 from skipml.metadata.format import decode, encode
@@ -58,7 +58,8 @@ def read_model(data: bytes) -> None:
     with np.errstate(all="ignore"):
         scores = network.forward(rows).astype(np.float64)
     assert scores.shape == (5, network.n_outputs)
-    low, high = Verifier(network).interval(lower, upper)
+    verifier = bounder(network)
+    low, high = verifier.outputs(*verifier.interval(lower, upper))
     assert ((scores >= low[1]) & (scores <= high[1]) | ~np.isfinite(low[1] + high[1])).all()
     with suppress(ModelError):
         to_bytes(network)

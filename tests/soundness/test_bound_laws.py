@@ -31,6 +31,12 @@ def _module(seed: int, dtype: torch.dtype) -> torch.nn.Sequential:
     return torch.nn.Sequential(*layers, torch.nn.Linear(24, 2)).to(dtype)
 
 
+def _network(seed: int, dtype: torch.dtype) -> Network:
+    network = from_torch(_module(seed, dtype))
+    assert isinstance(network, Network)
+    return network
+
+
 def _rows(seed: int) -> NDArray[np.float64]:
     """Rows whose boxes are of very different sizes, far from 0 and near."""
     rng = np.random.default_rng(seed)
@@ -56,7 +62,7 @@ def _scorers(module: torch.nn.Sequential, network: Network) -> dict[str, object]
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_scores_of_every_scorer_and_batch_lie_within_the_bounds(seed: int, dtype: torch.dtype) -> None:
     module = _module(seed, dtype)
-    network, rows = from_torch(module), _rows(seed)
+    network, rows = _network(seed, dtype), _rows(seed)
     verifier = Verifier(network)
     boxes = rows.reshape(_BOXES, -1, 3)
     lower, upper = boxes.min(axis=1), boxes.max(axis=1)
@@ -75,7 +81,7 @@ def test_scores_of_every_scorer_and_batch_lie_within_the_bounds(seed: int, dtype
 @pytest.mark.parametrize("seed", range(4))
 def test_a_smaller_region_has_no_looser_interval(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    verifier = Verifier(from_torch(_module(seed, torch.float32)))
+    verifier = Verifier(_network(seed, torch.float32))
     lower = rng.normal(size=(200, 3))
     upper = lower + rng.random((200, 3)) * 4
     inner = np.sort(lower + rng.random((2, 200, 3)) * (upper - lower), axis=0)

@@ -1,0 +1,120 @@
+"""Smaller networks compute the same over their domain, and bounds of them hold for the whole network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from skipml.bounds.compaction import compacted, reduced
+from skipml.bounds.linked import LinkedVerifier
+from skipml.bounds.verifier import Verifier
+from skipml.linked import Linked
+from skipml.links import Link
+from skipml.network import Affine, LeakyRelu, Network, Op, Scale, Shift
+from tests.bounds.executions import ORDERS, execute
+
+Floats = NDArray[np.float64]
+
+
+class Boxes:
+    """Blocks of one box each."""
+
+    def __init__(self, lower: Floats, upper: Floats) -> None:
+        self.lower, self.upper = lower, upper
+        self.block, self.n_rows, self.hulls = np.arange(len(lower)), np.full(len(lower), 10), ()
+
+
+def pruned(seed: int, dtype: Any, *, shift: bool = False, slope: float = 0.0) -> Network:
+    """Two hidden layers; a third of the weights are 0, whole columns among them, and biases are mostly negative."""
+    rng = np.random.default_rng(seed)
+    ops: list[Op] = []
+    for n_in, n_out in ((2, 12), (12, 12), (12, 2)):
+        weight = rng.normal(size=(n_out, n_in)) * (rng.random((n_out, n_in)) < 0.7) * (rng.random(n_in) < 0.8)
+        ops += [Affine(weight.astype(dtype), (rng.normal(size=n_out) - 1).astype(dtype))]
+        ops += [Scale(np.full(n_out, 0.5, dtype)), LeakyRelu(slope)]
+        ops += [Shift(np.full(n_out, 0.25, dtype))] if shift else [Scale(np.full(n_out, 2.0, dtype))]
+    return Network(2, 2, np.dtype(dtype), tuple(ops[:-3]))
+
+
+@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_scores_of_the_whole_network_are_within_bounds_of_the_smaller_one(seed: int, dtype: str) -> None:
+    rng = np.random.default_rng(seed)
+    network = pruned(seed, dtype, shift=seed % 5 == 4, slope=[0.0, 0.1][seed % 7 == 6])
+    domain = np.sort(rng.normal(size=(2, 2)), axis=0)
+    found = compacted(network, *domain)
+    rows = domain[0] + np.linspace(0, 1, 40)[:, None] * rng.random((40, 2)) * (domain[1] - domain[0])
+    cast = rows.astype(dtype).astype(np.float64)
+    verifier = Verifier(found.network)
+    bounds, interval = verifier.crown(cast, cast), verifier.interval(cast, cast)
+    for order in ORDERS:
+        scores = execute(network, cast, order).astype(np.float64)
+        for low, high in (interval, (bounds.lower, bounds.upper)):
+            assert (low <= scores).all()
+            assert (scores <= high).all()
+    assert found.weights <= found.weights_before
+
+
+def test_what_gives_nothing_is_left_out() -> None:
+    weight = np.array([[1, 0], [0, 1], [1, 1], [-1, 0]], "f")
+    ops = (
+        Affine(weight, np.array([0, 0, 0, -0.5], "f")),
+        LeakyRelu(0.0),
+        Affine(np.array([[1, 1, 0, 1]], "f"), np.zeros(1, "f")),
+    )
+    network = Network(2, 1, np.dtype("f4"), ops)
+    inside = compacted(network, np.zeros(2), np.ones(2))
+    assert [op.weight.shape for op in inside.network.ops if isinstance(op, Affine)] == [(2, 2), (1, 2)]
+    assert inside.share == 0.5
+    outside = compacted(network, np.full(2, -1.0), np.ones(2))
+    assert outside.weights == 9, "the last neuron is alive here, the third is read by nothing"
+    assert compacted(network, np.full(2, -np.inf), np.ones(2)).network is network
+    assert compacted(network, np.zeros(2), np.full(2, 3e38)).network is network
+
+
+@pytest.mark.parametrize("op", [Shift(np.full(4, 1, "f")), LeakyRelu(0.5)])
+def test_neurons_that_give_something_stay(op: Op) -> None:
+    layer = Affine(-np.ones((4, 2), "f"), np.full(4, -1, "f"))
+    between = (LeakyRelu(0.0), op) if isinstance(op, Shift) else (op,)
+    network = Network(2, 1, np.dtype("f4"), (layer, *between, Affine(np.ones((1, 4), "f"), np.zeros(1, "f"))))
+    assert compacted(network, np.zeros(2), np.ones(2)).share == 1.0
+
+
+def test_all_dead_leaves_one() -> None:
+    layer = Affine(-np.ones((4, 2), "f"), np.full(4, -1, "f"))
+    ops = (layer, LeakyRelu(0.0), Affine(np.ones((1, 4), "f"), np.ones(1, "f")))
+    network = Network(2, 1, np.dtype("f4"), ops)
+    found = compacted(network, np.zeros(2), np.ones(2)).network
+    assert np.array_equal(found.forward(np.ones((3, 2))), network.forward(np.ones((3, 2))))
+
+
+def test_bounds_are_reduced_only_where_it_pays_and_never_looser() -> None:
+    lower = np.random.default_rng(0).random((30, 2))
+    boxes = Boxes(lower, lower + 0.1)
+    whole = Verifier(pruned(3, "f4"))
+    smaller = reduced(whole, boxes)
+    assert smaller is not whole
+    assert smaller.function.macs < 0.75 * whole.function.macs
+    assert smaller is reduced(whole, boxes), "made once"
+    one, other = smaller.linear(boxes.lower, boxes.upper), whole.linear(boxes.lower, boxes.upper)
+    assert (one.upper <= other.upper + 1e-9).all()
+    assert (one.lower >= other.lower - 1e-9).all()
+    rng = np.random.default_rng(1)
+    ops = (Affine(rng.normal(size=(3, 2)), np.ones(3)), LeakyRelu(0.0), Affine(np.ones((1, 3)), np.ones(1)))
+    dense = Verifier(Network(2, 1, np.dtype(np.float64), ops))
+    wide = Boxes(np.full((1, 2), -9.0), np.full((1, 2), 9.0))
+    assert reduced(dense, wide) is dense
+    assert reduced(dense, Boxes(np.full((1, 2), -np.inf), np.full((1, 2), np.inf))) is dense
+
+
+def test_probabilities_are_reduced_too() -> None:
+    lower = np.random.default_rng(0).random((30, 2))
+    boxes = Boxes(lower, lower + 0.1)
+    whole = LinkedVerifier(Linked(pruned(3, "f4"), Link("softmax")), np.array([[1.0, 0.0]]))
+    smaller = reduced(whole, boxes)
+    assert smaller is not whole
+    assert smaller.content != whole.content
+    assert smaller.n_values == whole.n_values
