@@ -5,11 +5,13 @@ from __future__ import annotations
 from numpy.typing import ArrayLike
 
 from skipml.bounds.bounder import Bounder
+from skipml.bounds.heads import HeadVerifier
 from skipml.bounds.prepared import PreparedVerifier
 from skipml.bounds.trees import TreeVerifier
 from skipml.bounds.verifier import Verifier
 from skipml.errors import ModelError
 from skipml.function import Function
+from skipml.heads import Head
 from skipml.network import Network
 from skipml.pipelines import Pipeline
 from skipml.prepared import Prepared
@@ -23,6 +25,8 @@ def bounder(function: Function, functionals: ArrayLike | None = None) -> Bounder
     """
     if isinstance(function, Pipeline):
         return bounder(function.inner, functionals)
+    if isinstance(function, Head):
+        return HeadVerifier(function, functionals)
     if isinstance(function, Prepared):
         return PreparedVerifier(function, functionals)
     if isinstance(function, Network):
