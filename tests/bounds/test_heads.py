@@ -61,7 +61,7 @@ def regions_of(vectors: Vectors) -> Regions:
 
 
 def random_head(rng: np.random.Generator, d: int, *, scaled: bool) -> Head:
-    dtype = np.dtype(rng.choice([np.float32, np.float64]))
+    dtype = np.dtype(rng.choice(["f4", "f8"]))
 
     def numbers(*shape: int, scale: float = 1.0) -> Any:
         return (rng.normal(size=shape) * scale).astype(dtype)
@@ -83,7 +83,7 @@ def random_head(rng: np.random.Generator, d: int, *, scaled: bool) -> Head:
 
 def random_blocks(rng: np.random.Generator, d: int) -> list[Matrix]:
     """Blocks far from the origin and near it, wide, narrow, of one vector, of single values, of float32 and float64."""
-    dtype, found = rng.choice([np.float32, np.float64]), []
+    dtype, found = rng.choice(["f4", "f8"]), []
     for _ in range(6):
         center = rng.normal(size=d) * 10.0 ** rng.integers(-3, 4)
         spread = 10.0 ** rng.integers(-5, 3)
