@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -49,11 +50,11 @@ def test_a_head_gives_what_torch_gives(shape: tuple[int, int]) -> None:
         (MLPClassifier((8,), max_iter=2000, solver="lbfgs"), lambda m: m.predict_proba(MATRIX)[:, 1]),
     ],
 )
-def test_a_head_gives_what_scikit_learn_gives(estimator: object, expected: object) -> None:
-    fitted = estimator.fit(MATRIX, TARGET)  # type: ignore[attr-defined]
+def test_a_head_gives_what_scikit_learn_gives(estimator: Any, expected: Any) -> None:
+    fitted = estimator.fit(MATRIX, TARGET)
     model = Model.from_sklearn(fitted, columns=["e"])
     found = model.evaluate(pa.table({"e": fixed(MATRIX)}))[:, 0]
-    np.testing.assert_allclose(found, expected(fitted), rtol=1e-9, atol=1e-12)  # type: ignore[operator]
+    np.testing.assert_allclose(found, expected(fitted), rtol=1e-9, atol=1e-12)
 
 
 def test_the_outputs_of_a_vector_do_not_depend_on_its_place() -> None:
@@ -90,7 +91,7 @@ KINDS = [pa.list_(pa.float32()), pa.list_(pa.float64()), pa.large_list(pa.float3
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_rows_without_a_vector(kind: pa.DataType) -> None:
     rows = [[1.0, 2.0], None, [1.0], [], [1.0, None], [3.0, 4.0, 5.0], [np.nan, 1.0], [-0.5, 8.0]]
-    values = rows
+    values: list[Any] = rows
     if kind.value_type == pa.float16():
         values = [row if row is None else [v if v is None else np.float16(v) for v in row] for row in rows]
     column = pa.array(values, kind)
