@@ -22,9 +22,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from skipml.adviser import ROW_GROUPS, choose_pairs
+from skipml.enclosing import LARGEST, Directions, largest, principal, unit
 from skipml.errors import EnrichmentError, SchemaError, SkipmlError
-from skipml.features import input_columns
+from skipml.features import input_columns, vector_columns
 from skipml.footers import Footers, read_footers
+from skipml.heads import Head
 from skipml.identity import Path, expand, metadata_root
 from skipml.locations import absolute
 from skipml.metadata import hulls
@@ -40,8 +42,13 @@ from skipml.samples import Sample
 from skipml.scored import READS_MORE, Scorer
 from skipml.scores import Model
 from skipml.summaries import Summary, Wanted, metadata_of, summarise
+from skipml.vectors import common_dimension, vectors_of
 
 Pairs = Literal["auto", "all"] | Sequence[tuple[str, str]]
+COMPONENTS = 16
+"""Principal directions of a column of vectors that are stored by default."""
+_SAMPLE = 2048
+_MOST_OUTPUTS = 16
 Progress = Callable[[str, int, int], None]
 """Called with a file, its rows read so far and its rows."""
 
@@ -95,6 +102,8 @@ class _Settings:
     score_bytes: int
     witness_bytes: int
     block_rows: int | None
+    components: int = COMPONENTS
+    slices: int = 0
 
     def texts(self) -> dict[str, str]:
         return {
@@ -106,7 +115,12 @@ class _Settings:
             "score map bytes": str(self.score_bytes),
             "witness bytes": str(self.witness_bytes),
             "block rows": "row groups" if self.block_rows is None else str(self.block_rows),
-        }
+        } | ({} if self._usual else {"vectors": f"{self.components} components, {self.slices} slices"})
+
+    @property
+    def _usual(self) -> bool:
+        """Whether vectors are stored as by default, which files enriched before know nothing of."""
+        return (self.components, self.slices) == (COMPONENTS, 0)
 
     def check(self) -> None:
         """Raise EnrichmentError for settings that make no sense."""
@@ -115,6 +129,8 @@ class _Settings:
         numbers = (self.boxes, self.score_bytes, self.witness_bytes, 1 if self.block_rows is None else self.block_rows)
         if not all(isinstance(number, int) for number in numbers):
             raise EnrichmentError(f"boxes, score_bytes, witness_bytes and block_rows are integers, not {numbers}")
+        if min(self.components, self.slices) < 0:
+            raise EnrichmentError("components and slices are counts: give 0 or more")
         if not all(isinstance(model, Model) for model in self.models):
             raise EnrichmentError("models are skipml.Model: load them with Model.load or Model.from_torch")
         if any(isinstance(model.function, Pipeline) for model in self.models):
@@ -143,6 +159,8 @@ def enrich(  # noqa: PLR0913
     score_bytes: int = 32,
     witness_bytes: int = 0,
     block_rows: int | None = None,
+    components: int = COMPONENTS,
+    slices: int = 0,
     embed: bool = False,
     root: Path | None = None,
     progress: Progress | None = None,
@@ -156,7 +174,9 @@ def enrich(  # noqa: PLR0913
     each; "auto": those by which more is skipped on a sample, see `recommend`. `boxes` is how many boxes over all
     columns a block gets. Of each of the `models`, whose columns are added to the others, limits of the scores are
     stored and a map of `score_bytes` of which scores occur. `witness_bytes` may be taken by rows: extreme ones and a
-    sample. Blocks are the row groups, or runs of `block_rows` rows inside them.
+    sample. Blocks are the row groups, or runs of `block_rows` rows inside them. Columns of vectors, if they are named
+    or one of the models reads them, get a ball, a box over as many principal `components` and over the direction of
+    each linear model, and the distances of `slices`.
 
     Paths and `root` may be URLs, as in `plan`; nothing can be embedded in a file in a store.
 
@@ -174,6 +194,7 @@ def enrich(  # noqa: PLR0913
         raise EnrichmentError("models are a list of models: write [model]")
     wanted = None if columns is None else tuple(columns)
     settings = _Settings(wanted, pairs, hull_bytes, boxes, tuple(models), score_bytes, witness_bytes, block_rows)
+    settings = replace(settings, components=components, slices=slices)
     settings.check()
     place = metadata_root(root, storage_options, filesystem)
     target = _Target(embed, None if place is None else absolute(place))
@@ -255,19 +276,21 @@ def _read(
 ) -> tuple[Metadata, tuple[tuple[str, str, float], ...]]:
     with _opened(path) as file:
         needed = [name for model in settings.models for name in model.columns]
-        names = input_columns(file.schema_arrow, settings.columns, path)
-        names = input_columns(file.schema_arrow, [*names, *needed], path)
+        vectors = vector_columns(file.schema_arrow, [*(settings.columns or ()), *needed])
+        names = input_columns(file.schema_arrow, _without(settings.columns, vectors), path)
+        names = input_columns(file.schema_arrow, [*names, *(_without(needed, vectors) or ())], path)
         footers = read_footers([path], names, strict=True)
-        source = _Source(path, file.metadata, names)
+        source = _Source(path, file.metadata, names, vectors)
         pairs, gains = _pairs(source, settings)
         wanted = Wanted(
             columns=names,
             pairs=pairs,
             hull_bytes=settings.hull_bytes,
             boxes=settings.boxes,
-            scorers=tuple(dict.fromkeys(_scorer(model, names, footers) for model in settings.models)),
+            scorers=tuple(dict.fromkeys(_scorer(model, (*names, *vectors), footers) for model in settings.models)),
             score_bytes=settings.score_bytes,
             witness_bytes=settings.witness_bytes,
+            vectors=tuple(found for name in vectors if (found := _directions(source, name, settings)) is not None),
         )
         rows_read = 0
         groups: list[list[Summary]] = []
@@ -290,6 +313,8 @@ def _scorer(model: Model, names: Sequence[str], footers: Footers) -> Scorer:
     """A model over the columns as a file spells them."""
     spelled = {name.lower(): name for name in names}
     columns = tuple(spelled[name.lower()] for name in model.columns)
+    if isinstance(model.function, Head):
+        return Scorer(model.function, columns, ("",))
     return Scorer(model.function, columns, tuple(footers.columns[name].sql_type for name in columns))
 
 
@@ -300,9 +325,44 @@ class _Source:
     path: str
     metadata: pq.FileMetaData
     names: Sequence[str]
+    vectors: Sequence[str] = ()
 
     def read(self, group: int) -> pa.Table:
-        return read_row_group(RowGroup(self.path, group, tuple(self.names)), self.metadata)
+        return read_row_group(RowGroup(self.path, group, (*self.names, *self.vectors)), self.metadata)
+
+    def sampled_groups(self) -> list[int]:
+        """Some of the row groups, at equal distances."""
+        n_groups = self.metadata.num_row_groups
+        return list(map(int, np.unique(np.linspace(0, n_groups - 1, min(ROW_GROUPS, n_groups)).astype(np.int64))))
+
+
+def _without(names: Sequence[str] | None, left_out: Sequence[str]) -> list[str] | None:
+    lowered = {name.lower() for name in left_out}
+    return None if names is None else [name for name in names if name.lower() not in lowered]
+
+
+def _directions(source: _Source, name: str, settings: _Settings) -> Directions | None:
+    """What to store of the vectors of a column: the directions are those of a sample and of linear models. None for
+    a column without a vector in the sample.
+    """
+    column = pa.chunked_array(
+        [chunk for group in source.sampled_groups() for chunk in source.read(group)[name].slice(0, _SAMPLE).chunks],
+        source.metadata.schema.to_arrow_schema().field(name).type,
+    )
+    heads = [
+        m.function for m in settings.models if m.columns[0].lower() == name.lower() and isinstance(m.function, Head)
+    ]
+    dimension = heads[0].dimension if heads else common_dimension(column)
+    if not dimension:
+        return None
+    vectors, usable = vectors_of(column, dimension, name)
+    fine = vectors[usable & (largest(vectors) <= LARGEST)]
+    bases = [principal(fine, settings.components)] if settings.components and len(fine) else []
+    for head in heads:
+        weight = head.first.weight.astype(np.float64)
+        if len(weight) <= _MOST_OUTPUTS and weight.shape[1] == dimension and not head.first.scaling:
+            bases += [unit(row[None]) for row in weight]
+    return Directions(name, dimension, min(settings.slices, dimension), tuple(bases))
 
 
 def _pairs(

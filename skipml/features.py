@@ -27,7 +27,9 @@ from numpy.typing import NDArray
 
 from skipml.errors import SchemaError
 from skipml.function import Function
+from skipml.heads import Head
 from skipml.pipelines import Pipeline
+from skipml.vectors import is_vector, vectors_of
 
 EXACT = 2**53
 """Up to here every integer is a double."""
@@ -86,11 +88,15 @@ def model_inputs(
 
 def function_inputs(
     batch: pa.RecordBatch | pa.Table, columns: Sequence[str], function: Function
-) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+) -> tuple[NDArray[Any], NDArray[np.bool_]]:
     """The numbers float64 [n, d] that go into a function, and bool [n, d] where one leaves a row without a score.
 
-    As `model_inputs` but for pipelines, in which text is a place, and NULL is NaN where it has a value.
+    As `model_inputs` but for pipelines, in which text is a place, and NULL is NaN where it has a value, and for heads,
+    whose numbers are the vectors as they are stored and whose flags are [n, 1].
     """
+    if isinstance(function, Head):
+        vectors, usable = vectors_of(find_column(batch, columns[0]), function.dimension, columns[0])
+        return vectors, ~usable[:, None]
     if not isinstance(function, Pipeline):
         return model_inputs(batch, columns)
     arrays = [find_column(batch, name) for name in columns]
@@ -259,6 +265,12 @@ def input_columns(schema: pa.Schema, wanted: Sequence[str] | None, path: str) ->
         except SchemaError as error:
             raise SchemaError(f"{path}: {error}") from error
     return names
+
+
+def vector_columns(schema: pa.Schema, wanted: Sequence[str]) -> tuple[str, ...]:
+    """Those of the wanted columns that hold vectors, as the schema of a file spells them."""
+    found = {field.name.lower(): field.name for field in schema if is_vector(field.type)}
+    return tuple(dict.fromkeys(found[name.lower()] for name in wanted if name.lower() in found))
 
 
 def _is_input(schema: pa.Schema, name: str) -> bool:

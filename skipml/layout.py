@@ -30,6 +30,7 @@ from skipml.planning import plan
 from skipml.predicates import Predicate
 from skipml.regions import Regions
 from skipml.rewrite import Source, Writer, connection, inputs_of, write_sorted
+from skipml.vector_layout import vector_column, vector_order
 from skipml.workspace import publish, workspace
 
 Floats = NDArray[np.float64]
@@ -53,7 +54,7 @@ class Clustering:
     """What `cluster` did. Pairs are (before, after)."""
 
     target: str
-    method: Method
+    method: Method | Literal["lists"]
     rows: int
     row_groups: tuple[int, int]
     n_bytes: tuple[int, int]
@@ -145,10 +146,11 @@ def cluster(
 
     `source` is a file, a list, a folder or a glob; `target` may be the source itself and is replaced as a whole, after
     its rows have been compared with the source's. Row groups have exactly `row_group_rows` rows, the last one what is
-    left. Types, order, nullability and metadata of the columns stay, and the codecs unless `compression` names another.
-    `predicates` are planned before and after for the report; `progress` is called with the share that is done. Works
-    out of core: sorting takes up to 40 % of the memory and spills beside the target, which needs up to three times the
-    size of the uncompressed rows there.
+    left. A single column of vectors in `by` orders rows by lists of near vectors, as a vector index does, whatever
+    the method. Types, order, nullability and metadata of the columns stay, and the codecs unless `compression` names
+    another. `predicates` are planned before and after for the report; `progress` is called with the share that is done.
+    Works out of core: sorting takes up to 40 % of the memory and spills beside the target, which needs up to three
+    times the size of the uncompressed rows there.
 
     Raises SchemaError for columns that are missing, cannot be ordered or would change; FooterError for files that
     cannot be read; FileChangedError if one changes meanwhile; EnrichmentError for everything else.
@@ -166,25 +168,31 @@ def cluster(
         before = read_footers(files, by, strict=True)  # first: pyarrow aborts the process on some encrypted files
         table = Source.open(con, files)
         with table.unchanging():
-            columns = [table.column(name) for name in by]
+            vectors = vector_column(table, list(by))
+            columns = [] if vectors else [table.column(name) for name in by]
             skipped_before = [_share_skipped(files, predicate) for predicate in predicates]
-            values, null = table.sample(con, columns, SAMPLE_ROWS)
-            space = RankSpace.of(values, null)
-            curve = _curve(method, space, values, null, -(-table.n_rows // row_group_rows))
+            if vectors:
+                space, order = None, vector_order(con, table, vectors, row_group_rows)
+            else:
+                values, null = table.sample(con, columns, SAMPLE_ROWS)
+                space = RankSpace.of(values, null)
+                curve = _curve(method, space, values, null, -(-table.n_rows // row_group_rows))
+                order = _order(con, curve, table, columns)
             writer = Writer.like(con, table, row_group_rows, os.path.join(folder, "probe"))
             if compression is not None:
                 writer = replace(writer, compression=compression)
             rows = os.path.join(folder, "rows")
-            write_sorted(con, table, _order(con, curve, table, columns), writer, rows, tell=tell)
+            write_sorted(con, table, order, writer, rows, tell=tell)
             after = read_footers([rows], by, strict=True)
+            widths = [] if space is None else zip(_widths(before, space), _widths(after, space), strict=True)
             report = Clustering(
                 target=os.fspath(target),
-                method=method,
+                method="lists" if vectors else method,
                 rows=table.n_rows,
                 row_groups=(len(before), len(after)),
                 n_bytes=(table.n_bytes, os.path.getsize(rows)),
                 seconds=perf_counter() - start,
-                widths=dict(zip(by, zip(_widths(before, space), _widths(after, space), strict=True), strict=True)),
+                widths=dict(zip(columns and by, widths, strict=True)),
                 skipped=tuple(zip(skipped_before, (_share_skipped([rows], p) for p in predicates), strict=True)),
             )
         publish(rows, path)

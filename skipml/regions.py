@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml.footers import Footers
+from skipml.metadata.enclosures import Vectors
 from skipml.metadata.evidence import Evidence
 from skipml.metadata.refine import ColumnBoxes, Refined
 from skipml.parquet.texts import TextLimits
@@ -94,6 +95,8 @@ class Regions:
     """Limits of the inputs that are text, by number; as a number such an input is unknown."""
     balls: Mapping[str, Balls] = field(default_factory=dict)
     """Around the vectors of a column, by its name."""
+    vectors: Mapping[int, Vectors] = field(default_factory=dict)
+    """Around the vectors that an input is, by number; as a number such an input is unknown."""
 
     def __len__(self) -> int:
         return len(self.n_rows)
@@ -123,6 +126,7 @@ class Regions:
             evidence=self.evidence,
             texts={new: self.texts[old] for new, old in enumerate(chosen) if old in self.texts},
             balls=self.balls,
+            vectors={new: self.vectors[old] for new, old in enumerate(chosen) if old in self.vectors},
         )
 
     def take(self, blocks: NDArray[np.bool_]) -> Regions:
@@ -144,6 +148,7 @@ class Regions:
             evidence=self.evidence.take(blocks),
             texts={i: limits.take(blocks) for i, limits in self.texts.items()},
             balls={name: balls.take(blocks) for name, balls in self.balls.items()},
+            vectors={i: vectors.take(blocks) for i, vectors in self.vectors.items()},
         )
 
 
@@ -188,6 +193,7 @@ def with_metadata(
         evidence=refined.evidence,
         coarser=None if refined.coarser is None else with_metadata(refined.coarser, inputs, regions_of),
         parent=refined.parent,
+        vectors={i: vectors for name, vectors in refined.vectors.items() for i in inputs.get(name, ())},
     )
     boxes = refined.boxes
     if boxes is None or not any(inputs.get(name) for name in boxes.columns):

@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 
 from skipml.bounds.bounder import Bounder
 from skipml.bounds.choice import bounder
+from skipml.enclosing import LARGEST, largest
 from skipml.function import Function
+from skipml.heads import Head
 from skipml.metadata import scoremaps
 from skipml.metadata.refine import slack
 
@@ -46,6 +48,8 @@ class Scorer:
 
     def has_score(self, rows: Floats, null: Bools) -> Bools:
         """Which rows [n] with inputs [n, d], NULL where `null` [n, d], have a score that is stored."""
+        if isinstance(self.function, Head):
+            return np.asarray(~null[:, 0] & (largest(rows) <= LARGEST), np.bool_)
         lacking = null if self.function.takes_nan else null | np.isnan(rows)
         return np.asarray(~lacking.any(axis=1), np.bool_)
 
@@ -68,6 +72,8 @@ class Scorer:
         """How far each output may be off [m]."""
         if not len(rows):
             return np.zeros(self.function.n_outputs)
+        if isinstance(self.function, Head):
+            return self.verifier.apart(rows, np.zeros(1))
         ends = np.fmin.reduce(rows), np.fmax.reduce(rows)  # a column of nothing but NaN has none
         lower, upper = (np.where(np.isnan(side), 0.0, side) for side in ends)
         room = np.array([_slack(*side) for side in zip(self.sql_types, lower, upper, strict=True)])

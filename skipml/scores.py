@@ -19,6 +19,7 @@ from skipml.bounds.lirpa import LirpaVerifier
 from skipml.errors import ModelError, PredicateError
 from skipml.features import function_inputs
 from skipml.function import Function
+from skipml.heads import Head
 from skipml.models import from_lightgbm, from_torch, from_xgboost, read, read_sklearn
 from skipml.models.native import to_bytes
 from skipml.models.pipeline import Read
@@ -130,7 +131,7 @@ class Model:
     predicate.
 
     Inputs are the columns in the order given; numbers enter as they are, booleans as 0 and 1, dates, times and
-    timestamps as DuckDB's `epoch(x)`.
+    timestamps as DuckDB's `epoch(x)`. One column for a network of several inputs is a column of vectors.
     """
 
     function: Function
@@ -142,6 +143,8 @@ class Model:
     def __post_init__(self) -> None:
         if self.verifier not in ("crown", "auto_lirpa"):
             raise ModelError(f"there is no verifier {self.verifier!r}: choose 'crown' or 'auto_lirpa'")
+        if len(self.columns) == 1 < self.function.n_inputs:
+            object.__setattr__(self, "function", Head.of(self.function))
         if len(self.columns) != self.function.n_inputs:
             raise ModelError(
                 f"the model has {self.function.n_inputs} inputs but {len(self.columns)} columns were given: "
@@ -223,6 +226,8 @@ class Model:
         names = found.names
         if columns is not None:
             given = _names(columns)
+            if len(given) == 1 < found.n_columns:
+                return cls(found.function, given, verifier)
             if len(given) != found.n_columns:
                 raise ModelError(
                     f"the model has {found.n_columns} inputs but {len(given)} columns were given: name one per input"

@@ -9,8 +9,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from skipml.features import model_inputs
+from skipml.enclosing import Directions, Enclosure, enclose, metadata_of_vectors
+from skipml.features import find_column, model_inputs
 from skipml.footers import Footers
+from skipml.heads import Head
 from skipml.limits import Limits, limits
 from skipml.metadata import boxes as boxes_of
 from skipml.metadata import hulls, witnesses
@@ -25,6 +27,7 @@ from skipml.metadata.contents import (
 )
 from skipml.metadata.merging import with_merged_hulls
 from skipml.scored import Scored, Scorer
+from skipml.vectors import vectors_of
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -37,7 +40,8 @@ _WITNESS_VALUE_BYTES = 4
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What to store of each block: hulls of pairs of columns, of `hull_bytes` each, `boxes` over all columns, maps of
-    what models make of the rows, with `score_bytes` of cells each, and rows that take up to `witness_bytes`.
+    what models make of the rows, with `score_bytes` of cells each, rows that take up to `witness_bytes`, and what lies
+    around `vectors`.
     """
 
     columns: tuple[str, ...]
@@ -47,6 +51,7 @@ class Wanted:
     scorers: tuple[Scorer, ...] = ()
     score_bytes: int = 32
     witness_bytes: int = 0
+    vectors: tuple[Directions, ...] = ()
 
     @property
     def n_witnesses(self) -> int:
@@ -63,7 +68,9 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Summary:
-    """What one block holds: limits of its columns, payloads per pair, payload of the boxes, maps per model, rows."""
+    """What one block holds: limits of its columns, payloads per pair, payload of the boxes, maps per model, rows, what
+    lies around its vectors.
+    """
 
     n_rows: int
     limits: Limits
@@ -71,6 +78,7 @@ class Summary:
     boxes: Payload
     scored: tuple[Scored, ...]
     witnesses: Payload
+    vectors: tuple[Enclosure, ...] = ()
 
 
 def summarise(rows: pa.Table, wanted: Wanted) -> Summary:
@@ -89,9 +97,26 @@ def summarise(rows: pa.Table, wanted: Wanted) -> Summary:
             for a, b in wanted.pairs
         ),
         boxes=_boxes(values, number, (lower, upper), wanted.boxes),
-        scored=tuple(_scored(scorer, values, null, shaped, wanted.score_bytes) for scorer in wanted.scorers),
+        scored=tuple(
+            _scored_vectors(scorer, scorer.function, rows, wanted.score_bytes)
+            if isinstance(scorer.function, Head)
+            else _scored(scorer, values, null, shaped, wanted.score_bytes)
+            for scorer in wanted.scorers
+        ),
         witnesses=_witnesses(values, number, wanted.n_witnesses),
+        vectors=tuple(_enclosed(rows, directions) for directions in wanted.vectors),
     )
+
+
+def _enclosed(rows: pa.Table, wanted: Directions) -> Enclosure:
+    return enclose(*vectors_of(find_column(rows, wanted.column), wanted.dimension, wanted.column), wanted)
+
+
+def _scored_vectors(scorer: Scorer, head: Head, rows: pa.Table, size: int) -> Scored:
+    """The maps of the rows that have a vector of numbers."""
+    vectors, usable = vectors_of(find_column(rows, scorer.columns[0]), head.dimension, scorer.columns[0])
+    wide = vectors.astype(np.float64)
+    return scorer.scored(wide[scorer.has_score(wide, ~usable[:, None])], size)
 
 
 def _hull(values: Floats, number: Bools, limits: tuple[Floats, Floats], pair: list[int], size: int) -> Payload:
@@ -164,6 +189,7 @@ def metadata_of(
     """The metadata of a file from the blocks of each of its row groups, in order."""
     blocks = [block for group in groups for block in group]
     n_rows = np.array([block.n_rows for block in blocks], np.int64)
+    around = [metadata_of_vectors([b.vectors[i] for b in blocks], of) for i, of in enumerate(wanted.vectors)]
     metadata = Metadata(
         row_group=np.repeat(footers.row_group, [len(group) for group in groups]),
         first_row=np.cumsum(n_rows) - n_rows,
@@ -178,6 +204,8 @@ def metadata_of(
         scores=tuple(score for i, s in enumerate(wanted.scorers) for score in _scores(blocks, i, s, wanted)),
         labels=tuple(_labels(blocks, i, scorer) for i, scorer in enumerate(wanted.scorers) if scorer.n_labels),
         witnesses=(_witness_metadata(blocks, wanted),) if wanted.n_witnesses else (),
+        vectors=tuple(vectors for vectors, _ in around),
+        projections=tuple(box for _, boxes in around for box in boxes),
     )
     return with_merged_hulls(metadata)
 

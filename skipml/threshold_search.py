@@ -314,6 +314,8 @@ class _Search:
     def _guess(self, seen: Regions) -> float | None:
         """The best score of the centres of all boxes; None where no box has one."""
         bounded = (np.isfinite(seen.lower) & np.isfinite(seen.upper)).all(axis=1)
+        if not bounded.any():
+            return None
         centres = seen.lower[bounded] * 0.5 + seen.upper[bounded] * 0.5
         scores = self._topk.score.evaluate(centres)[:, 0]
         scores = scores[np.isfinite(scores)]

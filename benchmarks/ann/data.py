@@ -58,6 +58,11 @@ def embeddings(rows: int = BASE_ROWS) -> Data:
     )
 
 
+def glosses() -> Matrix:
+    """The vectors of all of WordNet's glosses, in the order of `texts.glosses`."""
+    return _encoded("glosses")
+
+
 def clusters(rows: int = SYNTHETIC_ROWS, seed: int = 3) -> Data:
     """Clusters whose sizes follow Zipf's law and whose widths differ tenfold; queries out of distribution lie between
     two clusters.

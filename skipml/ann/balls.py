@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml.ann.metric import Metric, Singles
+from skipml.metadata.enclosures import Vectors
 from skipml.regions import Balls
 
 Floats = NDArray[np.float64]
@@ -54,6 +55,27 @@ def distance_bounds(metric: Metric, balls: Balls, query: Singles) -> tuple[Float
         return _where(known, low**2 / 2 - off, np.minimum(high**2 / 2, 2) + off)
     tiny = float(np.sqrt(len(q) * _TINY))
     return _where(known, low * (1 - error) - tiny, high * (1 + error) + tiny)
+
+
+def around(metric: Metric, balls: Balls, dimension: int) -> Vectors:
+    """The same balls around the vectors themselves, for models that read them.
+
+    Sound because of cosine distances the balls are around x / |x|, and with lengths from a to b x is at most
+    (b - a) / 2 + m r from m times the centre, m being (a + b) / 2; the others are in the space of the vectors, but
+    for a further coordinate that is left out.
+    """
+    least, most = balls.norms[:, 0], balls.norms[:, 1]
+    centers = balls.centers[:, :dimension].astype(np.float64)
+    radii, known = balls.radii, most < COMPUTED[metric][1]
+    if metric == "cosine":
+        middle = (least + most) / 2
+        known &= least > COMPUTED[metric][0]  # a zero vector has no direction
+        centers, radii = centers * middle[:, None], (most - least) / 2 * (1 + _UNIT_SLACK) + middle * radii
+    stored = np.where(known[:, None], centers, 0.0).astype(np.float32)
+    lost = (np.abs(centers).max(axis=1, initial=0.0) * _UNIT + _TINY) * np.sqrt(dimension)
+    nothing = np.zeros(len(known), np.bool_)
+    radii, length = ((size + lost) * (1 + 2.0**-20) for size in (radii, most))
+    return Vectors(known, nothing, nothing, stored, radii, length)
 
 
 def _lengths(rows: Floats) -> Floats:

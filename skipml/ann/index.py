@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from skipml.ann import build as building
 from skipml.ann import changes, manifest, native, promises, query_log
+from skipml.ann.balls import around
 from skipml.ann.calibration import Calibration
 from skipml.ann.conditions import Connection, predicate_mask, sql_mask
 from skipml.ann.drift import Drift, DriftWarning, compare
@@ -43,6 +44,7 @@ from skipml.errors import (
     VectorError,
 )
 from skipml.footers import read_footers
+from skipml.heads import Head
 from skipml.identity import Path
 from skipml.predicates import Predicate
 from skipml.regions import from_footers
@@ -361,10 +363,15 @@ class VectorIndex:
         snapshot.check_unchanged()
         manifest = snapshot.manifest
         paths = [os.path.join(self.path, segment.rows.name) for segment in manifest.segments]
-        names = tuple(name for name in predicate.inputs if name not in (manifest.column, ROW_ID))
+        own = () if any(isinstance(score.function, Head) for score in predicate.scores) else (manifest.column,)
+        names = tuple(name for name in predicate.inputs if name not in (*own, ROW_ID))
         footers = read_footers(paths, names)
         lists = np.concatenate([np.flatnonzero(segment.counts) for segment in manifest.segments])
-        regions = replace(from_footers(footers, names), balls={manifest.column: snapshot.balls.take(lists)})
+        balls = snapshot.balls.take(lists)
+        regions = replace(from_footers(footers, names), balls={manifest.column: balls})
+        if manifest.column in names:
+            vectors = around(self.metric, balls, self.dimension)
+            regions = replace(regions, vectors={names.index(manifest.column): vectors})
         if len(snapshot.deleted):
             starts = np.concatenate([[0], np.cumsum(footers.n_rows)])
             touched = np.diff(np.searchsorted(snapshot.deleted, starts)) > 0

@@ -6,6 +6,7 @@ from numpy.typing import ArrayLike
 
 from skipml.bounds.bounder import Bounder
 from skipml.bounds.graph import GraphVerifier
+from skipml.bounds.heads import HeadVerifier
 from skipml.bounds.linked import LinkedVerifier
 from skipml.bounds.prepared import PreparedVerifier
 from skipml.bounds.trees import TreeVerifier
@@ -13,6 +14,7 @@ from skipml.bounds.verifier import Verifier
 from skipml.errors import ModelError
 from skipml.function import Function
 from skipml.graph import Graph
+from skipml.heads import Head
 from skipml.linked import Linked
 from skipml.network import Network
 from skipml.pipelines import Pipeline
@@ -28,6 +30,8 @@ def bounder(function: Function, functionals: ArrayLike | None = None, *, signs: 
     """
     if isinstance(function, Pipeline):
         return bounder(function.inner, functionals, signs=signs)
+    if isinstance(function, Head):
+        return HeadVerifier(function, functionals)
     if isinstance(function, Prepared):
         return PreparedVerifier(function, functionals, signs=signs)
     if isinstance(function, Network):

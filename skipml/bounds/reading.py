@@ -1,4 +1,4 @@
-"""Regions as a model reads them: text as places, NULL as NaN where that has a value."""
+"""Regions as a model reads them: text as places, NULL as NaN where that has a value, vectors of its dimension."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml.function import Function
+from skipml.heads import Head
 from skipml.parquet.texts import TextLimits
 from skipml.pipelines import Pipeline, Words
 from skipml.recent import Derived
@@ -18,12 +19,33 @@ Floats = NDArray[np.float64]
 
 def as_read(regions: Regions, function: Function) -> Regions:
     """The same blocks as the numbers that go into a function, made once."""
+    if isinstance(function, Head):
+        return _read_vectors(regions, function)
     if not isinstance(function, Pipeline):
         return regions
     made = _made(regions)
     if function.hash not in made:
         made[function.hash] = _read(regions, function)
     return made[function.hash]
+
+
+def _read_vectors(regions: Regions, head: Head) -> Regions:
+    """Sound because vectors of another dimension leave the input unknown, and where all of a block are finite it holds
+    no NaN.
+    """
+    vectors = regions.vectors.get(0)
+    if vectors is None or vectors.dimension != head.dimension:
+        return regions
+    known = vectors.known[:, None]
+    return replace(
+        regions,
+        unknown=~known,
+        all_null=known & vectors.all_null[:, None],
+        may_be_null=~known | vectors.may_be_null[:, None],
+        may_be_nan=~known,
+        coarser=None,
+        parent=None,
+    )
 
 
 def _nothing(_: Regions) -> dict[str, Regions]:

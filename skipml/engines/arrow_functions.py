@@ -13,7 +13,9 @@ from numpy.typing import NDArray
 from skipml.engines.functions import Kind
 from skipml.features import pipeline_inputs
 from skipml.function import Function
+from skipml.heads import Head
 from skipml.pipelines import Pipeline
+from skipml.vectors import vectors_of
 
 Forward = Callable[[Sequence[NDArray[Any]]], NDArray[np.floating]]
 """One array [n] per input -> the outputs [n, n_outputs]."""
@@ -22,8 +24,10 @@ Answer = Callable[[NDArray[np.floating], NDArray[np.bool_] | None], Any]
 
 
 def arrow_function(function: Function, kind: Kind, forward: Forward) -> Any:
-    """A function over the model's inputs, one Arrow array each; DuckDB hands NULL to pipelines only."""
+    """A function over the model's inputs, one Arrow array each; DuckDB hands NULL to pipelines and heads only."""
     answer = _scorer(function) if kind == "score" else _classes
+    if isinstance(function, Head):
+        return _with_arity(_of_vectors(function, answer), function.n_inputs)
     if isinstance(function, Pipeline):
         return _with_arity(_of_pipeline(function, answer, forward), function.n_inputs)
     return _with_arity(_of_numbers(answer, forward), function.n_inputs)
@@ -43,6 +47,14 @@ def _of_pipeline(pipeline: Pipeline, answer: Answer, forward: Forward) -> Any:
         values, lacking = pipeline_inputs(columns, names, pipeline)
         null = np.asarray(lacking.any(axis=1), np.bool_)
         return answer(forward(list(values.T)), null if null.any() else None)
+
+    return call
+
+
+def _of_vectors(head: Head, answer: Answer) -> Any:
+    def call(column: Any) -> Any:
+        vectors, usable = vectors_of(column, head.dimension, "argument 1")
+        return answer(head.forward(vectors), None if usable.all() else ~usable)
 
     return call
 

@@ -15,6 +15,7 @@ import duckdb
 from skipml.bounds.budget import Ledger
 from skipml.engines.dialect import quote_name
 from skipml.engines.functions import ModelFunction
+from skipml.heads import Head
 
 _NATIVE_ROWS, _PYTHON_ROWS = 8_192, 2_048
 _TIMES = 2
@@ -33,13 +34,21 @@ def measured_seconds_per_row(function: ModelFunction, estimate: float, private: 
     """
     name, key = function.in_plan
     rows = _NATIVE_ROWS if function.key is not None else _PYTHON_ROWS
-    inputs = [f"CAST(x AS {sql_type})" for sql_type in function.input_types]
+    inputs = [_argument(function, sql_type) for sql_type in function.input_types]
     call = f"{quote_name(name)}({', '.join([key, *inputs] if key else inputs)})"
     try:
         seconds = _seconds(private, call, rows) - _seconds(private, "x + 1", rows)
     except duckdb.Error:
         return estimate
     return min(max(seconds / rows, estimate / _FAR), estimate * _FAR)
+
+
+def _argument(function: ModelFunction, sql_type: str) -> str:
+    """An input that is made of a number x."""
+    head = function.model.function
+    if isinstance(head, Head):
+        return f"repeat([CAST(x AS {sql_type.removesuffix('[]')})], {head.dimension})"
+    return f"CAST(x AS {sql_type})"
 
 
 def _seconds(private: duckdb.DuckDBPyConnection, value: str, rows: int) -> float:

@@ -14,6 +14,7 @@ from typing import Literal
 import numpy as np
 
 from skipml.engines.dialect import Expr, quote_text
+from skipml.heads import Head
 from skipml.pipelines import Pipeline, text_inputs
 from skipml.scores import Model
 
@@ -43,13 +44,15 @@ class ModelFunction:
     @property
     def input_types(self) -> list[str]:
         """The SQL types that it takes."""
+        if isinstance(self.model.function, Head):
+            return ["FLOAT[]" if self.model.function.dtype == np.float32 else "DOUBLE[]"]
         texts = text_inputs(self.model.function)
         return ["VARCHAR" if i in texts else "DOUBLE" for i in range(self.model.function.n_inputs)]
 
     @property
     def sees_null(self) -> bool:
         """Whether DuckDB asks it about NULL, or leaves rows with one alone."""
-        return isinstance(self.model.function, Pipeline)
+        return isinstance(self.model.function, Pipeline | Head)
 
     @property
     def macro(self) -> str | None:
@@ -73,8 +76,12 @@ class ModelFunction:
 
     def takes(self, inputs: Iterable[Expr], result: str) -> bool:
         """Whether a bound call is of this function and not of another of its name."""
-        expected = "LIST" if self.result.endswith("[]") else self.result
-        return [arg.type for arg in inputs] == self.input_types and result == expected
+        return [arg.type for arg in inputs] == list(map(_in_plan, self.input_types)) and result == _in_plan(self.result)
+
+
+def _in_plan(sql_type: str) -> str:
+    """What a plan calls a type."""
+    return "LIST" if sql_type.endswith("[]") else sql_type
 
 
 @dataclass(frozen=True, slots=True)

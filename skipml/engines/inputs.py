@@ -127,10 +127,12 @@ def input_regions(
 
 
 def plain_columns(arguments: Mapping[str, Expr], scan_columns: Sequence[str]) -> dict[str, list[int]]:
-    """The positions of the arguments that are a column itself, unchanged or cast to DOUBLE, by the column's name."""
+    """The positions of the arguments that are a column itself, unchanged or cast to DOUBLE or between lists of floats,
+    by the column's name.
+    """
     inputs: dict[str, list[int]] = {}
     for position, expr in enumerate(arguments.values()):
-        column = expr.args[0] if expr.op == "cast" and expr.name == "DOUBLE" else expr
+        column = expr.args[0] if expr.op == "cast" and expr.name in ("DOUBLE", "LIST") else expr
         in_seconds = column.op == "call" and column.name == "epoch" and len(column.args) == 1
         if in_seconds and column.args[0].type in _EPOCH:
             column = column.args[0]

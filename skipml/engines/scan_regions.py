@@ -21,6 +21,7 @@ from skipml.regions import Regions, with_metadata
 from skipml.stores import RemoteFile
 
 _MAX_REGIONS = 8
+_LISTS = re.compile(r"(FLOAT|DOUBLE)\[\d*\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +72,16 @@ def _regions(
         return input_regions(reader.arguments, values, columns, reader.constants, footers.n_rows)
 
     # A column that DuckDB does not take from the files as they have it is unknown, whatever its hulls say.
-    return with_metadata(refined, plain_columns(reader.arguments, columns), regions)
+    inputs = plain_columns(reader.arguments, columns)
+    hidden = [name for name in refined.vectors if not _has_vectors(reference, refined.footers, name)]
+    return with_metadata(refined, {name: at for name, at in inputs.items() if name not in hidden}, regions)
+
+
+def _has_vectors(reference: Reference, footers: Footers, name: str) -> bool:
+    """Whether DuckDB takes a column from the files, as lists of floats."""
+    declared = {column.lower(): sql_type for column, sql_type in reference.schema}.get(name.lower(), "")
+    is_list = _LISTS.fullmatch(_type_name(declared)) is not None
+    return is_list and not any(_is_partition_key(path, name) for path in footers.files)
 
 
 def _column_values(reference: Reference, footers: Footers, name: str) -> Values:

@@ -96,6 +96,38 @@ class WitnessMetadata:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ProjectionMetadata:
+    """A box over k directions in N blocks: for x minus the block's centre, `basis` [k, d] times it lies between `lower`
+    and `upper` [N, k], and what is left when the basis times that is taken away is at most `rest` [N] long.
+    """
+
+    column: str
+    basis: NDArray[np.float32]
+    lower: NDArray[np.float32]
+    upper: NDArray[np.float32]
+    rest: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class VectorMetadata:
+    """The vectors of `dimension` values of one column in N blocks: those that are finite lie within `radius` [N] of
+    `center` [N, dimension] and are at most `length` [N] long; in each of S slices of the values, as equal as can be,
+    they are within `slices` [N, S] of the centre's.
+    """
+
+    column: str
+    dimension: int
+    lacking: NDArray[np.int64]
+    """Rows without such a vector: NULL, of another length, with a NULL in it."""
+    odd: NDArray[np.int64]
+    """Vectors that hold NaN, infinity or numbers beyond what is bounded."""
+    center: NDArray[np.float32]
+    radius: NDArray[np.float64]
+    length: NDArray[np.float64]
+    slices: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Metadata:
     """What enrichment knows of the N blocks of a file; a block is a row group or a run of rows inside one.
 
@@ -113,6 +145,8 @@ class Metadata:
     scores: tuple[ScoreMetadata, ...] = ()
     labels: tuple[LabelMetadata, ...] = ()
     witnesses: tuple[WitnessMetadata, ...] = ()
+    vectors: tuple[VectorMetadata, ...] = ()
+    projections: tuple[ProjectionMetadata, ...] = ()
 
     def __len__(self) -> int:
         return len(self.n_rows)
@@ -120,7 +154,7 @@ class Metadata:
     @property
     def nbytes(self) -> int:
         """Memory that the arrays take."""
-        return 3 * self.n_rows.nbytes + sum(array.nbytes for array in [*_number_arrays(self), *_payload_arrays(self)])
+        return 3 * self.n_rows.nbytes + sum(array.nbytes for array in _all_arrays(self))
 
     @property
     def group_starts(self) -> NDArray[np.int64]:
@@ -148,7 +182,44 @@ def contradiction(metadata: Metadata) -> str:
         return "merged hulls that do not fit the row groups"
     if len({column.name for column in metadata.columns}) < len(metadata.columns):
         return "two columns of one name"
-    return next(filter(None, (_column_contradiction(column, n_rows) for column in metadata.columns)), "")
+    found = (_column_contradiction(column, n_rows) for column in metadata.columns)
+    return next(filter(None, found), "") or _vector_contradiction(metadata)
+
+
+def _vector_contradiction(metadata: Metadata) -> str:
+    n_rows = metadata.n_rows
+    dimensions: dict[str, int] = {}
+    for v in metadata.vectors:
+        if (
+            (v.lacking < 0).any()
+            or (v.odd < 0).any()
+            or (v.lacking > n_rows).any()
+            or (v.odd > n_rows - v.lacking).any()
+        ):
+            return f"column '{v.column}' has more rows without a vector than rows"
+        if v.dimension < 1 or v.center.shape != (len(n_rows), v.dimension) or len(v.slices) != len(n_rows):
+            return f"column '{v.column}' has vectors of different dimensions"
+        if not np.isfinite(v.center).all() or not (_is_size(v.radius) and _is_size(v.length) and _is_size(v.slices)):
+            return f"column '{v.column}' has vectors that are not bounded"
+        dimensions[v.column] = v.dimension
+    if len(dimensions) < len(metadata.vectors):
+        return "two columns of vectors of one name"
+    for box in metadata.projections:
+        shape = (len(n_rows), len(box.basis))
+        if box.basis.ndim != 2 or box.basis.shape[1] != dimensions.get(box.column):
+            return f"directions of vectors that column '{box.column}' does not have"
+        if box.lower.shape != shape or box.upper.shape != shape or not np.isfinite(box.basis).all():
+            return f"column '{box.column}' has boxes that do not fit their directions"
+        if not (box.lower <= box.upper).all() or not np.isfinite([box.lower, box.upper]).all():
+            return f"column '{box.column}' has boxes that are not bounded"
+        if not _is_size(box.rest):
+            return f"column '{box.column}' has vectors that are not bounded"
+    return ""
+
+
+def _is_size(array: NDArray[Any]) -> bool:
+    """Whether no number is negative, NaN or infinite."""
+    return bool(((array >= 0) & (array < np.inf)).all())
 
 
 def _column_contradiction(column: ColumnMetadata, n_rows: NDArray[np.int64]) -> str:
@@ -171,7 +242,15 @@ def _is_merged(pair: PairMetadata, n_groups: int, n_blocks: int) -> bool:
 
 def _number_arrays(metadata: Metadata) -> list[NDArray[Any]]:
     columns = [array for c in metadata.columns for array in (c.lower, c.upper, c.null_count, c.nan_count)]
+    columns += [array for v in metadata.vectors for array in (v.lacking, v.odd, v.radius, v.length)]
+    columns += [box.rest for box in metadata.projections]
     return columns + [array for score in metadata.scores for array in (score.lower, score.upper)]
+
+
+def _all_arrays(metadata: Metadata) -> list[NDArray[Any]]:
+    tables: list[NDArray[Any]] = [array for v in metadata.vectors for array in (v.center, v.slices)]
+    tables += [array for box in metadata.projections for array in (box.basis, box.lower, box.upper)]
+    return [*_number_arrays(metadata), *_payload_arrays(metadata), *tables]
 
 
 def _payload_arrays(metadata: Metadata) -> list[NDArray[np.uint8]]:

@@ -21,6 +21,10 @@ r"""Enrichment metadata of one Parquet file, and its bytes: version 1, little-en
        7  LABELS: model text; names; labels u32; size u32; bits u8 [N, size]
        8  WITNESSES: names; size u32; rows u8 [N, size]
        9  SCORES: model text; names; output u32; lower f64 [N]; upper f64 [N]; size u32; cells u8 [N, size]
+      10  VECTORS: name text; dimension u32 d; rows without a vector, integers [N]; odd vectors, integers [N];
+          radius f64 [N]; length f64 [N]; centre f32 [N, d]; slices u32 S; distances f32 [N, S]
+      11  PROJECTIONS: name text; directions u32 k; dimension u32 d; basis f32 [k, d]; lower f32 [N, k];
+          upper f32 [N, k]; rest f64 [N]
 
     text      length u32; UTF-8
     names     count u32; texts
@@ -46,7 +50,9 @@ from skipml.metadata.contents import (
     LabelMetadata,
     Metadata,
     PairMetadata,
+    ProjectionMetadata,
     ScoreMetadata,
+    VectorMetadata,
     WitnessMetadata,
     contradiction,
 )
@@ -57,6 +63,7 @@ _VERSION = 1
 _HEADER = struct.Struct(f"<8sIQq{HASH_BYTES}s")
 _SECTION = struct.Struct("<IQ")
 _BLOCKS, _SETTINGS, _COLUMN, _PAIR, _BOXES, _LABELS, _WITNESSES, _SCORES = (1, 2, 3, 4, 5, 7, 8, 9)
+_VECTORS, _PROJECTIONS = 10, 11
 _WIDTHS = (1, 2, 4, 8)
 
 
@@ -79,6 +86,8 @@ def encode(metadata: Metadata, tie: Tie) -> bytes:
             for m in metadata.labels
         ),
         *((_WITNESSES, [*_names(w.columns), _payloads(w.rows)]) for w in metadata.witnesses),
+        *((_VECTORS, _vector_parts(vectors)) for vectors in metadata.vectors),
+        *((_PROJECTIONS, _projection_parts(box)) for box in metadata.projections),
     ]
     parts = [_HEADER.pack(_MAGIC, _VERSION, tie.size, tie.mtime_ns, tie.footer)]
     for kind, payload in sections:
@@ -134,6 +143,21 @@ def _score_parts(score: ScoreMetadata) -> list[bytes]:
 
 def _label_parts(label: LabelMetadata) -> list[bytes]:
     return [_text(label.model), *_names(label.columns), _u32(label.n_labels), _payloads(label.labels)]
+
+
+def _vector_parts(v: VectorMetadata) -> list[bytes]:
+    head = [_text(v.column), _u32(v.dimension), _integers(v.lacking), _integers(v.odd), *_floats(v.radius, v.length)]
+    return [*head, _singles(v.center), _u32(v.slices.shape[1]), _singles(v.slices)]
+
+
+def _projection_parts(box: ProjectionMetadata) -> list[bytes]:
+    k, d = box.basis.shape
+    limits = [_singles(array) for array in (box.basis, box.lower, box.upper)]
+    return [_text(box.column), _u32(k), _u32(d), *limits, *_floats(box.rest)]
+
+
+def _singles(array: NDArray[np.float32]) -> bytes:
+    return np.asarray(array, dtype="<f4").tobytes()
 
 
 def _floats(*arrays: NDArray[np.float64]) -> list[bytes]:
@@ -198,6 +222,10 @@ class _Reader:
     def floats(self, n: int) -> NDArray[np.float64]:
         return _frozen(np.frombuffer(self.take(8 * n), dtype="<f8").astype(np.float64))
 
+    def singles(self, n: int, width: int) -> NDArray[np.float32]:
+        found = np.frombuffer(self.take(4 * n * width), dtype="<f4").astype(np.float32)
+        return _frozen(found.reshape(n, width))
+
     def integers(self, n: int) -> NDArray[np.int64]:
         width = self.number(1)
         if width not in _WIDTHS:
@@ -251,6 +279,8 @@ def _decode_sections(reader: _Reader) -> Metadata:
         scores=tuple(found[_SCORES]),
         labels=tuple(found[_LABELS]),
         witnesses=tuple(found[_WITNESSES]),
+        vectors=tuple(found[_VECTORS]),
+        projections=tuple(found[_PROJECTIONS]),
     )
 
 
@@ -293,6 +323,21 @@ def _decode_witnesses(section: _Reader, n: int) -> WitnessMetadata:
     return WitnessMetadata(section.names(), section.payloads(n))
 
 
+def _decode_vectors(section: _Reader, n: int) -> VectorMetadata:
+    column, dimension = section.text(), section.number(4)
+    lacking, odd, radius, length = section.integers(n), section.integers(n), section.floats(n), section.floats(n)
+    center = section.singles(n, dimension)
+    return VectorMetadata(
+        column, dimension, lacking, odd, center, radius, length, section.singles(n, section.number(4))
+    )
+
+
+def _decode_projections(section: _Reader, n: int) -> ProjectionMetadata:
+    column, k, d = section.text(), section.number(4), section.number(4)
+    basis, lower, upper = section.singles(k, d), section.singles(n, k), section.singles(n, k)
+    return ProjectionMetadata(column, basis, lower, upper, section.floats(n))
+
+
 _KINDS: dict[int, Callable[[_Reader, int], Any]] = {
     _COLUMN: _decode_column,
     _PAIR: _decode_pair,
@@ -300,4 +345,6 @@ _KINDS: dict[int, Callable[[_Reader, int], Any]] = {
     _SCORES: _decode_scores,
     _LABELS: _decode_labels,
     _WITNESSES: _decode_witnesses,
+    _VECTORS: _decode_vectors,
+    _PROJECTIONS: _decode_projections,
 }

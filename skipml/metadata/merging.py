@@ -86,6 +86,8 @@ def _merged(metadata: Metadata, starts: Indices, pairs: tuple[PairMetadata, ...]
         scores=tuple(_scores(score, starts) for score in metadata.scores),
         labels=tuple(_labels(label, starts) for label in metadata.labels),
         witnesses=(),
+        vectors=(),
+        projections=(),
     )
 
 

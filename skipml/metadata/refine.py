@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -15,6 +15,7 @@ from skipml.footers import ColumnStats, Footers
 from skipml.identity import Path
 from skipml.metadata import boxes
 from skipml.metadata.contents import ColumnMetadata, Metadata
+from skipml.metadata.enclosures import Vectors, enclosures
 from skipml.metadata.evidence import Evidence, evidence
 from skipml.metadata.hulls import HalfPlanes
 from skipml.metadata.loading import Loaded, load_all
@@ -74,6 +75,8 @@ class Refined:
     """The same of fewer blocks that cover these: row groups, files."""
     parent: NDArray[np.int64] | None = None
     """The block of `coarser` that each block belongs to [N]."""
+    vectors: Mapping[str, Vectors] = field(default_factory=dict)
+    """Those of columns of vectors, by the name that was asked for."""
 
     @property
     def nbytes(self) -> int:
@@ -86,6 +89,7 @@ class Refined:
         arrays += [score.cells for score in self.evidence.scores]
         arrays += [self.evidence.witnesses.rows] if self.evidence.witnesses is not None else []
         limits = len(self.footers) * (_BYTES_PER_BLOCK + _BYTES_PER_LIMIT * len(self.footers.columns))
+        limits += sum(vectors.nbytes for vectors in self.vectors.values())
         return sum(a.nbytes for a in arrays) + limits + (self.coarser.nbytes if self.coarser is not None else 0)
 
     @property
@@ -159,7 +163,8 @@ def level(footers: Footers, found: Sequence[Metadata | None]) -> Refined:
         refined = replace(footers, columns=columns)
         sizes = np.bincount(footers.file_index, minlength=len(footers.files)).tolist()
         known = evidence(found, sizes, lambda metadata: _asked(refined, metadata))
-        return Refined(refined, _hulls(refined, found), _boxes(refined, found), known)
+        vectors = {name: v for name in columns if (v := enclosures(name, found, sizes)) is not None}
+        return Refined(refined, _hulls(refined, found), _boxes(refined, found), known, vectors=vectors)
 
 
 def _blocks(footers: Footers, found: Sequence[Metadata | None]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -179,7 +184,9 @@ def _numbers(blocks: slice) -> NDArray[np.int64]:
 def _asked(footers: Footers, metadata: Metadata) -> dict[str, str]:
     """The names by which the columns of a file's metadata were asked for, those of another type left out."""
     found = {column.name: _wanted(footers, metadata, column.name) for column in metadata.columns}
-    return {name: wanted[0] for name, wanted in found.items() if wanted is not None}
+    asked = {wanted.lower(): wanted for wanted in footers.columns}
+    vectors = {v.column: asked[v.column.lower()] for v in metadata.vectors if v.column.lower() in asked}
+    return vectors | {name: wanted[0] for name, wanted in found.items() if wanted is not None}
 
 
 def slack(sql_type: str, lower: Floats, upper: Floats) -> Floats:

@@ -1,0 +1,1 @@
+"""Linear heads over stored embeddings: what each kind of metadata lets them skip."""
