@@ -90,6 +90,7 @@ bench: extension ## Every benchmark but that of vectors: micro, TPC-H, TPC-DS, s
 	$(BIN)/python -m benchmarks.tpcds
 	$(BIN)/python -m benchmarks.scoring
 	$(BIN)/python -m benchmarks.topk
+	$(BIN)/python -m benchmarks.remote
 	$(BIN)/python -m benchmarks.trees
 	$(BIN)/python -m benchmarks.pipelines
 	$(BIN)/python -m benchmarks.effectiveness.run

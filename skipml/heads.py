@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skipml.errors import ModelError
 from skipml.function import Array, Function
+from skipml.linked import Linked
 from skipml.links import IDENTITY, Link
 from skipml.network import Affine, Divide, Network, Op, Scale, Shift
 from skipml.prepared import Prepared
@@ -119,10 +120,11 @@ class Head:
         """
         if isinstance(function, Network):
             return cls(function)
+        if isinstance(function, Linked) and isinstance(function.network, Network):
+            return cls(function.network, function.link)
         if isinstance(function, Prepared):
-            ops = _scaling(function)
-            if ops is not None:
-                network = function.network
+            ops, network = _scaling(function), function.network
+            if ops is not None and isinstance(network, Network):
                 whole = Network(function.n_inputs, network.n_outputs, network.dtype, (*ops, *network.ops))
                 return cls(whole, function.link)
         raise ModelError(

@@ -180,6 +180,11 @@ def expand(
     return _remote_matches([os.fspath(pattern) for pattern in patterns], options, filesystem)
 
 
+def is_ambiguous(pattern: str) -> bool:
+    """Whether DuckDB may read a name in another way than `expand`."""
+    return os.path.isdir(pattern) or (glob.has_magic(pattern) and "\\" in pattern)
+
+
 def metadata_root(root: Path | None, options: Mapping[str, Any] | None = None, filesystem: Any = None) -> Path | None:
     """The folder of sidecars: local, or a URL, which is read through a file system of its protocol that is given, or
     one made with options; raises StoreError.

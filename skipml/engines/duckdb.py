@@ -19,7 +19,14 @@ from skipml.engines.macros import Macros
 from skipml.engines.planner import Planner
 from skipml.engines.query_plan import QueryPlan
 from skipml.engines.registry import Registry, check_identifier
-from skipml.engines.relation import Relation, file_changes_named, original_error, plain_relations, plain_value
+from skipml.engines.relation import (
+    Relation,
+    file_changes_named,
+    original_error,
+    plain_relations,
+    plain_value,
+    relation_or_none,
+)
 from skipml.engines.remote import Stores
 from skipml.engines.scan_regions import MetadataPlaces
 from skipml.engines.scorers import Scorer, choose_scorer
@@ -276,7 +283,7 @@ class Connection:
         self.follow_models()
         if not isinstance(query, str) or not self.skipping or not self._has_any():
             self._prepare(query, takes_result=False)
-            return _relation(scope.call(plain_relations(variables), self._plain.sql, query, **named))
+            return relation_or_none(scope.call(plain_relations(variables), self._plain.sql, query, **named))
         statements = self._statements(query)
         for text, _ in statements[:-1]:
             self._execute(text, None, variables)
@@ -286,7 +293,7 @@ class Connection:
         if is_select and params is None:
             plain = scope.call(plain_relations(variables), self._plain.sql, last, **named)
             return Relation(plain, last, scope.named(plain_relations(variables), last), self)
-        return _relation(self._run(last, params, variables, self._plain.sql, named, takes_result=False))
+        return relation_or_none(self._run(last, params, variables, self._plain.sql, named, takes_result=False))
 
     def _statements(self, query: str) -> list[tuple[str, bool]]:
         """The texts of the statements, and whether each is a SELECT; what DuckDB expands (PIVOT) stays in one piece."""
@@ -395,10 +402,6 @@ class Connection:
             "WHERE macro_definition IS NOT NULL AND NOT internal"
         ).fetchall()
         self._shared.registry.note_existing([str(sql) for (sql,) in views], macros)
-
-
-def _relation(value: Any) -> duckdb.DuckDBPyRelation | None:
-    return value if isinstance(value, duckdb.DuckDBPyRelation) else None
 
 
 def _rows(method: Any, sql: str) -> list[tuple[object, ...]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -43,7 +42,7 @@ from skipml.engines.visit_query import check_stable, scores_query
 from skipml.engines.visits import Visits
 from skipml.errors import FileChangedError, FooterError
 from skipml.footers import read_footers
-from skipml.identity import FileIdentity, expand
+from skipml.identity import FileIdentity, expand, is_ambiguous
 from skipml.metadata.refine import Refined
 from skipml.predicates import Predicate
 from skipml.report import Report, ScanReport, VisitReport
@@ -238,7 +237,7 @@ class Planner:
             return False
         if not all(os.path.isabs(pattern) for pattern in reference.patterns) and session.search_path():
             return False
-        if any(_is_ambiguous(pattern) for pattern in reference.patterns):
+        if any(is_ambiguous(pattern) for pattern in reference.patterns):
             return False
         try:
             reference.files = expand(reference.patterns)
@@ -365,11 +364,6 @@ def _check_binds(sql: str, session: UserSession) -> None:
         raise
     except duckdb.Error as error:
         raise NotAnalysableError("a column may not stand where the model is called") from error
-
-
-def _is_ambiguous(pattern: str) -> bool:
-    """Whether DuckDB may read a name in another way than `expand`."""
-    return os.path.isdir(pattern) or (glob.has_magic(pattern) and "\\" in pattern)
 
 
 def _pruned(

@@ -153,6 +153,11 @@ def plain_relations(variables: Mapping[str, Any]) -> dict[str, Any]:
     return {name: plain_value(value) for name, value in variables.items()}
 
 
+def relation_or_none(value: Any) -> duckdb.DuckDBPyRelation | None:
+    """A relation of DuckDB; None for anything else."""
+    return value if isinstance(value, duckdb.DuckDBPyRelation) else None
+
+
 def _is_empty(rows: Any) -> bool:
     return rows is None or (hasattr(rows, "__len__") and not len(rows))
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from skipml.errors import ModelError, UnsupportedOperatorError
 from skipml.function import Function
+from skipml.graph import Graph
 from skipml.links import Link
 from skipml.models.folding import folded
 from skipml.models.linear import LINEAR, network_of
@@ -92,7 +93,7 @@ def _function(
 
 
 def behind_features(
-    model: tuple[Network, Link] | Trees,
+    model: tuple[Network | Graph, Link] | Trees,
     features: Sequence[Feature],
     words: dict[int, Words],
     *,

@@ -182,9 +182,9 @@ def test_a_query_reads_no_footer_twice_and_few_bytes(lake: Bucket) -> None:
         lake.server.reset()
         query = f"SELECT id FROM read_parquet('{lake.url}/lake/*.parquet') WHERE f(a) > {WIDE + 750}"
         assert len(con.execute(query).fetchall()) == 49
-        assert sum(".parquet" in line for line in lake.server.seen) == 3, (
-            lake.server.seen
-        )  # "two footers and a row group"
+        # two footers and a row group, of which DuckDB 1.5 reads each column on its own
+        assert sum(".parquet" in line for line in lake.server.seen) in (3, 4), lake.server.seen
+        assert sum("x.parquet" in line for line in lake.server.seen) == 1
         assert "read from stores: s3: " in str(con.last_report)
 
 
