@@ -97,6 +97,12 @@ def test_rewritten_file_is_read_again(files: list[str], cache: Path) -> None:
     write(Path(files[3]), rows(60_000), seconds=1_600_000_001)
     assert ids(skipml.plan(files, total > 50_000, cache=cache)) == list(range(60_000, 60_040))
     build_cache(files, cache, ["a", "b"])
+    size = os.path.getsize(files[2])
+    for start in range(2100, 3000):
+        if os.path.getsize(write(Path(files[2]), rows(start), seconds=1_600_000_001)) == size:
+            break
+    assert os.path.getsize(files[2]) == size
+    assert ids(skipml.plan(files[:3], total > 2060, cache=cache)) == list(range(start, start + 40))
     replaced = Path(files[4])
     status = os.stat(replaced)
     pq.write_table(rows(70_000), replaced, row_group_size=10)
