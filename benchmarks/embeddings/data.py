@@ -30,7 +30,8 @@ def rows() -> tuple[Matrix, Labels]:
 
 def topics() -> Labels:
     """The number of the lexicographers' file of each definition, in the order of `texts.glosses`."""
-    root, found = texts.unpack(vectors.FOLDER / "texts"), {}
+    root = texts.unpack(vectors.FOLDER / "texts")
+    found: dict[str, int] = {}
     for part in ("noun", "verb", "adj", "adv"):
         for line in (root / "usr/share/wordnet" / f"data.{part}").read_text(encoding="latin-1").splitlines():
             if not line.startswith(" ") and " | " in line:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -69,14 +70,17 @@ def _perceptron(rows: Matrix, target: NDArray[np.bool_]) -> skipml.Model:
     adam = torch.optim.Adam(net.parameters(), 0.003)
     x, y = torch.from_numpy(np.array(rows)), torch.from_numpy(target.astype(np.float32))
     for _ in range(_EPOCHS):
-        for chosen in torch.randperm(len(x)).split(_BATCH):
+        order = torch.randperm(len(x))
+        for start in range(0, len(x), _BATCH):
+            chosen = order[start : start + _BATCH]
             adam.zero_grad()
-            torch.nn.functional.binary_cross_entropy_with_logits(net(x[chosen])[:, 0], y[chosen]).backward()
+            loss: Any = torch.nn.functional.binary_cross_entropy_with_logits(net(x[chosen])[:, 0], y[chosen])
+            loss.backward()
             adam.step()
     return skipml.Model.from_torch(net, columns=["embedding"])
 
 
 def cosine(head: Head, other: skipml.Model) -> float | None:
     """Of the weights of two linear heads."""
-    one, two = (model.function.first.weight.astype(np.float64) for model in (head.model, other))  # type: ignore[union-attr,attr-defined]
+    one, two = (model.function.first.weight.astype(np.float64) for model in (head.model, other))  # type: ignore[attr-defined]
     return float(one[0] @ two[0] / np.sqrt((one[0] @ one[0]) * (two[0] @ two[0]))) if len(one) == 1 else None
