@@ -1,4 +1,6 @@
-"""What metadata of vectors is worth to heads over real embeddings: python -m benchmarks.embeddings [--rows N].
+"""What metadata lets heads over embeddings skip.
+
+usage: python -m benchmarks.embeddings [--rows N]
 
 Writes results/embeddings.json, the tables of README.md and results/embeddings.png. The embeddings are those of
 benchmarks/ann, which makes them once.

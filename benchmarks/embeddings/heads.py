@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -73,8 +74,8 @@ def _perceptron(rows: Matrix, target: NDArray[np.bool_]) -> skipml.Model:
         for start in range(0, len(x), _BATCH):
             chosen = order[start : start + _BATCH]
             adam.zero_grad()
-            loss = torch.nn.functional.binary_cross_entropy_with_logits(net(x[chosen])[:, 0], y[chosen])
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss: Any = torch.nn.functional.binary_cross_entropy_with_logits(net(x[chosen])[:, 0], y[chosen])
+            loss.backward()
             adam.step()
     return skipml.Model.from_torch(net, columns=["embedding"])
 
