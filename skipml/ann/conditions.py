@@ -37,6 +37,13 @@ _IN_PLACE = (
     pa.timestamp("us"),
 )
 """Types that DuckDB takes from Arrow as from Parquet."""
+_SIGNED = (
+    "system.main.list_transform(system.main.regexp_extract_all(system.main.hex({}), '..'), "
+    "lambda byte: (CAST('0x' || byte AS SMALLINT) + 128) % 256 - 128)"
+)
+"""The numbers that the bytes of int8 vectors are: DuckDB has no other function for them. Macros of the user's may have
+the short names.
+"""
 _READ_ROWS = 1 << 16
 
 
@@ -69,7 +76,9 @@ def source(snapshot: Snapshot, names: Sequence[str], *, in_place: bool = True) -
 def columns(snapshot: Snapshot) -> str:
     """The user's columns as a SELECT list over a rows file; vectors as arrays."""
     manifest = snapshot.manifest
-    vector = f"CAST({_quoted(manifest.column)} AS FLOAT[{manifest.vector.dimension}]) AS {_quoted(manifest.column)}"
+    stored = _quoted(manifest.column)
+    values = _SIGNED.format(stored) if manifest.vector.is_int8 else stored
+    vector = f"CAST({values} AS FLOAT[{manifest.vector.dimension}]) AS {stored}"
     names = [vector if name == manifest.column else _quoted(name) for name in manifest.schema.names]
     return ", ".join(names)
 

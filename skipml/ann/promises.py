@@ -1,6 +1,7 @@
 """What an index promises: recorded searches, a rule learned and calibrated on them, and whether it still holds.
 
-The records live in the manifest: `models` are the arrays of the learned rules, `promises` the calibrations.
+The records live in the manifest: `models` are the arrays of the learned rules, `promises` the calibrations, `tested
+with` the version of what these were tested with.
 """
 
 from __future__ import annotations
@@ -22,6 +23,10 @@ from skipml.ann.traces import Recorder, Trace, joined, shares_found
 from skipml.errors import MetadataError, PredicateError
 
 TABLE_ROWS, LOG = "rows of the table", "given queries"
+TESTED_WITH = 2
+"""The version of what a promise was tested with: which rows are candidates, what the rules are and what they see. To be
+raised when any of that changes, as an earlier promise says nothing about it; 1 is that of records which state none.
+"""
 _OWN_QUERIES = 4000
 _LEAST_TO_LEARN = 2000
 """With fewer queries all of them calibrate a rule that needs no training."""
@@ -109,17 +114,28 @@ def calibrate(
             promises.append(record(found, setting, k=k, target=target, rule=name, queries=source))
     nothing: dict[str, Any] = {"models": {}, "promises": []}
     before = snapshot.manifest.records.get(CALIBRATION, nothing)
-    before = nothing if "stale" in before else before
+    before = nothing if _void(before) else before
     kept = [one for one in before["promises"] if one["k"] != k]
     stored = {**before["models"], **{f"{name} {k}": model.to_dict() for name, model in models.items()}}
     used = {f"{one['rule']} {one['k']}" for one in kept} | {f"{one.rule} {one.k}" for one in promises}
     return {
         **snapshot.manifest.records,
         CALIBRATION: {
+            "tested with": TESTED_WITH,
             "models": {key: model for key, model in stored.items() if key in used},
             "promises": [*kept, *(one.to_dict() for one in promises)],
         },
     }
+
+
+def _void(stored: Mapping[str, Any]) -> str:
+    """Why no promise of a record holds any more; empty where they do."""
+    if stale := stored.get("stale"):
+        return str(stale)
+    version = stored.get("tested with", 1)
+    if stored["promises"] and version != TESTED_WITH:
+        return f"it was tested with searches of version {version}, and this skipml has version {TESTED_WITH}"
+    return ""
 
 
 def of(records: Mapping[str, Any]) -> list[Calibration]:
@@ -131,9 +147,9 @@ def promised(records: Mapping[str, Any], k: int, recall: float, n_lists: int) ->
     """The rule that serves a recall for k rows: of the promises that cover both, the one for the fewest rows and the
     lowest target; raises MetadataError where there is none.
     """
+    if why := _void(records.get(CALIBRATION, {"promises": []})):
+        raise MetadataError(f"what the index promised does not hold any more: {why}; call calibrate()")
     promises = of(records)
-    if stale := records.get(CALIBRATION, {}).get("stale"):
-        raise MetadataError(f"what the index promised does not hold any more: {stale}; call calibrate()")
     covering = [one for one in promises if one.k >= k and one.target >= recall]
     if not covering:
         made = ", ".join(f"recall {one.target:g} for k up to {one.k}" for one in promises) or "none"

@@ -78,7 +78,7 @@ def test_any_number_of_lists_gives_k_rows_that_pass(
     rows = clustered(600, 40, int8=int8)
     index = built(tmp_path / "index", table(rows), metric, **options)
     queries = clustered(8, 40, 3)
-    for condition in ("share < 50", "share < 3", "maybe = 4", "share < 0"):
+    for condition in ("share < 50", "share < 3", "v[2] > 0 AND maybe = 4", "share < 0"):
         ids = passing(table(rows), condition)
         for nprobe in (1, 1000):  # the last reads every list
             found = index.search(queries, 7, nprobe=nprobe, where=condition)

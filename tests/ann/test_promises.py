@@ -1,18 +1,23 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from skipml import errors
-from skipml.ann import promises
+from skipml.ann import learned, looks, manifest, promises
 from skipml.ann.drift import DriftWarning
 from skipml.ann.index import VectorIndex
 from skipml.ann.promises import neighbours, recorded
-from skipml.ann.rules import LEVELED, MARGINAL, NEARNESS, NPROBE
+from skipml.ann.rules import LEVELED, MARGINAL, NEARNESS, NPROBE, PRICES, START, Priced
+from skipml.ann.search import n_candidates
 from skipml.ann.stopping import Nprobe
+from tests.ann.searches import made_up
 
 ROWS, DIMENSION, K = 2000, 24, 5
 
@@ -147,6 +152,64 @@ def test_compaction_ends_a_promise_whose_queries_are_gone(tmp_path: Path) -> Non
         index.search(LATER[:3], K, recall=0.5)
     index.calibrate(LOG[:300], [0.5], k=K, rule=NPROBE)
     assert index.search(LATER[:3], K, recall=0.5).num_rows == 3 * K
+
+
+def changed(folder: Path, change: Mapping[str, Any]) -> VectorIndex:
+    """The index with other values in its record of what was calibrated; None takes one out."""
+    present = manifest.read(str(folder))
+    record = {**present.records["calibration"], **change}
+    record = {name: value for name, value in record.items() if value is not None}
+    records = {**present.records, "calibration": record}
+    manifest.write(str(folder), replace(present, records=records, version=present.version + 1))
+    return VectorIndex.open(folder)
+
+
+@pytest.mark.parametrize("version", [None, promises.TESTED_WITH - 1, promises.TESTED_WITH + 1])
+def test_a_promise_tested_with_other_searches_is_none(tmp_path: Path, version: int | None) -> None:
+    path = tmp_path / "index"
+    made = VectorIndex.build(table(ROWS_DRAWN[:600]), column="v", path=path, n_lists=10)
+    made.calibrate(LOG[:300], [0.5], k=K, rule=NPROBE)
+    made.calibrate(LOG[:300], [0.5], k=2, rule=NPROBE)
+    index = changed(path, {"tested with": version})
+    told = rf"tested with searches of version {version or 1}, .* has version {promises.TESTED_WITH}; call calibrate"
+    for k in (2, K):
+        with pytest.raises(errors.MetadataError, match=told):
+            index.search(LATER[:3], k, recall=0.5)
+    with pytest.raises(errors.MetadataError, match=told):
+        index.check_drift(LATER, 0.5, k=K)
+    index.append(table(ROWS_DRAWN[600:610]))
+    with pytest.raises(errors.MetadataError, match=told):
+        index.search(LATER[:3], K, recall=0.5)
+    index.calibrate(LOG[:300], [0.5], k=2, rule=NPROBE)
+    assert index.search(LATER[:3], 2, recall=0.5).num_rows == 6
+    with pytest.raises(errors.MetadataError, match=r"recall of 0.5 for k = 5 \(promised: recall 0.5 for k up to 2\)"):
+        index.search(LATER[:3], K, recall=0.5)
+
+
+def test_a_compaction_renews_a_promise_tested_with_other_searches(tmp_path: Path) -> None:
+    path = tmp_path / "index"
+    VectorIndex.build(table(ROWS_DRAWN[:600]), column="v", path=path, n_lists=10).calibrate(
+        LOG[:300], [0.5], k=K, rule=NPROBE
+    )
+    index = changed(path, {"tested with": None})
+    assert not index.compact().calibrate_again
+    assert index.search(LATER[:3], K, recall=0.5).num_rows == 3 * K
+
+
+def test_what_searches_do_has_not_changed_under_its_version() -> None:
+    """Where this fails, earlier promises do not hold: raise TESTED_WITH, and write down what is new."""
+    assert promises.TESTED_WITH == 2
+    assert [n_candidates(k) for k in (1, 10, 100)] == [60, 60, 600]
+    assert looks.grid(40).tolist() == [1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 17, 20, 24, 29, 34, 40]
+    assert (PRICES, START) == ((1e-5, 3.0), 2)
+    rule = Priced(lambda at: np.array([0.5, 3, 1000], np.float32), 1.0)
+    read = [rule.more(made_up(3, 400).progress(look)).tolist() for look in (2, 10, 20)]
+    assert read == [[3, 4, 10], [14, 20, 40], [81, 114, 230]]
+    assert learned.RANKS.tolist() == [0, 1, 3, 7, 15, 31, 63, 127, 255]
+    assert learned.RANK_PAIRS.tolist() == [[0, -1], *([i, 0] for i in range(1, 9))]
+    some = [[0, -1], [1, -1], [6, -1], [1, 2], [1, 3], [1, 4], [1, 6], [5, 4], [4, 6]]
+    assert learned.PAIRS.tolist() == [*some, *([i, 6] for i in range(7, 15))]
+    assert learned.best_places(10).tolist() == [9, 0, 4]
 
 
 def test_a_change_meanwhile_is_noticed(index: VectorIndex, folder: Path) -> None:

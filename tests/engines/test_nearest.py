@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 import skipml
 from skipml import PredicateError, RegistrationError, VectorIndex
+from skipml.ann.metric import Metric
 
 N, D = 2000, 34
 QUERY = np.random.default_rng(4).standard_normal(D).astype(np.float32)
@@ -257,6 +258,49 @@ def test_metrics(tmp_path: Path, table: pa.Table) -> None:
             plain.execute(f"CREATE TABLE docs AS SELECT * REPLACE (v::FLOAT[{D}] AS v) FROM rows")
             sql = f"SELECT id, {call} AS far FROM docs WHERE share < 30 ORDER BY far LIMIT 9"
             same(Pair(con, plain, index), sql, notes="nearest by")
+
+
+@pytest.fixture(scope="module")
+def whole_numbers() -> pa.Table:
+    """Vectors of int8, every value among them, zeros and equal ones too."""
+    rng = np.random.default_rng(7)
+    vectors = rng.integers(-128, 128, (N, D)).astype(np.int8)
+    vectors[: N // 2] //= 8
+    vectors[::10], vectors[1::50] = vectors[5], 0
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), D)
+    return rows().set_column(4, "v", column).append_column("byte", pa.array(range(N)))
+
+
+@pytest.mark.parametrize(
+    ("metric", "function"),
+    [("l2", "array_distance"), ("cosine", "array_cosine_distance"), ("ip", "array_negative_inner_product")],
+)
+def test_int8_vectors_are_floats_in_sql(tmp_path: Path, whole_numbers: pa.Table, metric: Metric, function: str) -> None:
+    index = VectorIndex.build(whole_numbers.slice(0, N - 100), column="v", path=tmp_path / "index", metric=metric)
+    index.append(whole_numbers.slice(N - 100))
+    index.delete([3, 5, N - 7], column="id")
+    with skipml.connect() as con, duckdb.connect() as plain:
+        con.execute("CREATE MACRO hex(x) AS 'FF'")
+        con.register_index("docs", index)
+        plain.register("rows", whole_numbers)
+        plain.execute(
+            f"CREATE TABLE docs AS SELECT * REPLACE (v::FLOAT[{D}] AS v) FROM rows WHERE id NOT IN (3, 5, {N - 7})"
+        )
+        pair = Pair(con, plain, index)
+        same(pair, "SELECT id, name, byte, typeof(v), v FROM docs ORDER BY id", notes="")
+        whole = f"[{','.join(map(str, range(-17, 17)))}]::FLOAT[{D}]"
+        for query in (LITERAL, whole):
+            call = f"{function}(v, {query})"
+            same(
+                pair,
+                f"SELECT id, v, v::DOUBLE[{D}], {call} AS far FROM docs ORDER BY {call} LIMIT 300",
+                notes="exact: every",
+            )
+            for condition in ("share < 50", "name = 'n1'", "v[2] < -20 AND maybe > 3", f"{call} > 1 AND byte < 900"):
+                found = f"SELECT id, v, {call} AS far FROM docs WHERE {condition} ORDER BY {call} LIMIT 9"
+                same(pair, found, notes="exact: every")
+        as_doubles = f"{function}(v::DOUBLE[{D}], {whole}::DOUBLE[{D}])"
+        same(pair, f"SELECT id, {as_doubles} AS far FROM docs ORDER BY far LIMIT 50", notes="")
 
 
 def test_bad_input(pair: Pair) -> None:
