@@ -124,8 +124,8 @@ def _smaller(verifier: Bounder, found: Compacted) -> Bounder:
 
 
 def narrowed(whole: Bounder, smaller: Bounder) -> tuple[Narrowed, ...]:
-    """What `reduced` left out of a network, nothing where it gave the verifier itself."""
-    if smaller is whole:
+    """What `reduced` left out of a network, nothing where it gave the verifier itself or its like."""
+    if smaller is whole or smaller.content == whole.content:
         return ()
     before, after = (_layers(bounder.function) for bounder in (whole, smaller))
     weights = (sum(out * given for given, out in pairwise(widths)) for widths in (before, after))

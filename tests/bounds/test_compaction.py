@@ -142,6 +142,8 @@ def test_bounds_are_reduced_only_where_it_pays_and_never_looser() -> None:
     dense = Verifier(Network(2, 1, np.dtype(np.float64), ops))
     wide = Boxes(np.full((1, 2), -9.0), np.full((1, 2), 9.0))
     assert reduced(dense, wide) is dense
+    like = Verifier(dense.network)
+    assert narrowed(like, reduced(like, wide)) == (), "which is the other one of the same content"
     assert reduced(dense, Boxes(np.full((1, 2), -np.inf), np.full((1, 2), np.inf))) is dense
 
 
