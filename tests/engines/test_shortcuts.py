@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import skipml
-from skipml.engines import planner, routes, scorers, shortcuts
+from skipml.engines import routes, scorers, shortcuts
 from tests.engines.conftest import Lake, rows, write
 from tests.oracle import ask, identity, linear, model, rows_of, standing_clock
 
@@ -23,7 +23,7 @@ Counter = list[int]
 def eager(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shortcuts, "_LEAST_GAIN", 0.0)
     monkeypatch.setattr(shortcuts, "_AT_LEAST", 0.0)
-    monkeypatch.setattr(planner, "_WORTH_KEEP", 0.0)
+    monkeypatch.setattr(shortcuts, "_WORTH_KEEP", 0.0)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 
 import skipml
 from skipml.bounds.memory import SHARED
-from skipml.engines import places, planner, shortcuts
+from skipml.engines import places, shortcuts
 from tests.oracle import identity, linear, model
 from tests.soundness.battery import NAN, Battery
 
@@ -90,7 +90,7 @@ def eager(*, bits: bool = False) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shortcuts, "_LEAST_GAIN", -np.inf)
         patch.setattr(shortcuts, "_AT_LEAST", -np.inf)
-        patch.setattr(planner, "_WORTH_KEEP", 0.0)
+        patch.setattr(shortcuts, "_WORTH_KEEP", 0.0)
         if bits:
             patch.setattr(places, "_MAX_TREE", 1)
             patch.setattr(places, "_MAX_BITS", 24)

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import skipml
-from skipml.engines import planner, shortcuts
+from skipml.engines import shortcuts
 from skipml.threshold_search import search_row_groups
 from tests.oracle import identity, linear, model, standing_clock
 
@@ -127,7 +127,7 @@ def query_connection(lake: QueryLake) -> Iterator[skipml.Connection]:
     with pytest.MonkeyPatch.context() as patch, standing_clock():
         patch.setattr(shortcuts, "_LEAST_GAIN", -np.inf)
         patch.setattr(shortcuts, "_AT_LEAST", -np.inf)
-        patch.setattr(planner, "_WORTH_KEEP", 0.0)
+        patch.setattr(shortcuts, "_WORTH_KEEP", 0.0)
         patch.setitem(search_row_groups.__globals__, "_LEAST_GAIN", 0.0)
         with skipml.connect(config={"threads": 1}) as con:
             con.register_model("minus", model(linear([[1, -1]], [0])))
