@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Method, Outcome, Reason
+from skipml.bounds.outcome import Narrowed
 from skipml.errors import FooterError, SchemaError
 from skipml.estimates import selectivity
 from skipml.footers import Footers
@@ -67,6 +68,8 @@ class Decisions:
     """Why pruning failed, where it did; every block is EVALUATE then."""
     selectivity: float | None = None
     """The share of the rows that pass, estimated from stored rows; None where there are none."""
+    narrowed: tuple[Narrowed, ...] = ()
+    """The networks that smaller ones stood for."""
 
     @classmethod
     def of(cls, outcome: Outcome, error: str = "") -> Decisions:
@@ -74,7 +77,8 @@ class Decisions:
         single = outcome.lower.shape[1] == 1
         none = np.full(len(outcome.decision), np.nan)
         lower, upper = (outcome.lower[:, 0], outcome.upper[:, 0]) if single else (none, none)
-        return cls(outcome.decision, lower, upper, outcome.method, outcome.reason, outcome.seconds, error)
+        how = outcome.method, outcome.reason
+        return cls(outcome.decision, lower, upper, *how, outcome.seconds, error, narrowed=outcome.narrowed)
 
     @property
     def method_names(self) -> list[str]:
@@ -109,7 +113,12 @@ class Decisions:
             seconds=self.seconds + other.seconds,
             error=self.error or other.error,
             selectivity=None,
+            narrowed=self.narrowed_with(other),
         )
+
+    def narrowed_with(self, other: Decisions) -> tuple[Narrowed, ...]:
+        """The networks that smaller ones stood for in either."""
+        return tuple(dict.fromkeys(self.narrowed + other.narrowed))
 
 
 def prune(predicate: Predicate, regions: Regions, budget: Budget, chosen: NDArray[np.bool_] | None = None) -> Decisions:

@@ -8,14 +8,14 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from skipml.bounds.outcome import Method, Reason
+from skipml.bounds.outcome import Method, Narrowed, Reason
 from skipml.decisions import DECISION_NAMES, EVALUATE, SKIP, Decisions
 from skipml.stores import RemoteFile, is_remote
 
@@ -166,6 +166,7 @@ class ScanReport:
             "saved_seconds": self.saved_seconds,
             "selectivity": self.decisions.selectivity,
             "error": self.decisions.error,
+            "narrowed": [asdict(network) for network in self.decisions.narrowed],
             "reasons": list(self.reasons),
             "visits": self.visits.to_dict() if self.visits is not None else None,
             "blocks": self.to_arrow().to_pylist(),
@@ -184,6 +185,7 @@ class ScanReport:
                 f"{self.saved_seconds * 1e3:.1f} ms are saved; verification was granted "
                 f"{self.budget_seconds * 1e3:.1f} ms"
             )
+        out += [f"  {_narrowed(network)}" for network in self.decisions.narrowed]
         if self.rows_unscored:
             out.append(f"  {self.rows_unscored:,} rows are read without scoring")
         if self.visits is not None:
@@ -197,6 +199,13 @@ class ScanReport:
         if self.decisions.error:
             out.append(f"  pruning failed and was left out: {self.decisions.error}")
         return out + _run_lines(self)
+
+
+def _narrowed(network: Narrowed) -> str:
+    """`bounded as 3-12-1 instead of 3-64-1: 81 % of the weights give nothing here`."""
+    after, before = ("-".join(map(str, widths)) for widths in (network.widths, network.widths_before))
+    share = 1 - network.weights / network.weights_before
+    return f"bounded as {after} instead of {before}: {100 * share:.0f} % of the weights give nothing here"
 
 
 def _runs(scan: ScanReport) -> Iterator[slice]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from skipml.bounds.branch import EVALUATE, KEEP, SKIP, Budget, Method, Outcome, Reason, resume
-from skipml.bounds.compaction import reduced
+from skipml.bounds.compaction import narrowed, reduced
 from skipml.bounds.evidence import by_labels, by_scores, label_map, score_map, witness_rows
 from skipml.bounds.memory import Known, key_of
 from skipml.bounds.reading import as_read
@@ -82,18 +82,18 @@ class ScoreTest(Predicate):
     def _bounded(self, seen: Regions, left: Bools, budget: Budget) -> Outcome:
         """What branch and bound makes of some of the blocks, beginning with what is remembered of all of them."""
         start = perf_counter()
-        verifier, memory = self.score.verifier, budget.memory
+        whole, memory = self.score.verifier, budget.memory
         if not left.any():
-            return Outcome.evaluate_all(len(left), len(verifier.functionals))
-        blocks = verifier.blocks(seen)
-        verifier = reduced(verifier, blocks)
+            return Outcome.evaluate_all(len(left), len(whole.functionals))
+        blocks = whole.blocks(seen)
+        verifier = reduced(whole, blocks)
         key = key_of(verifier, blocks) if memory is not None else None
         known = memory.recall(key) if memory is not None and key is not None else None
         known = known or Known.nothing(blocks.lower, blocks.upper, verifier.n_values)
         found, after = resume(verifier, blocks, self, budget, known, chosen=left)
         if memory is not None and key is not None:
             memory.learn(key, after)
-        return replace(found, seconds=perf_counter() - start)
+        return replace(found, seconds=perf_counter() - start, narrowed=narrowed(whole, verifier))
 
     def _from_evidence(self, seen: Regions, is_open: Bools) -> Outcome:
         """What stored scores and rows say of the open blocks. Sound because scores are those of the same columns, which

@@ -123,7 +123,8 @@ def search_row_groups(
             name: np.where(passing.decision == SKIP, getattr(passing, name), getattr(decisions, name))
             for name in ("lower", "upper", "method", "reason")
         }
-        decisions = replace(decisions, **arrays, seconds=decisions.seconds + passing.seconds, error=passing.error)
+        seconds, narrowed = decisions.seconds + passing.seconds, decisions.narrowed_with(passing)
+        decisions = replace(decisions, **arrays, seconds=seconds, error=passing.error, narrowed=narrowed)
     needed, n_rows = found.needed, groups.footers.n_rows
     if leaves_rest and n_rows[~needed].sum() < _LEAST_GAIN * n_rows.sum():
         needed = np.ones(len(needed), np.bool_) if candidates is None else candidates

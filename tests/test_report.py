@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from skipml.bounds.outcome import Method, Outcome, Reason
+from skipml.bounds.outcome import Method, Narrowed, Outcome, Reason
 from skipml.decisions import EVALUATE, KEEP, SKIP, Decisions
 from skipml.report import Report, ScanReport
 
@@ -86,6 +86,17 @@ def test_arrow_has_a_row_per_row_group() -> None:
     assert table.column_names == ["file", "row_group", "n_rows", "decision", "lower", "upper", "method", "reason"]
     assert table["decision"].to_pylist() == ["SKIP"] * 3 + ["EVALUATE"] * 2 + ["KEEP"]
     assert table["reason"].to_pylist()[2:5] == ["proved", "falsified", "not_tried"]
+
+
+def test_networks_that_got_smaller_are_said() -> None:
+    scan = _scan()
+    assert scan.to_dict()["narrowed"] == []
+    assert "instead of" not in "\n".join(scan.lines())
+    network = Narrowed((3, 64, 1), (3, 12, 1), 256, 48)
+    smaller = replace(scan, decisions=replace(scan.decisions, narrowed=(network,)))
+    assert "  bounded as 3-12-1 instead of 3-64-1: 81 % of the weights give nothing here" in smaller.lines()
+    found = json.loads(Report("SELECT 1", (smaller,)).to_json())["scans"][0]["narrowed"]
+    assert found == [{"widths_before": [3, 64, 1], "widths": [3, 12, 1], "weights_before": 256, "weights": 48}]
 
 
 def test_json_has_no_infinity() -> None:

@@ -18,8 +18,10 @@ from skipml.bounds.blocks import Blocks
 from skipml.bounds.bounder import Bounder
 from skipml.bounds.interval import IntervalPass
 from skipml.bounds.linked import LinkedVerifier
+from skipml.bounds.outcome import Narrowed
 from skipml.bounds.rounding import arithmetic
 from skipml.bounds.verifier import Verifier
+from skipml.function import Function
 from skipml.linked import Linked
 from skipml.network import Affine, Divide, LeakyRelu, Network, Op, Scale, Shift
 from skipml.recent import Recent
@@ -119,6 +121,22 @@ def _smaller(verifier: Bounder, found: Compacted) -> Bounder:
         linked = Linked(found.network, verifier.function.link)
         return LinkedVerifier(linked, verifier.functionals, signs=verifier.signs)
     return Verifier(found.network, verifier.functionals)
+
+
+def narrowed(whole: Bounder, smaller: Bounder) -> tuple[Narrowed, ...]:
+    """What `reduced` left out of a network, nothing where it gave the verifier itself or its like."""
+    if smaller is whole or smaller.content == whole.content:
+        return ()
+    before, after = (_layers(bounder.function) for bounder in (whole, smaller))
+    weights = (sum(out * given for given, out in pairwise(widths)) for widths in (before, after))
+    return (Narrowed(before, after, *weights),)
+
+
+def _layers(function: Function) -> tuple[int, ...]:
+    """The numbers behind each layer, inputs first."""
+    network = function.network if isinstance(function, Linked) else function
+    assert isinstance(network, Network)
+    return (network.n_inputs, *(len(op.weight) for op in network.ops if isinstance(op, Affine)))
 
 
 _WORTH_IT = 0.75

@@ -57,11 +57,23 @@ class Reason(IntEnum):
     """None of a sample of the blocks can be decided."""
 
 
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """A network that was bounded without what gives nothing over the blocks: the numbers behind each of its layers,
+    inputs first, and its weights, before and after.
+    """
+
+    widths_before: tuple[int, ...]
+    widths: tuple[int, ...]
+    weights_before: int
+    weights: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Outcome:
     """Per block: `decision` int8 [N]; `lower`, `upper` float64 [N, m], the best bounds known of the tested values;
     `boxes` int64 [N], how many were bounded; `method` and `reason` int8 [N]. `seconds` is the time spent on all of
-    them.
+    them; `narrowed` the networks that smaller ones stood for.
     """
 
     decision: NDArray[np.int8]
@@ -71,6 +83,7 @@ class Outcome:
     method: NDArray[np.int8]
     reason: NDArray[np.int8]
     seconds: float
+    narrowed: tuple[Narrowed, ...] = ()
 
     @classmethod
     def evaluate_all(cls, n: int, m: int = 0) -> Outcome:
@@ -106,7 +119,10 @@ class Outcome:
         for name in _ARRAYS:
             arrays[name] = getattr(self, name).copy()
             arrays[name][chosen] = getattr(other, name)[chosen]
-        return replace(self, **arrays, seconds=self.seconds + other.seconds)
+        return replace(self, **arrays, seconds=self.seconds + other.seconds, narrowed=self._narrowed_with(other))
+
+    def _narrowed_with(self, other: Outcome) -> tuple[Narrowed, ...]:
+        return tuple(dict.fromkeys(self.narrowed + other.narrowed))
 
     def replace_decision(self, decision: NDArray[np.int8]) -> Outcome:
         """The same bounds with other decisions, which the caller answers for."""
@@ -127,5 +143,6 @@ class Outcome:
             method=np.maximum(self.method, other.method),
             reason=reason,
             seconds=self.seconds + other.seconds,
+            narrowed=self._narrowed_with(other),
         )
         return both.replace_decision(decision)

@@ -25,13 +25,15 @@ Kind = Literal["score", "class"]
 class ModelFunction:
     """A SQL function of a connection that evaluates a model: its outputs, or its class.
 
-    `key` is what the extension calls the model, None where Python scores.
+    `key` is what the extension calls the model, None where Python scores; `why_python` says why, where the connection
+    is native.
     """
 
     name: str
     model: Model
     kind: Kind
     key: str | None = None
+    why_python: str = ""
 
     @property
     def result(self) -> str:

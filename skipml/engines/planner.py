@@ -103,7 +103,8 @@ class Planner:
             nearest = Nearest(self.parser, self.indexes, self.registry.functions, self.recall)
             answer = nearest.answer(sql, parameters, session, lambda text, inner: self._planned(text, None, inner))
             if answer is not None:
-                return with_report(answer, sql, time.perf_counter() - started, self.scorer.description)
+                described = self.scorer.describe(self.registry.possible(sql))
+                return with_report(answer, sql, time.perf_counter() - started, described)
         except NotAnalysableError as reason:
             notes.append(f"no index is asked for the nearest rows: {reason}")
         except duckdb.InterruptException:
@@ -137,7 +138,7 @@ class Planner:
             + sum("pruning failed" in note for note in found.notes),
         }
         seconds = time.perf_counter() - started
-        described = (self.scorer.description, found.scoring)
+        described = (self.scorer.describe(self.registry.possible(sql)), found.scoring)
         report = Report(sql, tuple(scans), tuple(found.notes), seconds, counters, *described)
         return QueryPlan(found.sql, report, tuple(found.states), found.variables, asked=tuple(found.asked))
 

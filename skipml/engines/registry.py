@@ -71,9 +71,17 @@ class Registry:
 
     def still_has(self, known: Mapping[str, ModelFunction], sql: str) -> bool:
         """Whether each of the functions known before that the text may call is what it was."""
+        return all(self.functions.get(name) is known[name] for name in self._possible(known, sql))
+
+    def possible(self, sql: str) -> list[ModelFunction]:
+        """The functions that the text may call, in the order of their registration."""
+        names = self._possible(self.functions, sql)
+        return [function for name, function in self.functions.items() if name in names]
+
+    def _possible(self, known: Mapping[str, ModelFunction], sql: str) -> Set[str]:
+        """The names that the text may call, by itself or through a view or a macro."""
         indirectly = self.views_call_models or self.macros_call_models
-        called = known if indirectly else known.keys() & set(_WORD.findall(sql.lower()))
-        return all(self.functions.get(name) is known[name] for name in called)
+        return known.keys() if indirectly else known.keys() & set(_WORD.findall(sql.lower()))
 
     def is_called(self, tree: Node) -> bool:
         """Whether a syntax tree, its views expanded, may call a model."""

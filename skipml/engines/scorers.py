@@ -77,21 +77,30 @@ class Scorer:
 
     def functions(self, name: str, model: Model) -> tuple[ModelFunction, ...]:
         """The functions of a model: its outputs, and its class where it has several."""
-        key = f"{name.lower()}@{model.hash[:_KEY_DIGITS]}" if self._takes(model) else None
-        functions = [ModelFunction(name.lower(), model, "score", key)]
+        why_python = self._refusal(model)
+        is_native = self.is_native and not why_python
+        key = f"{name.lower()}@{model.hash[:_KEY_DIGITS]}" if is_native else None
+        functions = [ModelFunction(name.lower(), model, "score", key, why_python)]
         if model.n_outputs > 1:
-            functions.append(ModelFunction(f"{name.lower()}_class", model, "class", key))
+            functions.append(ModelFunction(f"{name.lower()}_class", model, "class", key, why_python))
         return tuple(functions)
 
-    def _takes(self, model: Model) -> bool:
-        """Whether the extension scores the model; it refuses very large ones."""
-        if not self.is_native:
-            return False
-        try:
-            to_bytes(model.function)
-        except ModelError:
-            return False
-        return True
+    def _refusal(self, model: Model) -> str:
+        """Why the extension does not score the model where it scores others: its kind, or its size."""
+        if self.is_native:
+            try:
+                to_bytes(model.function)
+            except ModelError as error:
+                return str(error)
+        return ""
+
+    def describe(self, functions: Iterable[ModelFunction]) -> str:
+        """Which scorer it is, and which of the functions Python scores beside the extension, and why."""
+        names: dict[str, list[str]] = {}
+        for function in functions:
+            if function.why_python:
+                names.setdefault(function.why_python, []).append(function.name)
+        return "; ".join([self.description, *(f"Python for {', '.join(of)}: {why}" for why, of in names.items())])
 
     def register(self, functions: Sequence[ModelFunction], plain: Cursor, private: Cursor) -> None:
         """Make the functions of one model known; raises duckdb.Error, and then leaves none of them behind.

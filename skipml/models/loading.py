@@ -14,6 +14,7 @@ from skipml.models.files import read_model_file
 from skipml.models.lightgbm import read_lightgbm
 from skipml.models.onnx import load_onnx
 from skipml.models.onnx_ml import is_ml, read_onnx_ml
+from skipml.models.onnx_scores import read_scores
 from skipml.models.pipeline import Read
 from skipml.models.sklearn import read_sklearn
 from skipml.models.skops import is_skops, read_skops
@@ -49,10 +50,13 @@ def read(path: str | os.PathLike[str], *, margin: bool = False) -> Read:
         if is_skops(data):
             return _of_skops(data, margin)
         graph = _onnx_of(data)
-        if graph is not None and is_ml(graph):
+        network = read_scores(graph) if graph is not None and is_ml(graph) else None
+        if graph is not None and is_ml(graph) and network is None:
             return read_onnx_ml(graph, margin=margin)
         if margin:
             raise ModelError("only trees and scikit-learn models have a margin: load it without")
+        if network is not None:
+            return _of_all_columns(network)
     except ModelError as error:
         raise type(error)(f"{path}: {error}") from error
     return _of_all_columns(load_onnx(path))

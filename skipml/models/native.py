@@ -43,7 +43,10 @@ def to_bytes(function: Function) -> bytes:
         ops, widest = _ops(function)
         version = VERSION
     else:
-        raise ModelError(f"the DuckDB extension does not evaluate a {type(function).__name__}: score it without")
+        raise ModelError(
+            "the DuckDB extension evaluates networks of linear layers and ReLUs, and trees, "
+            f"not a {type(function).__name__}, which Python scores"
+        )
     counts = (function.n_inputs, function.n_outputs, len(ops))
     content = struct.pack("<8s6I", MAGIC, version, DTYPES[function.dtype], *counts, 0) + b"".join(ops)
     content += hashlib.sha256(content).digest()

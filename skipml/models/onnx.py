@@ -52,9 +52,15 @@ def load_onnx(path: str | os.PathLike[str]) -> Built:
     """
     path = Path(path)
     try:
-        return _network(_parse(read_model_file(path)))
+        return read_network(_parse(read_model_file(path)))
     except ModelError as error:
         raise type(error)(f"{path}: {error}") from error
+
+
+def read_network(model: onnx.ModelProto) -> Built:
+    """The same of a model in memory."""
+    _check(model)
+    return _network(model)
 
 
 def _parse(data: bytes) -> onnx.ModelProto:
@@ -62,7 +68,11 @@ def _parse(data: bytes) -> onnx.ModelProto:
         model: onnx.ModelProto = onnx.ModelProto.FromString(data)
     except DecodeError as error:
         raise ModelError("not an ONNX model, or a truncated one; export it again") from error
-    if not _is_text(model):
+    return model
+
+
+def _check(model: onnx.ModelProto) -> None:
+    if not is_text(model):
         raise ModelError(f"holds names that are not UTF-8; {_DAMAGED}")
     if not model.graph.output:
         raise ModelError("holds no ONNX graph; export the model again")
@@ -82,10 +92,9 @@ def _parse(data: bytes) -> onnx.ModelProto:
     if len(model.graph.output) > 1:
         names = [output.name for output in model.graph.output]
         raise ModelError(f"has {len(names)} output tensors, {names}; export one output tensor with a column per score")
-    return model
 
 
-def _is_text(model: onnx.ModelProto) -> bool:
+def is_text(model: onnx.ModelProto) -> bool:
     """Whether all names are text: protobuf hands out bytes where they are not UTF-8."""
     graph = model.graph
     values = [value.name for value in (*graph.input, *graph.output, *graph.initializer)]

@@ -10,20 +10,21 @@ from onnx import TensorProto, ValueInfoProto
 
 from skipml.models.onnx_ml import is_ml, refused_operators
 from skipml.models.onnx_operators import OPERATORS
+from skipml.models.onnx_scores import as_neural
 
 _ON_CONSTANTS = ("Constant", "Transpose", "Cast", "Identity")
 
 
 def onnx_facts(model: onnx.ModelProto) -> dict[str, Any]:
     """Plain values; `refused` names every operator that is not evaluated, with what would work instead."""
-    graph = model.graph
+    graph, neural = model.graph, as_neural(model) if is_ml(model) else model
     constants = {tensor.name for tensor in graph.initializer}
     return {
         "graph_inputs": [_text(value) for value in graph.input if value.name not in constants],
         "graph_outputs": [_text(value) for value in graph.output],
         "bytes": model.ByteSize(),
         "operators": dict(Counter(node.op_type for node in graph.node)),
-        "refused": refused_operators(model) if is_ml(model) else _refused_neural(graph),
+        "refused": refused_operators(model) if neural is None else _refused_neural(neural.graph),
     }
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from skipml.bounds.compaction import compacted, reduced
+from skipml.bounds.compaction import compacted, narrowed, reduced
 from skipml.bounds.linked import LinkedVerifier
 from skipml.bounds.verifier import Verifier
 from skipml.linked import Linked
@@ -83,6 +83,35 @@ def test_neurons_that_give_something_stay(op: Op) -> None:
     assert compacted(network, np.zeros(2), np.ones(2)).share == 1.0
 
 
+def _beside_a_live_one(weight: Floats, bias: float, onward: float) -> Network:
+    """One output: a neuron whose sum is 1, which adds nothing visible, and the neuron in question."""
+    hidden = Affine(np.stack([np.zeros(len(weight)), weight]).astype("f"), np.array([1, bias], "f"))
+    ends = Affine(np.array([[2.0**-100, onward]], "f"), np.zeros(1, "f"))
+    return Network(len(weight), 1, np.dtype("f4"), (hidden, LeakyRelu(0.0), ends))
+
+
+_ROUNDS_UP = np.array([1.0, *[2.0**-24 * (1 + 2.0**-20)] * 3])
+"""1 and three times a little more than half of the distance to the next float32, which each of three sums is up by."""
+
+
+@pytest.mark.parametrize(
+    ("network", "row"),
+    [
+        *((_beside_a_live_one(np.array([-1.0]), tiny, 1 / tiny), [0.0]) for tiny in (2.0**-10, 2.0**-40, 2.0**-120)),
+        (_beside_a_live_one(_ROUNDS_UP, -1 - 2.0**-22, 2.0**23), [1.0] * 4),
+    ],
+    ids=["2^-10", "2^-40", "2^-120", "above 0 by rounding only"],
+)
+def test_a_neuron_that_is_hardly_ever_and_hardly_positive_stays(network: Network, row: list[float]) -> None:
+    point = np.array(row)
+    found = compacted(network, point, point if len(row) > 1 else np.ones(1))
+    scores = [execute(network, point[None], order).astype(np.float64) for order in ORDERS]
+    assert np.max(scores) >= 1, "it is positive in some order"
+    low, high = Verifier(found.network).interval(point[None], point[None])
+    assert all((low <= score).all() and (score <= high).all() for score in scores)
+    assert found.share == 1.0
+
+
 def test_all_dead_leaves_one() -> None:
     layer = Affine(-np.ones((4, 2), "f"), np.full(4, -1, "f"))
     ops = (layer, LeakyRelu(0.0), Affine(np.ones((1, 4), "f"), np.ones(1, "f")))
@@ -97,6 +126,12 @@ def test_bounds_are_reduced_only_where_it_pays_and_never_looser() -> None:
     whole = Verifier(pruned(3, "f4"))
     smaller = reduced(whole, boxes)
     assert smaller is not whole
+    assert narrowed(whole, whole) == ()
+    (found,) = narrowed(whole, smaller)
+    (n_in, first, second, n_out), count = found.widths, 2 * 12 + 12 * 12 + 12 * 2
+    assert (found.widths_before, found.weights_before) == ((2, 12, 12, 2), count)
+    assert (n_in, n_out) == (2, 2)
+    assert found.weights == 2 * first + first * second + second * 2 < 0.75 * count
     assert smaller.function.macs < 0.75 * whole.function.macs
     assert smaller is reduced(whole, boxes), "made once"
     one, other = smaller.linear(boxes.lower, boxes.upper), whole.linear(boxes.lower, boxes.upper)
@@ -107,6 +142,8 @@ def test_bounds_are_reduced_only_where_it_pays_and_never_looser() -> None:
     dense = Verifier(Network(2, 1, np.dtype(np.float64), ops))
     wide = Boxes(np.full((1, 2), -9.0), np.full((1, 2), 9.0))
     assert reduced(dense, wide) is dense
+    like = Verifier(dense.network)
+    assert narrowed(like, reduced(like, wide)) == (), "which is the other one of the same content"
     assert reduced(dense, Boxes(np.full((1, 2), -np.inf), np.full((1, 2), np.inf))) is dense
 
 
@@ -117,4 +154,5 @@ def test_probabilities_are_reduced_too() -> None:
     smaller = reduced(whole, boxes)
     assert smaller is not whole
     assert smaller.content != whole.content
+    assert narrowed(whole, smaller)[0].widths_before == (2, 12, 12, 2)
     assert smaller.n_values == whole.n_values

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,12 @@ from skipml.bounds.budget import Budget
 from skipml.engines import planner, scorers
 from skipml.engines.extension import load_extension
 from skipml.engines.kernels import Kernels
+from skipml.function import Function
+from skipml.graph import Elementwise, Graph, Node
+from skipml.heads import Head
 from skipml.library import NoExtensionError, find_extension
+from skipml.linked import Linked
+from skipml.links import Link
 from skipml.network import Affine, LeakyRelu, Network
 from skipml.scores import PYTHON_COST
 from tests.engines.conftest import Lake
@@ -210,6 +216,43 @@ def test_a_network_too_large_for_the_extension_is_scored_by_python(
     native.remove_function("large")
     with pytest.raises(duckdb.CatalogException):
         native.execute("SELECT large(3)")
+
+
+@pytest.mark.parametrize("kind", ["Graph", "Linked", "Head"])
+def test_the_report_names_models_that_python_scores_beside_the_extension(
+    native: skipml.Connection, python: skipml.Connection, lake: Lake, kind: str
+) -> None:
+    graph = Graph(1, np.dtype("f4"), (Node(Elementwise("tanh"), (0,)),))
+    functions: dict[str, Function] = {
+        "Graph": graph,
+        "Linked": Linked(graph, Link("logistic")),
+        "Head": Head(linear([[1, 1]], [0])),
+    }
+    argument = "[a, b]::FLOAT[]" if kind == "Head" else "a"
+    sql = lake.sql(f"SELECT id FROM {{one}} WHERE other({argument}) > 0.5 AND minus(a, b) > 370")
+    for con in (native, python):
+        con.register_model("other", skipml.Model(functions[kind], ("a",)))
+    said, silent = native.explain(sql), native.explain(lake.sql("SELECT id FROM {one} WHERE minus(a, b) > 370"))
+    assert re.search(rf"; Python for other: the DuckDB extension evaluates .*not a {kind}", said.scorer)
+    assert said.scorer in str(said)
+    assert said.to_dict()["scorer"] == said.scorer
+    assert "Python for" not in silent.scorer
+    assert "Python for" not in python.explain(sql).scorer, "all are scored by Python, which is said"
+    assert rows_of(native, sql) == rows_of(python, sql)
+    native.execute(f"CREATE MACRO hidden(a, b) AS other({argument}) > 0.5")
+    behind = native.explain(lake.sql("SELECT id FROM {one} WHERE hidden(a, b) AND minus(a, b) > 370"))
+    assert "Python for other" in behind.scorer
+
+
+def test_a_scan_says_how_much_smaller_its_network_got(python: skipml.Connection, lake: Lake) -> None:
+    hidden = Affine(np.array([[1, 0], [-1, 0], [0, -1], [0, -2]], "f"), np.array([0, -1, -1, -1], "f"))
+    ops = (hidden, LeakyRelu(0.0), Affine(np.ones((1, 4), "f"), np.zeros(1, "f")))
+    python.register_model("dead", skipml.Model(Network(2, 1, np.dtype("f4"), ops), ("a", "b")))
+    report = python.explain(lake.sql("SELECT id FROM {one} WHERE dead(a, b) > 370 AND minus(a, b) > -1000"))
+    assert "bounded as 2-1-1 instead of 2-4-1: 75 % of the weights give nothing here" in str(report)
+    assert report.to_dict()["scans"][0]["narrowed"][0]["weights"] == 3
+    rows = rows_of(python, lake.sql("SELECT id FROM {one} WHERE dead(a, b) > 370 ORDER BY id"))
+    assert rows == rows_of(python, lake.sql("SELECT id FROM {one} WHERE a > 370 ORDER BY id"))
 
 
 def test_a_cursor_follows_what_another_registers_and_removes(native: skipml.Connection) -> None:
