@@ -19,8 +19,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from skipml.ann.search import Snapshot
-from skipml.decisions import KEEP, SKIP, Plan
+from skipml.decisions import KEEP, SKIP
 from skipml.errors import PredicateError
+from skipml.plans import Plan
 
 Bools = NDArray[np.bool_]
 

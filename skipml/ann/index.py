@@ -33,7 +33,7 @@ from skipml.ann.stopping import Nprobe, StopRule
 from skipml.ann.vectors import query_matrix
 from skipml.ann.within import Distance, Present
 from skipml.bounds.budget import Budget
-from skipml.decisions import Plan, prune
+from skipml.decisions import prune
 from skipml.errors import (
     ConflictError,
     FileChangedError,
@@ -46,6 +46,7 @@ from skipml.errors import (
 from skipml.footers import read_footers
 from skipml.heads import Head
 from skipml.identity import Path
+from skipml.plans import Plan
 from skipml.predicates import Predicate
 from skipml.regions import from_footers
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skipml import decisions, features, footers
+from skipml import decisions, features, footers, plans
 from skipml.engines import conditions, inputs, parameters, pushdown, routes, scan_regions, virtual
 from skipml.engines.dialect import expression
 from skipml.identity import identity
@@ -72,7 +72,7 @@ def _decimals_are_exact(patch: Patch) -> None:
 
 @variant("files", "a plan is of the files as they were")
 def _stale_files(patch: Patch) -> None:
-    patch.setattr(decisions.Plan, "_check", lambda self, file: None)
+    patch.setattr(plans.Plan, "check", lambda self, file: None)
 
 
 @variant("files", "a remembered footer is of the file as it was")
@@ -82,7 +82,7 @@ def _stale_footers(patch: Patch) -> None:
         return identity(file) if held is None else held.identity
 
     patch.setattr(footers, "identity", as_it_was)
-    patch.setattr(decisions.Plan, "_check", lambda self, file: None)
+    patch.setattr(plans.Plan, "check", lambda self, file: None)
 
 
 @variant("files", "a virtual file lists the row groups that are kept")
