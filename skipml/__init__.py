@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from skipml.adviser import Recommendation, recommend
 from skipml.ann.index import VectorIndex
-from skipml.decisions import EVALUATE, KEEP, SKIP, Plan
+from skipml.decisions import EVALUATE, KEEP, SKIP
 from skipml.engines.duckdb import Connection, connect
 from skipml.enrich import EnrichReport, enrich
 from skipml.errors import (
@@ -28,6 +28,7 @@ from skipml.lake.cache import CacheReport, build_cache
 from skipml.lake.snapshot import Snapshot
 from skipml.layout import Advice, Clustering, advise, cluster
 from skipml.planning import plan
+from skipml.plans import Plan
 from skipml.predicates import Predicate
 from skipml.report import Report
 from skipml.scores import Model

@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from skipml.bounds.branch import Budget, Reason
 from skipml.bounds.memory import SHARED
-from skipml.decisions import KEEP, SKIP, Decisions, Plan, prune
+from skipml.decisions import KEEP, SKIP, Decisions, prune
 from skipml.footers import Footers, read_footers
 from skipml.identity import Path, expand, metadata_root
 from skipml.lake.cached import listed
 from skipml.lake.listing import NO_FILES, Listing, PrunedFiles
 from skipml.lake.snapshot import Snapshot
 from skipml.metadata.refine import Refined, refine
+from skipml.plans import Plan
 from skipml.predicates import Predicate
 from skipml.regions import from_refined
 from skipml.stores import RemoteFile

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from skipml.bounds.budget import Budget
 from skipml.bounds.memory import SHARED
-from skipml.decisions import Decisions, common_schema, own_names, prune, spelled
+from skipml.decisions import Decisions, prune
 from skipml.errors import FileChangedError, FooterError, PredicateError, SchemaError
 from skipml.features import function_inputs
 from skipml.footers import Footers, read_footers
 from skipml.identity import Path, expand, identity, metadata_root
 from skipml.metadata.refine import Refined, refine
 from skipml.parquet.reading import Ahead, RowGroup, read_metadata
+from skipml.plans import common_schema, own_names, spelled
 from skipml.predicates import Predicate
 from skipml.regions import from_refined
 from skipml.scores import Model, ModelScore

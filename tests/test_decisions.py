@@ -14,10 +14,11 @@ import pytest
 import skipml
 from skipml.bounds.budget import Budget
 from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Outcome, Reason
-from skipml.decisions import Decisions, common_schema, decide, own_names, prove_keep, prune
+from skipml.decisions import Decisions, decide, prove_keep, prune
 from skipml.errors import FileChangedError, FooterError, SchemaError
 from skipml.footers import read_footers
 from skipml.network import Affine, LeakyRelu, Network
+from skipml.plans import common_schema, own_names
 from skipml.regions import Regions
 from tests.oracle import identity, linear, model
 
@@ -226,7 +227,7 @@ def test_decisions_are_those_of_the_rows_whatever_the_batches(
     path: Path, monkeypatch: pytest.MonkeyPatch, batch_rows: int
 ) -> None:
     """A row group of several blocks is read in batches that end within blocks."""
-    monkeypatch.setattr("skipml.decisions._BATCH_ROWS", batch_rows)
+    monkeypatch.setattr("skipml.plans._BATCH_ROWS", batch_rows)
     whole = path.with_name("whole.parquet")
     a = [0.0, 1.0, 1.0, 3.0, 3.0, 9.0, 4.0, 4.0, 0.0, 0.0, 2.0, 3.0]
     pq.write_table(pa.table({"id": range(12), "A": a}), whole)

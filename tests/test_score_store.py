@@ -66,7 +66,7 @@ def test_scores_are_stored_of_the_blocks_that_come_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_rows: int
 ) -> None:
     """Of two files, in batches that end within blocks: what is stored is what enrichment stores, or nothing."""
-    monkeypatch.setattr("skipml.decisions._BATCH_ROWS", batch_rows)
+    monkeypatch.setattr("skipml.plans._BATCH_ROWS", batch_rows)
     paths = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()

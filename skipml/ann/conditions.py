@@ -18,9 +18,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from skipml.ann.search import Snapshot
-from skipml.decisions import KEEP, SKIP, Plan
+from skipml.ann.snapshot import Snapshot
+from skipml.decisions import KEEP, SKIP
 from skipml.errors import PredicateError
+from skipml.plans import Plan
 
 Bools = NDArray[np.bool_]
 

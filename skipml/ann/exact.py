@@ -6,8 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml.ann.balls import distance_bounds
+from skipml.ann.found import Found, Work
 from skipml.ann.metric import Matrix, Singles, distances
-from skipml.ann.search import Found, Snapshot, Work, joined, run_all
+from skipml.ann.search import joined, run_all
+from skipml.ann.snapshot import Snapshot
 from skipml.regions import Balls
 
 Floats = NDArray[np.float64]

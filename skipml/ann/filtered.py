@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 
 from skipml.ann.balls import COMPUTED
 from skipml.ann.codes import Codec
+from skipml.ann.found import Found, Work
 from skipml.ann.metric import Matrix, Metric, Singles, distances
 from skipml.ann.reader import SegmentReader
 from skipml.ann.routing import Router
 from skipml.ann.scan import ExactScanner, ListScanner, preassigned
-from skipml.ann.search import Found, Snapshot, Work, search
+from skipml.ann.search import search
+from skipml.ann.snapshot import Snapshot
 from skipml.ann.stopping import FloatMatrix, IntMatrix, IntVector, Nprobe, Progress, StopRule
 
 Bools = NDArray[np.bool_]

@@ -15,39 +15,35 @@ from numpy.typing import NDArray
 
 from skipml.ann import build as building
 from skipml.ann import changes, manifest, native, promises, query_log
-from skipml.ann.balls import around
 from skipml.ann.calibration import Calibration
 from skipml.ann.conditions import Connection, predicate_mask, sql_mask
 from skipml.ann.drift import Drift, DriftWarning, compare
 from skipml.ann.exact import exact_search
 from skipml.ann.filtered import Plain, filtered_search
+from skipml.ann.found import Found
 from skipml.ann.locking import writer_lock
 from skipml.ann.metric import Metric, Singles
 from skipml.ann.postings import ROW_ID
+from skipml.ann.pruning import prune
 from skipml.ann.results import SearchStats, result_table
 from skipml.ann.rules import Scaled
-from skipml.ann.search import Found, Snapshot, search
+from skipml.ann.search import search
 from skipml.ann.served import Served
 from skipml.ann.single import search_one
+from skipml.ann.snapshot import Snapshot
 from skipml.ann.stopping import Nprobe, StopRule
 from skipml.ann.vectors import query_matrix
-from skipml.ann.within import Distance, Present
-from skipml.bounds.budget import Budget
-from skipml.decisions import Plan, prune
+from skipml.ann.within import Distance
 from skipml.errors import (
     ConflictError,
-    FileChangedError,
-    MetadataError,
     PredicateError,
     SchemaError,
     SkipmlError,
     VectorError,
 )
-from skipml.footers import read_footers
-from skipml.heads import Head
 from skipml.identity import Path
+from skipml.plans import Plan
 from skipml.predicates import Predicate
-from skipml.regions import from_footers
 
 Indices = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -60,7 +56,7 @@ class VectorIndex:
         _check_faiss()
         self.path = os.fspath(path)
         self.cold = cold
-        self._snapshot = _opened(self.path, cold=cold)
+        self._snapshot = Snapshot.opened(self.path, cold=cold)
         self._stats: SearchStats | None = None
         self._rules: dict[tuple[int, float], tuple[StopRule, Calibration]] = {}
         self._served: dict[tuple[int, float], Served] = {}
@@ -119,7 +115,7 @@ class VectorIndex:
 
     def refresh(self) -> None:
         """See the changes that were made since it was opened."""
-        self._snapshot = _opened(self.path, cold=self.cold)
+        self._snapshot = Snapshot.opened(self.path, cold=self.cold)
         self._rules = {}
 
     def __len__(self) -> int:
@@ -359,24 +355,7 @@ class VectorIndex:
         """The posting lists, and what a predicate on distances (and models) decides about each, as `skipml.plan` has
         it: SKIP is proved. `Plan.scan` reads the rows.
         """
-        snapshot = self._snapshot
-        snapshot.check_unchanged()
-        manifest = snapshot.manifest
-        paths = [os.path.join(self.path, segment.rows.name) for segment in manifest.segments]
-        own = () if any(isinstance(score.function, Head) for score in predicate.scores) else (manifest.column,)
-        names = tuple(name for name in predicate.inputs if name not in (*own, ROW_ID))
-        footers = read_footers(paths, names)
-        lists = np.concatenate([np.flatnonzero(segment.counts) for segment in manifest.segments])
-        balls = snapshot.balls.take(lists)
-        regions = replace(from_footers(footers, names), balls={manifest.column: balls})
-        if manifest.column in names:
-            vectors = around(self.metric, balls, self.dimension)
-            regions = replace(regions, vectors={names.index(manifest.column): vectors})
-        if len(snapshot.deleted):
-            starts = np.concatenate([[0], np.cumsum(footers.n_rows)])
-            touched = np.diff(np.searchsorted(snapshot.deleted, starts)) > 0
-            predicate = predicate & Present(snapshot.row_ids(snapshot.deleted), touched)
-        return Plan(predicate, footers, prune(predicate, regions, Budget(predicate.seconds_per_row)))
+        return prune(self._snapshot, self.path, predicate)
 
     def _columns(self, columns: Sequence[str] | None) -> list[str]:
         own = self._snapshot.manifest.schema.names
@@ -399,19 +378,3 @@ def _check_faiss() -> None:
         import faiss  # noqa: F401
     except ImportError:
         raise SkipmlError("a vector index needs faiss: pip install 'skipml[ann]'") from None
-
-
-def _opened(folder: str, *, cold: bool) -> Snapshot:
-    """The present state; a change that removes files meanwhile has written another manifest."""
-    while True:
-        found = manifest.read(folder)
-        try:
-            for file in found.files:
-                file.check(folder)
-            return Snapshot(folder, found, cold=cold)
-        except FileChangedError:
-            if manifest.read(folder).version == found.version:
-                raise
-        except OSError as error:
-            if manifest.read(folder).version == found.version:
-                raise MetadataError(f"the index '{folder}' cannot be read: {error}") from error

@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 
 from skipml.ann import compiled, looks
 from skipml.ann.compiled import METRICS
+from skipml.ann.found import Found, Work
 from skipml.ann.learned import PAIRS, RANK_PAIRS, RANKS, READ_AND_NEXT, Gain, Level, best_places
 from skipml.ann.metric import Singles
 from skipml.ann.reader import SegmentReader
 from skipml.ann.regression import Trees
 from skipml.ann.routing import FLAT
 from skipml.ann.rules import START, Priced, Scaled, nearness
-from skipml.ann.search import Found, Snapshot, Work, n_candidates
+from skipml.ann.search import n_candidates
+from skipml.ann.snapshot import Snapshot
 from skipml.ann.stopping import Nprobe, StopRule
 from skipml.errors import MetadataError
 

@@ -14,10 +14,12 @@ import numpy as np
 from skipml.ann import learned
 from skipml.ann.calibration import Calibration, Misses, choose, curve, record
 from skipml.ann.changes import CALIBRATION
+from skipml.ann.found import Found
 from skipml.ann.metric import Singles
 from skipml.ann.regression import Trees
 from skipml.ann.rules import LEVELED, MARGINAL, NAMES, NEARNESS, family
-from skipml.ann.search import Found, Snapshot, search, squared
+from skipml.ann.search import search, squared
+from skipml.ann.snapshot import Snapshot
 from skipml.ann.stopping import StopRule
 from skipml.ann.traces import Recorder, Trace, joined, shares_found
 from skipml.errors import MetadataError, PredicateError

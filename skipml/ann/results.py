@@ -12,8 +12,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from skipml.ann.found import Found
 from skipml.ann.postings import ROW_ID
-from skipml.ann.search import Found, Snapshot
+from skipml.ann.snapshot import Snapshot
 
 Indices = NDArray[np.int64]
 

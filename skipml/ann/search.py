@@ -8,28 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from skipml.ann.codes import Codec
+from skipml.ann.found import Found, Work
 from skipml.ann.manifest import Manifest
-from skipml.ann.metric import Singles, distances
+from skipml.ann.metric import Singles
 from skipml.ann.reader import SegmentReader
-from skipml.ann.routing import Router
-from skipml.ann.scan import ExactScanner, ListScanner
+from skipml.ann.snapshot import Snapshot
 from skipml.ann.stopping import Nprobe, Progress, StopRule
-from skipml.regions import Balls
-
-if TYPE_CHECKING:
-    from skipml.ann.native import NativeIndex
 
 Indices = NDArray[np.int64]
 Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
 
 ROUTE = 256
 """Lists that are put in order at first, for a rule that may read on."""
@@ -38,184 +29,6 @@ _AHEAD = 2
 _LEAST_CANDIDATES, _CANDIDATES_PER_ROW = 60, 6
 """How many rows are looked at for each that is wanted: codes put the best rows among so many."""
 _BLOCK_QUERIES = 64
-_OVERFLOW = 1e15
-"""The squares of longer vectors may overflow where faiss scans them."""
-
-
-@dataclass(slots=True)
-class Work:
-    """What a search has read, summed over its queries."""
-
-    lists: int = 0
-    scanned: int = 0
-    """Codes, or vectors where there are no codes."""
-    vectors: int = 0
-    """Vectors whose distance was computed."""
-    bytes_read: int = 0
-
-    def add(self, other: Work) -> None:
-        """The work of other queries."""
-        self.lists += other.lists
-        self.scanned += other.scanned
-        self.vectors += other.vectors
-        self.bytes_read += other.bytes_read
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Found:
-    """The rows that were found, by query and nearest first: `query`, `position`, `row_id` and `distance` [n]."""
-
-    query: Indices
-    position: Indices
-    row_id: Indices
-    distance: Floats
-    work: Work
-    lists: Indices | None = None
-    """The lists that hold the rows, where that is known already."""
-
-    @classmethod
-    def nothing(cls) -> Found:
-        """No rows."""
-        none = np.empty(0, np.int64)
-        return cls(none, none, none, np.empty(0), Work())
-
-    def first(self, k: int) -> Found:
-        """The k nearest of each query."""
-        if len(self.query) <= k:
-            return self
-        kept = np.arange(len(self.query)) - np.searchsorted(self.query, self.query) < k
-        return Found(self.query[kept], self.position[kept], self.row_id[kept], self.distance[kept], self.work)
-
-    def beside(self, queries: Indices, other: Found, others: Indices) -> Found:
-        """With what was found for other queries; `queries` and `others` are the numbers of both among all."""
-        self.work.add(other.work)
-        query = np.concatenate([queries[self.query], others[other.query]])
-        order = np.argsort(query, kind="stable")
-        position, row_id, distance = (
-            np.concatenate([getattr(self, name), getattr(other, name)])[order]
-            for name in ("position", "row_id", "distance")
-        )
-        return Found(query[order], position, row_id, distance, self.work)
-
-    @classmethod
-    def ranked(  # noqa: PLR0917
-        cls, snapshot: Snapshot, query: Indices, position: Indices, distance: Floats, k: int, work: Work
-    ) -> Found:
-        """The k nearest of the rows of each query, equal ones in the order of their numbers, NaN last."""
-        order = np.lexsort((distance, query))
-        query, distance = query[order], distance[order]
-        first = np.searchsorted(query, query)
-        last = np.minimum(first + k - 1, len(query) - 1)
-        # all that are as near as the k-th, NaN being beyond every number: their numbers decide
-        kept = (query[last] != query) | ~(distance > distance[last]) & ~(np.isnan(distance) & ~np.isnan(distance[last]))
-        query, distance, position = query[kept], distance[kept], position[order[kept]]
-        row_id = snapshot.row_ids(position)
-        order = np.lexsort((row_id, distance, query))
-        order = order[np.arange(len(query)) - np.searchsorted(query, query) < k]
-        return cls(query[order], position[order], row_id[order], distance[order], work)
-
-
-class Snapshot:
-    """An index as one manifest has it, opened for reading.
-
-    A position is the place of a row in all segments, one behind the other.
-    """
-
-    def __init__(self, folder: str, manifest: Manifest, *, cold: bool) -> None:
-        self.manifest = manifest
-        self.cold = cold
-        self.native: NativeIndex | None = None
-        """The same as the compiled library knows it, once it was needed."""
-        self.readers = [
-            SegmentReader(folder, segment, manifest.column, manifest.vector, cold=cold) for segment in manifest.segments
-        ]
-        self.starts = np.concatenate([[0], np.cumsum([s.n_rows for s in manifest.segments])]).astype(np.int64)
-        rotation = manifest.rotation
-        self.codec = None if rotation is None else Codec(manifest.centroids @ rotation)
-        # for one query a product by rows is twice as fast
-        self.turned = np.empty((0, 0), np.float32) if rotation is None else np.ascontiguousarray(rotation.T)
-        self.router = Router(manifest.centroids if self.codec is None else self.codec.centroids)
-        overflows = manifest.norms[:, 1].max() > _OVERFLOW
-        numpy_only = manifest.vector.is_int8 or manifest.metric == "cosine" or overflows
-        self.scanners: list[ListScanner | ExactScanner] = [
-            ExactScanner(reader, manifest.metric)
-            if self.codec is None and numpy_only
-            else ListScanner(reader, manifest.metric, self.codec)
-            for reader in self.readers
-        ]
-        self.deleted = np.concatenate(
-            [
-                np.empty(0, np.int64),
-                *(s.deleted + start for s, start in zip(manifest.segments, self.starts, strict=False)),
-            ]
-        )
-        counts = (s.counts if s.code is None else s.code.counts for s in manifest.segments)
-        self.sizes = np.asarray(sum(counts, np.zeros(len(manifest.centroids), np.int64)))
-        """What reading a list means: its codes, or its rows."""
-        self.arrays: dict[str, pa.Array] = {}
-        """Columns that filters have read."""
-        self.schemas: dict[tuple[str, ...], pa.Schema] = {}
-        """Those of results, by the names of their columns."""
-        self.n_rows = manifest.n_rows
-        """Rows that are there."""
-
-    @property
-    def n_lists(self) -> int:
-        """Lists of the index."""
-        return len(self.manifest.centroids)
-
-    def placed(self, queries: Singles) -> Singles:
-        """Queries [q, d] where the centroids of the router are."""
-        placed = self.manifest.space.queries(queries)
-        if self.manifest.rotation is None:
-            return placed
-        if len(placed) == 1:
-            return np.asarray((self.turned @ placed[0])[None], np.float32)
-        return placed @ self.manifest.rotation
-
-    @property
-    def balls(self) -> Balls:
-        """Around the rows of each list."""
-        scale = self.manifest.space.scale
-        if scale == 1:
-            return Balls(self.manifest.centroids, self.manifest.radii, self.manifest.norms)
-        # what was lost below the least float32 is less than the widening
-        centers, radii = self.manifest.centroids / np.float64(scale), self.manifest.radii / scale * (1 + 2.0**-30)
-        return Balls(centers, radii, self.manifest.norms)
-
-    def check_unchanged(self) -> None:
-        """Raise FileChangedError if a file was written to."""
-        for reader in self.readers:
-            reader.check_unchanged()
-
-    def by_segment(self, positions: Indices) -> list[tuple[SegmentReader, Indices, Indices]]:
-        """The segments that hold rows at positions [n]: where these are in it, and where among the positions."""
-        if len(self.readers) == 1:
-            return [(self.readers[0], positions, np.arange(len(positions)))] if len(positions) else []
-        which = np.searchsorted(self.starts, positions, "right") - 1
-        parts = [(i, np.flatnonzero(which == i)) for i in np.unique(which).tolist()]
-        return [(self.readers[i], positions[places] - self.starts[i], places) for i, places in parts]
-
-    def distances(self, queries: Singles, which: Indices, positions: Indices) -> Floats:
-        """The distance [n] of the row at each position [n] to the query [q, d] of its number in `which` [n]."""
-        found = np.empty(len(positions))
-        for reader, mine, places in self.by_segment(positions):
-            found[places] = distances(self.manifest.metric, queries, which[places], reader.vectors(mine))
-        return found
-
-    def row_ids(self, positions: Indices) -> Indices:
-        """The numbers of the rows at positions [n]."""
-        found = np.empty(len(positions), np.int64)
-        for reader, mine, places in self.by_segment(positions):
-            found[places] = reader.row_ids(mine)
-        return found
-
-    def is_deleted(self, positions: Indices) -> Bools:
-        """Whether the rows at positions [n] are not there any more."""
-        if not len(self.deleted):
-            return np.zeros(positions.shape, np.bool_)
-        place = np.minimum(np.searchsorted(self.deleted, positions), len(self.deleted) - 1)
-        return np.asarray(self.deleted[place] == positions)
 
 
 def n_candidates(k: int) -> int:

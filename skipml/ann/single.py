@@ -8,10 +8,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from skipml.ann.found import Found, Work
 from skipml.ann.metric import Singles, distances
 from skipml.ann.rules import Scaled
 from skipml.ann.scan import ListScanner
-from skipml.ann.search import ROUTE, Found, Snapshot, Work, each_once, n_candidates, n_scanned
+from skipml.ann.search import ROUTE, each_once, n_candidates, n_scanned
+from skipml.ann.snapshot import Snapshot
 from skipml.ann.stopping import Nprobe
 
 Indices = NDArray[np.int64]

@@ -2,7 +2,8 @@
 
 As in crown.py, ranges of values come from intervals and from forms (the forward mode of Xu et al., Automatic
 Perturbation Analysis, arXiv:2002.12920), and final bounds from CROWN's backward pass over the graph in reverse order,
-where the coefficients of a value that several ops read add up. What each op does is in graph_steps.py.
+where the coefficients of a value that several ops read add up. What each op does is in graph_steps.py,
+bent_steps.py and normalised_steps.py.
 """
 
 from __future__ import annotations
@@ -15,27 +16,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skipml.activations import curve
+from skipml.bounds.bent_steps import Bent, Curved, Kinked
 from skipml.bounds.blocks import Blocks
 from skipml.bounds.bounder import content_of
 from skipml.bounds.crown import LinearBounds
 from skipml.bounds.direct import Direct
 from skipml.bounds.falsify import Points, Test, try_points
-from skipml.bounds.graph_steps import (
-    Bent,
-    Centred,
-    Chosen,
-    Curved,
-    Dense,
-    Diagonal,
-    Form,
-    Kinked,
-    Normalised,
-    Product,
-    Range,
-    Step,
-    Sum,
-)
+from skipml.bounds.graph_steps import Chosen, Dense, Diagonal, Form, Product, Range, Step, Sum
 from skipml.bounds.leaves import Leaves, halved
+from skipml.bounds.normalised_steps import Centred, Normalised
 from skipml.bounds.outcome import Method
 from skipml.bounds.polygons import Cuts
 from skipml.bounds.rounding import Arithmetic, arithmetic_of

@@ -1,5 +1,7 @@
 """The ops of a graph as bounds see them: what each makes of ranges, of linear forms in the inputs, and of coefficients.
 
+Here are the linear ones and products; functions are in bent_steps.py, normalisation in normalised_steps.py.
+
 Bounds speak of computed values: an op's output, computed from values within its ranges, lies within what the exact op
 makes of them and `loss`, which counts the rounding of the execution and that of the float64 arithmetic here (with unit
 roundoff u, a sum of n products in any order loses gamma(n) |W| |h|, see rounding.py). So `loss` goes into every range,
@@ -19,9 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skipml.activations import RELATIVE, Curve
 from skipml.bounds.product import product
-from skipml.bounds.relaxations import Lines, kinked_lines, lines, span
 from skipml.bounds.rounding import Arithmetic
 from skipml.network import Array
 
@@ -106,7 +106,7 @@ class Dense(Step):
     def form(self, state: Any, read: Sequence[Form]) -> Form:
         """Sound as the class says."""
         ((p, q),) = read
-        rounding = self.arithmetic.verifier * (product(_mass(p, q), self._absolute) + np.abs(self._bias))
+        rounding = self.arithmetic.verifier * (product(mass_of(p, q), self._absolute) + np.abs(self._bias))
         shape = (*p.shape[:2], len(self._bias))
         up = product(np.ascontiguousarray(p).reshape(-1, p.shape[2]), self._across).reshape(shape)
         out = product(np.ascontiguousarray(q).reshape(-1, q.shape[2]), self._absolute).reshape(shape)
@@ -118,7 +118,7 @@ class Dense(Step):
         """Sound as the class says: what is lost counts for the worse, whatever the sign."""
         flat = np.ascontiguousarray(a).reshape(-1, a.shape[2])
         inner = product(flat, self._weight).reshape(*a.shape[:2], -1)
-        return [inner], a @ self._bias + _dot(np.abs(a), state)
+        return [inner], a @ self._bias + dot(np.abs(a), state)
 
     def value(self, read: Sequence[Floats]) -> Floats:
         """Approximately."""
@@ -152,7 +152,7 @@ class Diagonal(Step):
     def form(self, state: Any, read: Sequence[Form]) -> Form:
         """Sound as the class says."""
         ((p, q),) = read
-        rounding = self.arithmetic.verifier * (_mass(p, q) * self._absolute + np.abs(self._offset))
+        rounding = self.arithmetic.verifier * (mass_of(p, q) * self._absolute + np.abs(self._offset))
         up, out = p * self._factor, q * self._absolute
         up[-1] += self._offset
         out[-1] += state + rounding
@@ -160,7 +160,7 @@ class Diagonal(Step):
 
     def back(self, state: Any, a: Floats) -> tuple[list[Floats], Floats]:
         """Sound as the class says."""
-        return [a * self._factor], a @ self._offset + _dot(np.abs(a), state)
+        return [a * self._factor], a @ self._offset + dot(np.abs(a), state)
 
     def value(self, read: Sequence[Floats]) -> Floats:
         """Approximately."""
@@ -192,12 +192,12 @@ class Sum(Step):
         """Sound as the class says."""
         (p, q), (other_p, other_q) = read
         up, out = p + self._sign * other_p, q + other_q
-        out[-1] += state + self.arithmetic.verifier * (_mass(p, q) + _mass(other_p, other_q))
+        out[-1] += state + self.arithmetic.verifier * (mass_of(p, q) + mass_of(other_p, other_q))
         return up, out
 
     def back(self, state: Any, a: Floats) -> tuple[list[Floats], Floats]:
         """Sound as the class says."""
-        return [a, self._sign * a], _dot(np.abs(a), state)
+        return [a, self._sign * a], dot(np.abs(a), state)
 
     def value(self, read: Sequence[Floats]) -> Floats:
         """Approximately."""
@@ -230,7 +230,7 @@ class Product(Step):
         (p, q), (other_p, other_q) = read
         one, other, room = state
         up, out = p * other + other_p * one, q * np.abs(other) + other_q * np.abs(one)
-        mass = _mass(p, q) * np.abs(other) + _mass(other_p, other_q) * np.abs(one) + np.abs(one * other)
+        mass = mass_of(p, q) * np.abs(other) + mass_of(other_p, other_q) * np.abs(one) + np.abs(one * other)
         up[-1] -= one * other
         out[-1] += room + self.arithmetic.verifier * mass
         return up, out
@@ -238,7 +238,7 @@ class Product(Step):
     def back(self, state: Any, a: Floats) -> tuple[list[Floats], Floats]:
         """Sound as the class says; the rounding of a centre times the other value is in `room`."""
         one, other, room = state
-        return [a * other, a * one], _dot(np.abs(a), room) - _dot(a, one * other)
+        return [a * other, a * one], dot(np.abs(a), room) - dot(a, one * other)
 
     def value(self, read: Sequence[Floats]) -> Floats:
         """Approximately."""
@@ -290,212 +290,13 @@ class Chosen(Step):
         return [whole[..., start:stop] for start, stop in zip(self._edges[:-1], self._edges[1:], strict=True)]
 
 
-class Bent(Step):
-    """An elementwise function between two lines. Sound because the lines hold on the range of the input, and `loss` is
-    what computing the function is off by.
-    """
-
-    def reach(self, read: Sequence[Range]) -> tuple[Range, Any, Bools]:
-        """Sound as the class says."""
-        (x,) = read
-        low, high = self._span(x.lower, x.upper)
-        largest = np.maximum(np.abs(low), np.abs(high))
-        loss = self._loss(x.magnitude, largest)
-        fits = self._fits(largest + loss) & self._in_domain(x)
-        return Range(low - loss, high + loss), (x, loss), fits
-
-    def prepared(self, state: Any) -> Lines:
-        """The state for forms and coefficients.
-
-        Sound as the class says; the lines' own rounding is added.
-        """
-        x, loss = state
-        found = self._lines(x.lower, x.upper)
-        steepest = np.maximum(np.abs(found.low_slope), np.abs(found.high_slope))
-        offset = np.maximum(np.abs(found.low), np.abs(found.high))
-        return found.widened(loss + self.arithmetic.verifier * (steepest * x.magnitude + offset))
-
-    def form(self, state: Any, read: Sequence[Form]) -> Form:
-        """Sound because a rising line keeps upper forms upper, and a falling one turns them."""
-        ((p, q),) = read
-        found: Lines = state
-        high, low = found.high_slope, found.low_slope
-        steep_high, steep_low = np.abs(high), np.abs(low)
-        up = 0.5 * ((high + low) * p + (steep_high - steep_low) * q)
-        out = 0.5 * ((high - low) * p + (steep_high + steep_low) * q)
-        rounding = self.arithmetic.verifier * (np.maximum(steep_high, steep_low) * _mass(p, q))
-        up[-1] += 0.5 * (found.high + found.low)
-        out[-1] += 0.5 * (found.high - found.low) + rounding
-        return up, out
-
-    def back(self, state: Any, a: Floats) -> tuple[list[Floats], Floats]:
-        """Sound because a positive coefficient takes the upper line and a negative one the lower line."""
-        found: Lines = state
-        rising, falling = np.maximum(a, 0.0), np.minimum(a, 0.0)
-        inner = rising * found.high_slope + falling * found.low_slope
-        return [inner], _dot(rising, found.high) + _dot(falling, found.low)
-
-    def pull(self, read: Sequence[Floats], a: Floats) -> list[Floats]:
-        """By the chain rule."""
-        return [a * self._slope(read[0])]
-
-    @abstractmethod
-    def _span(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
-        """The range of the function."""
-
-    @abstractmethod
-    def _lines(self, lower: Floats, upper: Floats) -> Lines:
-        """Lines around it."""
-
-    @abstractmethod
-    def _slope(self, x: Floats) -> Floats:
-        """Its derivative."""
-
-    @abstractmethod
-    def _loss(self, magnitude: Floats, largest: Floats) -> Floats:
-        """What computing it is off by, for inputs and outputs of these magnitudes."""
-
-    def _in_domain(self, x: Range) -> Bools:
-        return np.ones(len(x.lower), np.bool_)
-
-
-class Kinked(Bent):
-    """x where x >= 0, else slope x, slope [n]. Sound as `Bent` is; only a slope that is not 0 rounds."""
-
-    def __init__(self, slope: Array, arithmetic: Arithmetic) -> None:
-        super().__init__(arithmetic)
-        self._factor = slope.astype(np.float64)
-
-    def value(self, read: Sequence[Floats]) -> Floats:
-        """Approximately."""
-        return np.where(read[0] < 0, self._factor * read[0], read[0])
-
-    def _span(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
-        """Sound because a slope below 0 makes 0 the least value of an interval around 0."""
-        ends = self.value([lower]), self.value([upper])
-        low, high = np.minimum(*ends), np.maximum(*ends)
-        return np.where((lower < 0) & (upper > 0), np.minimum(low, 0.0), low), high
-
-    def _lines(self, lower: Floats, upper: Floats) -> Lines:
-        return kinked_lines(self._factor, lower, upper)
-
-    def _slope(self, x: Floats) -> Floats:
-        return np.where(x < 0, self._factor, 1.0)
-
-    def _loss(self, magnitude: Floats, largest: Floats) -> Floats:
-        rounds = self._factor != 0
-        steep = np.abs(self._factor) * magnitude
-        loss = self.arithmetic.relative(1) * steep + self.arithmetic.underflow(1)
-        return np.where(rounds, loss, 0.0)
-
-
-class Curved(Bent):
-    """A function of `activations`. Sound as `Bent` is: what it is off by is said there, and doubled for what computing
-    it here is off by.
-    """
-
-    def __init__(self, bent: Curve, arithmetic: Arithmetic) -> None:
-        super().__init__(arithmetic)
-        self._curve = bent
-
-    def value(self, read: Sequence[Floats]) -> Floats:
-        """Approximately."""
-        return self._curve.value(read[0])
-
-    def _span(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
-        return span(self._curve, lower, upper)
-
-    def _lines(self, lower: Floats, upper: Floats) -> Lines:
-        return lines(self._curve, lower, upper)
-
-    def _slope(self, x: Floats) -> Floats:
-        return self._curve.slope(x)
-
-    def _loss(self, magnitude: Floats, largest: Floats) -> Floats:
-        bent = self._curve
-        last = 2 * self.arithmetic.unit + 2.0**-50
-        loss = last * (RELATIVE * largest + bent.of_input * magnitude + bent.absolute)
-        return loss + 2 * bent.jump + 4 * self.arithmetic.tiny * (1 + magnitude)
-
-    def _in_domain(self, x: Range) -> Bools:
-        low, high = self._curve.domain
-        return np.asarray(((x.lower >= low) & (x.upper <= high)).all(axis=1), np.bool_)
-
-
-class Centred(Dense):
-    """x less its mean, executed in float64. Sound as `Dense` is: sums and differences round n + 1 times."""
-
-    def __init__(self, n: int, arithmetic: Arithmetic) -> None:
-        super().__init__(np.eye(n) - 1.0 / n, np.zeros(n), arithmetic, executed=False)
-        self._relative += (n + 16) * 2.0**-50
-
-
-class Normalised(Bent):
-    """c / sqrt(mean(c^2) + epsilon) between two lines in c, executed in float64 and rounded. Sound because the divisor
-    lies between its values for the least and the largest squares, c times a number from there is bounded by chords of
-    the two extremes, and sums of squares lose no more than n roundings relative to themselves.
-    """
-
-    def __init__(self, n: int, epsilon: float, arithmetic: Arithmetic) -> None:
-        super().__init__(arithmetic)
-        self._n, self._epsilon = n, epsilon
-        self._exact = (n + 16) * 2.0**-48
-
-    def value(self, read: Sequence[Floats]) -> Floats:
-        """Approximately."""
-        return read[0] * self._factor(read[0])
-
-    def pull(self, read: Sequence[Floats], a: Floats) -> list[Floats]:
-        """By the chain rule."""
-        c, factor = read[0], self._factor(read[0])
-        along = (a * c).mean(axis=1, keepdims=True)
-        return [factor * (a - c * factor * factor * along)]
-
-    def _factor(self, c: Floats) -> Floats:
-        return np.asarray(1 / np.sqrt((c * c).mean(axis=1, keepdims=True) + self._epsilon))
-
-    def _factors(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
-        """The least and the largest factor [M, 1], with what computing it rounds."""
-        nearest = np.maximum(np.maximum(lower, -upper), 0.0)
-        farthest = np.maximum(np.abs(lower), np.abs(upper))
-        return self._factor(farthest) * (1 - self._exact), self._factor(nearest) * (1 + self._exact)
-
-    def _span(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
-        """Sound because c times a factor takes its extremes at ends of both, and no number is above sqrt(n)."""
-        low, high = self._factors(lower, upper)
-        most = np.sqrt(self._n) * (1 + 2 * self._exact)
-        ends = np.minimum(lower * low, lower * high), np.maximum(upper * low, upper * high)
-        return np.clip(ends[0], -most, most), np.clip(ends[1], -most, most)
-
-    def _lines(self, lower: Floats, upper: Floats) -> Lines:
-        """Sound because max(c low, c high) is convex and below its chord, and min(c low, c high) concave and above."""
-        low, high = self._factors(lower, upper)
-        wide = np.maximum(upper - lower, 2.0**-1022)
-        tops = [np.maximum(end * low, end * high) for end in (lower, upper)]
-        bottoms = [np.minimum(end * low, end * high) for end in (lower, upper)]
-        above, below = (np.clip((ends[1] - ends[0]) / wide, low, high) for ends in (tops, bottoms))
-        top = np.maximum(tops[0] - above * lower, tops[1] - above * upper)
-        bottom = np.minimum(bottoms[0] - below * lower, bottoms[1] - below * upper)
-        return Lines(below, bottom, above, top)
-
-    def _slope(self, x: Floats) -> Floats:
-        raise NotImplementedError("a row's numbers depend on each other: see pull")
-
-    def _loss(self, magnitude: Floats, largest: Floats) -> Floats:
-        unit = 2 * RELATIVE * self.arithmetic.unit + self._exact
-        return unit * largest + 4 * self.arithmetic.tiny
-
-    def _in_domain(self, x: Range) -> Bools:
-        """Whether squares do not overflow."""
-        return np.asarray((x.magnitude <= 1e120).all(axis=1), np.bool_)
-
-
-def _mass(p: Floats, q: Floats) -> Floats:
+def mass_of(p: Floats, q: Floats) -> Floats:
     """The magnitudes of forms [M, n], all coefficients together."""
     mass: Floats = np.abs(p).sum(axis=0)
     mass += np.abs(q).sum(axis=0)
     return mass
 
 
-def _dot(a: Floats, b: Floats) -> Floats:
+def dot(a: Floats, b: Floats) -> Floats:
+    """Coefficients [F, M, n] times values [M, n], summed: [F, M]."""
     return np.asarray(np.einsum("fmn,mn->fm", a, b), np.float64)

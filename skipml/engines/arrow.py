@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 from pyarrow import fs
 
-from skipml.decisions import SKIP, Plan
+from skipml.decisions import SKIP
 from skipml.engines.planned_files import PlannedFiles
+from skipml.plans import Plan
 from skipml.stores import RemoteFile
 
 

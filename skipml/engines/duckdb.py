@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 import threading
@@ -14,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from skipml.engines import scope
-from skipml.engines.indexes import Indexes, Views
-from skipml.engines.macros import Macros
+from skipml.engines.definitions import Definitions
+from skipml.engines.indexes import Indexes
 from skipml.engines.planner import Planner
 from skipml.engines.query_plan import QueryPlan
 from skipml.engines.registry import Registry, check_identifier
@@ -89,8 +88,7 @@ class Connection:
         self.skipping = True
         self.last_report: Report | None = None
         self._running: QueryPlan | None = None
-        self._macros = Macros()
-        self._views = Views()
+        self._definitions = Definitions(plain, shared.registry, shared.indexes)
         parser = Parser(plain.cursor())
         own = (shared.files, shared.registry, shared.scorer, shared.places, shared.stores, shared.indexes)
         self._planner = Planner(parser, *own)
@@ -119,7 +117,7 @@ class Connection:
                     "choose another name or call remove_function first"
                 ) from error
             registry.add(functions)
-            self._note_definitions()
+            self._definitions.note_existing()
         self.follow_models()
 
     def register_index(self, name: str, index: VectorIndex) -> None:
@@ -381,31 +379,8 @@ class Connection:
         """
         if isinstance(query, str):
             self._shared.registry.note(query)
-        self._follow(takes_result=takes_result)
+        self._definitions.follow(takes_result=takes_result)
 
     def follow_models(self) -> None:
         """Have the models that are registered now, whichever connection has registered them."""
-        self._follow(takes_result=False)
-
-    def _follow(self, *, takes_result: bool) -> None:
-        """The same; `takes_result` as in UserSession."""
-        run = partial(_rows, self._plain.execute if takes_result else self._plain.sql)
-        with contextlib.suppress(duckdb.Error):  # in an aborted transaction: the next statement tries again
-            self._macros.follow(self._shared.registry.functions, run)
-            self._views.follow(self._shared.indexes, run)
-
-    def _note_definitions(self) -> None:
-        """Take note of the views and macros that are there already."""
-        views = self._plain.execute("SELECT sql FROM duckdb_views() WHERE NOT internal").fetchall()
-        macros = self._plain.execute(
-            "SELECT function_name, macro_definition FROM duckdb_functions() "
-            "WHERE macro_definition IS NOT NULL AND NOT internal"
-        ).fetchall()
-        self._shared.registry.note_existing([str(sql) for (sql,) in views], macros)
-
-
-def _rows(method: Any, sql: str) -> list[tuple[object, ...]]:
-    """The rows of the last of some statements, none if it gives none."""
-    result = method(sql)
-    rows: list[tuple[object, ...]] = result.fetchall() if result is not None else []
-    return rows
+        self._definitions.follow(takes_result=False)

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import duckdb
 import pyarrow as pa
 
-from skipml.decisions import Plan
 from skipml.engines.parts import unscored
+from skipml.plans import Plan
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -30,7 +30,7 @@ from skipml.report import Report
 
 if TYPE_CHECKING:
     from skipml.ann.index import VectorIndex
-    from skipml.ann.search import Snapshot
+    from skipml.ann.snapshot import Snapshot
 
 FOUND = "__skipml_nearest"
 """The variable that holds the rows that were found."""

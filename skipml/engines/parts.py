@@ -8,7 +8,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from skipml.decisions import EVALUATE, KEEP, SKIP, Plan
+from skipml.decisions import EVALUATE, KEEP, SKIP
+from skipml.plans import Plan
 
 Indices = NDArray[np.int64]
 

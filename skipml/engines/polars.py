@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow.parquet as pq
 
-from skipml.decisions import KEEP, SKIP, Plan, own_names
+from skipml.decisions import KEEP, SKIP
 from skipml.errors import SkipmlError
+from skipml.plans import Plan, own_names
 from skipml.stores import RemoteFile
 
 if TYPE_CHECKING:

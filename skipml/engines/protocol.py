@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from skipml.decisions import Plan
+from skipml.plans import Plan
 
 Candidates_co = TypeVar("Candidates_co", covariant=True)
 Rows_co = TypeVar("Rows_co", covariant=True)

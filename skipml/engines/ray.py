@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from skipml.decisions import Plan
 from skipml.engines.parts import unscored
 from skipml.errors import SkipmlError
+from skipml.plans import Plan
 
 if TYPE_CHECKING:
     import ray.data

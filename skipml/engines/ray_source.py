@@ -12,9 +12,10 @@ import ray
 from ray.data import Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
-from skipml.decisions import SKIP, Plan
+from skipml.decisions import SKIP
 from skipml.engines.parts import shared_out
 from skipml.locations import absolute_all
+from skipml.plans import Plan
 from skipml.predicates import Opaque, Predicate
 
 _TASK_ROWS = 1 << 19

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 
 from skipml import FileChangedError, MetadataError, VectorError, VectorIndex
 from skipml.ann import compiled, native
+from skipml.ann.found import Found
 from skipml.ann.learned import PAIRS, RANK_PAIRS, Gain, Level
 from skipml.ann.metric import Metric, distances
 from skipml.ann.regression import Trees
 from skipml.ann.rules import Priced, Scaled, nearness
-from skipml.ann.search import Found, search
+from skipml.ann.search import search
 from skipml.ann.single import search_one
 from skipml.ann.stopping import Nprobe, StopRule
 from tests.ann.brute import METRICS, asked, built, clustered, table_of

@@ -9,9 +9,9 @@ import pytest
 from numpy.typing import NDArray
 
 from skipml.activations import Kind, curve
-from skipml.bounds import graph_steps, relaxations
+from skipml.bounds import bent_steps, graph_steps, normalised_steps, relaxations
+from skipml.bounds.bent_steps import Bent
 from skipml.bounds.graph import GraphVerifier
-from skipml.bounds.graph_steps import Bent
 from skipml.bounds.relaxations import kinked_lines, lines, span
 from skipml.bounds.verifier import Verifier
 from skipml.graph import Add, Elementwise, Graph, Node, Normalize, Subtract
@@ -205,7 +205,7 @@ def _apply(patch: pytest.MonkeyPatch, name: str) -> None:
             patch.setattr(relaxations, "_knots", lambda bent: [])
             patch.setattr(relaxations, "_pieces", lambda bent: [])
         case "nothing is lost":
-            patch.setattr(graph_steps.Curved, "_loss", lambda self, magnitude, largest: 0 * largest)
+            patch.setattr(bent_steps.Curved, "_loss", lambda self, magnitude, largest: 0 * largest)
             patch.setattr(graph_steps.Dense, "reach", _without_loss(graph_steps.Dense.reach))
         case "only the last reader of a value counts":
             patch.setattr(graph_steps.Sum, "back", lambda self, state, a: ([a, 0 * a], a.sum(axis=2) * 0))
@@ -214,11 +214,11 @@ def _apply(patch: pytest.MonkeyPatch, name: str) -> None:
                 relaxations, "_intercept", lambda *args, is_upper: real_intercept(*args, is_upper=not is_upper)
             )
         case "functions never fall":
-            patch.setattr(graph_steps, "span", lambda bent, low, high: (bent.value(low), bent.value(high)))
+            patch.setattr(bent_steps, "span", lambda bent, low, high: (bent.value(low), bent.value(high)))
         case "a product is between its ends":
             patch.setattr(graph_steps.Product, "back", _without_room)
         case "the least squares are those of the ends":
-            patch.setattr(graph_steps.Normalised, "_factors", _factors_of_ends)
+            patch.setattr(normalised_steps.Normalised, "_factors", _factors_of_ends)
 
 
 def _risen(state: Any) -> Any:

@@ -46,7 +46,7 @@ _METADATA = [
 GROUPS: Mapping[str, tuple[Sequence[str], Sequence[str]]] = {
     "bounds": (["skipml/bounds/*.py"], _BOUNDS),
     "decisions": (
-        [f"skipml/{name}.py" for name in ("regions", "decisions", "predicates", "score_tests")],
+        [f"skipml/{name}.py" for name in ("regions", "decisions", "plans", "predicates", "score_tests")],
         _DECISIONS,
     ),
     "metadata": (

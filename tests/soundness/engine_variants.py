@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from skipml import decisions, features, footers
+from skipml import features, footers, planning, plans
 from skipml.engines import conditions, inputs, parameters, pushdown, routes, scan_regions, virtual
 from skipml.engines.dialect import expression
-from skipml.identity import identity
+from skipml.identity import listed_identity
 from skipml.parquet import footer, types
 from skipml.predicates import Opaque
 from tests.soundness.variants import VARIANTS, Patch, variant
@@ -40,7 +40,7 @@ def _columns(patch: Patch, change: Callable[[Any], dict[str, Any]]) -> None:
         found = real(files, columns, **options)
         return replace(found, columns={k: replace(v, **change(v)) for k, v in found.columns.items()})
 
-    for module in (decisions, scan_regions):
+    for module in (planning, scan_regions):
         patch.setattr(module, "read_footers", read)
 
 
@@ -72,17 +72,17 @@ def _decimals_are_exact(patch: Patch) -> None:
 
 @variant("files", "a plan is of the files as they were")
 def _stale_files(patch: Patch) -> None:
-    patch.setattr(decisions.Plan, "_check", lambda self, file: None)
+    patch.setattr(plans.Plan, "check", lambda self, file: None)
 
 
 @variant("files", "a remembered footer is of the file as it was")
 def _stale_footers(patch: Patch) -> None:
     def as_it_was(file: str) -> Any:
         held = footers._cache.get(os.path.abspath(file))
-        return identity(file) if held is None else held.identity
+        return listed_identity(file) if held is None else held.identity
 
-    patch.setattr(footers, "identity", as_it_was)
-    patch.setattr(decisions.Plan, "_check", lambda self, file: None)
+    patch.setattr(footers, "listed_identity", as_it_was)
+    patch.setattr(plans.Plan, "check", lambda self, file: None)
 
 
 @variant("files", "a virtual file lists the row groups that are kept")

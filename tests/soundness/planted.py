@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 import skipml
 from skipml.bounds.verifier import Verifier
-from skipml.decisions import SKIP, Plan
+from skipml.decisions import SKIP
 from skipml.features import model_inputs
 from skipml.footers import read_footers
+from skipml.plans import Plan
 from skipml.regions import from_footers
 from tests.oracle import standing_clock
 from tests.soundness.axes import BUDGETS, METADATA, Axes
