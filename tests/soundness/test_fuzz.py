@@ -112,7 +112,7 @@ def test_a_wrong_decision_is_found_shrunk_and_stored(
     def unsound(self: Threshold, lower: Any, upper: Any) -> Any:
         return real(self, lower, upper - 0.3 * (upper - lower))
 
-    monkeypatch.setattr(differential, "_SHRINK_SECONDS", 6.0)
+    monkeypatch.setattr(differential, "_SHRINK_SECONDS", 12.0)
     with monkeypatch.context() as patch:
         patch.setattr(Threshold, "never", unsound)
         totals, _, found = differential.fuzz(
