@@ -35,37 +35,6 @@ struct search {
 	struct vector_found *found;
 };
 
-static bool lists_fit(const struct vector_index *index, const int64_t *counts, const int64_t *starts, const int64_t *offsets,
-                      size_t bytes, size_t size) {
-	for (size_t i = 0; i < index->n_lists; i++) {
-		int64_t count = counts ? counts[i] : starts[i + 1] - starts[i];
-		if (count < 0 || (uint64_t)count > size / bytes) {
-			return false;
-		}
-		if (count && (offsets[i] < 0 || (uint64_t)offsets[i] > size - (size_t)count * bytes)) {
-			return false;
-		}
-	}
-	return true;
-}
-
-bool vector_index_fits(const struct vector_index *index) {
-	size_t vector_bytes = index->dimension * (index->is_int8 ? 1 : sizeof(float));
-	for (size_t s = 0; s < index->n_segments; s++) {
-		const struct vector_segment *one = index->segments + s;
-		bool fits = lists_fit(index, NULL, one->starts, one->vectors, vector_bytes, one->rows_size) &&
-		            lists_fit(index, NULL, one->starts, one->row_ids, sizeof(int64_t), one->rows_size);
-		if (fits && one->codes) {
-			fits = lists_fit(index, one->code_counts, NULL, one->code, index->code_bytes, one->codes_size) &&
-			       lists_fit(index, one->code_counts, NULL, one->positions, sizeof(int32_t), one->codes_size);
-		}
-		if (!fits || one->starts[0] != 0) {
-			return false;
-		}
-	}
-	return true;
-}
-
 static bool search_open(struct search *s) {
 	const struct vector_index *index = s->index;
 	size_t k = s->ask->k, n_words = (index->width + WORD_BITS - 1) / WORD_BITS, most = s->ask->n_candidates;
@@ -124,38 +93,6 @@ static void find_route(struct search *s) {
 	}
 	s->kernel->squared(index->centroids, index->n_lists, index->width, s->turned_rows, s->distances);
 	route_make(&s->route, s->distances);
-}
-
-static size_t list_of(const struct vector_index *index, const struct vector_segment *segment, int64_t position) {
-	size_t low = 0, high = index->n_lists; // starts[low] <= position < starts[high]
-	while (high - low > 1) {
-		size_t middle = (low + high) / 2;
-		if (segment->starts[middle] <= position) {
-			low = middle;
-		} else {
-			high = middle;
-		}
-	}
-	return low;
-}
-
-static const uint8_t *row_value(const struct vector_index *index, const struct vector_segment *segment,
-                                const int64_t *offsets, size_t bytes, int64_t position) {
-	size_t list = list_of(index, segment, position);
-	return segment->rows + offsets[list] + (position - segment->starts[list]) * (int64_t)bytes;
-}
-
-static bool is_deleted(const struct vector_segment *segment, int64_t position) {
-	size_t low = 0, high = segment->n_deleted;
-	while (low < high) {
-		size_t middle = (low + high) / 2;
-		if (segment->deleted[middle] < position) {
-			low = middle + 1;
-		} else {
-			high = middle;
-		}
-	}
-	return low < segment->n_deleted && segment->deleted[low] == position;
 }
 
 // Those that are still among the k best stay; there may be no room for others.
@@ -224,7 +161,7 @@ static bool scan_codes(struct search *s, const struct vector_segment *segment, s
 			if (position < 0 || position >= n_rows) {
 				return false;
 			}
-			if (!segment->n_deleted || !is_deleted(segment, position)) {
+			if (!segment->n_deleted || !row_is_deleted(segment, position)) {
 				candidates_add(&s->candidates, estimates[i], start + position);
 			}
 		}
@@ -238,7 +175,7 @@ static bool scan_vectors(struct search *s, const struct vector_segment *segment,
 	const uint8_t *vectors = segment->rows + segment->vectors[list];
 	int64_t first = segment->starts[list], end = segment->starts[list + 1];
 	for (int64_t position = first; position < end; position++) {
-		if (segment->n_deleted && is_deleted(segment, position)) {
+		if (segment->n_deleted && row_is_deleted(segment, position)) {
 			continue;
 		}
 		s->n_rows++;
@@ -273,15 +210,6 @@ static enum nearest_status read_lists(struct search *s, size_t from, size_t upto
 	}
 	s->found->lists = (int64_t)upto;
 	return NEAREST_FOUND;
-}
-
-static const struct vector_segment *segment_of(const struct vector_index *index, int64_t *position) {
-	const struct vector_segment *segment = index->segments;
-	while (*position >= segment->starts[index->n_lists]) {
-		*position -= segment->starts[index->n_lists];
-		segment++;
-	}
-	return segment;
 }
 
 static const uint8_t *vector_at(const struct search *s, int64_t position) {

@@ -13,7 +13,7 @@ METRICS = {"l2": 0, "ip": 1, "cosine": 2}
 
 
 class Segment(ctypes.Structure):
-    """A segment, see extension/src/nearest.h."""
+    """A segment, see extension/src/vector_index.h."""
 
     _fields_ = [
         *((name, _POINTER) for name in ("rows", "codes")),
@@ -25,7 +25,7 @@ class Segment(ctypes.Structure):
 
 
 class Index(ctypes.Structure):
-    """An index, see nearest.h."""
+    """An index, see vector_index.h."""
 
     _fields_ = [
         *((name, _INT) for name in ("metric", "is_int8")),

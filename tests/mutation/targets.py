@@ -27,6 +27,7 @@ _BOUNDS = [
 ]
 _DECISIONS = [
     "tests/test_decisions.py",
+    "tests/test_plans.py",
     "tests/test_decision_levels.py",
     "tests/test_regions.py",
     "tests/test_score_tests.py",
