@@ -33,7 +33,7 @@ from skipml.stores import RemoteFile
 _MAGIC = b"PAR1"
 _MAX_FILES = 100_000
 """Virtual files kept for results that are still being read; the oldest go first."""
-_FIRST_READ = 1 << 14
+_FIRST_READ = 1 << 16
 """What DuckDB reads of the end of a file before it knows how long the footer is; of a file in a store none of it should
 be the file's own bytes. What lies before a footer and belongs to nothing is never looked at.
 """
