@@ -8,6 +8,7 @@ import duckdb
 import pytest
 from hypothesis import Phase, settings
 
+from skipml.bounds import compaction
 from skipml.bounds.memory import SHARED
 from skipml.identity import FileIdentity
 from tests import scorers
@@ -37,9 +38,14 @@ def chosen_scorer(pytestconfig: pytest.Config) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def forgetful() -> Iterator[None]:
     """No test begins with what another one found out."""
-    SHARED.forget()
+    _forget()
     yield
+    _forget()
+
+
+def _forget() -> None:
     SHARED.forget()
+    compaction._REDUCED.clear()
 
 
 @pytest.fixture(autouse=True)

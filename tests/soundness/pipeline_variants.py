@@ -82,7 +82,7 @@ def _first_cell_alone(patch: Patch) -> None:
 @variant("pipelines", "softmax of a class is least where the other margins are largest")
 def _softmax_at_one_end(patch: Patch) -> None:
     real = through._softmax
-    patch.setattr(through, "_softmax", lambda low, high: real(*_middle(low, high)))
+    patch.setattr(through, "_softmax", lambda low, high, *rest: real(*_middle(low, high), *rest))
 
 
 @variant("pipelines", "a logistic rises from the lower to the upper margin")
