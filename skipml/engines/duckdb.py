@@ -235,7 +235,7 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection."""
-        self._planner.parser.private.close()
+        self._planner.parser.close()
         self._plain.close()
 
     def __enter__(self) -> Connection:

@@ -29,22 +29,34 @@ def _texts() -> _Texts:
 
 @dataclass(slots=True)
 class Syntax:
-    """Parses and prints on a cursor of its own, `private`, so no result of the user's is disturbed."""
+    """Parses and prints on cursors of its own, so no result of the user's is disturbed: queries run on `private`, and
+    what reads no table on one that does not optimize, as that takes as long as the answer.
+    """
 
     private: duckdb.DuckDBPyConnection
+    _direct: duckdb.DuckDBPyConnection = field(init=False)
     _parsed: _Texts = field(default_factory=_texts)
     _printed: _Texts = field(default_factory=_texts)
     _numbers: dict[str, float | None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        with contextlib.suppress(duckdb.Error):  # a locked configuration does not change any more
-            self.private.execute("SET SESSION integer_division = false; SET SESSION preserve_identifier_case = true")
+        self._direct = self.private.cursor()
+        for cursor in (self.private, self._direct):
+            with contextlib.suppress(duckdb.Error):  # a locked configuration does not change any more
+                cursor.execute("SET SESSION integer_division = false; SET SESSION preserve_identifier_case = true")
+        with contextlib.suppress(duckdb.Error):
+            self._direct.execute("PRAGMA disable_optimizer")
+
+    def close(self) -> None:
+        """Close the cursors."""
+        self._direct.close()
+        self.private.close()
 
     def tree(self, sql: str) -> Node:
         """The syntax tree of one SELECT; raises NotAnalysableError for anything else."""
         held = self._parsed.get(sql)
         if held is None:
-            row = self.private.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
+            row = self._direct.execute("SELECT json_serialize_sql(?)", [sql]).fetchone()
             held = (sql, str(row[0]) if row else "{}")
             self._parsed.put(sql, held)
         return _one_select(held[1])
@@ -54,7 +66,7 @@ class Syntax:
         serialized = json.dumps(tree)
         held = self._printed.get(serialized)
         if held is None:
-            row = self.private.execute(
+            row = self._direct.execute(
                 "SELECT s, json_serialize_sql(s) FROM (SELECT json_deserialize_sql(?) AS s)", [serialized]
             ).fetchone()
             if row is None or meaning(_one_select(row[1])) != meaning(tree):
@@ -65,7 +77,7 @@ class Syntax:
 
     def print(self, tree: Node) -> str:
         """The SQL of a tree as DuckDB prints it."""
-        row = self.private.execute("SELECT json_deserialize_sql(?)", [json.dumps(tree)]).fetchone()
+        row = self._direct.execute("SELECT json_deserialize_sql(?)", [json.dumps(tree)]).fetchone()
         return str(row[0]) if row else ""
 
     def number(self, sql: str) -> float | None:
@@ -78,7 +90,7 @@ class Syntax:
 
     def _number(self, sql: str) -> float | None:
         try:
-            row = self.private.execute(f"SELECT CAST({sql} AS DOUBLE)").fetchone()
+            row = self._direct.execute(f"SELECT CAST({sql} AS DOUBLE)").fetchone()
         except duckdb.Error:
             return None
         return float(row[0]) if row and row[0] is not None else None
