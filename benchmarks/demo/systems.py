@@ -42,10 +42,11 @@ def systems(network: nn.Sequential, model: skipml.Model) -> tuple[System, ...]:
     return (plain, python, *both) if is_native else (plain, *both)
 
 
-def row_groups(connection: Any, sql: str) -> int:
-    """Row groups scanned as DuckDB counts them, over all scans of the query."""
+def row_groups(connection: Any, sql: str) -> int | None:
+    """Row groups scanned as DuckDB counts them, over all scans of the query; None where skipml pulls the rows."""
     text = connection.execute(f"EXPLAIN ANALYZE {sql}").fetchall()[0][1]
-    return sum(int(number.replace(",", "")) for number in _SCANNED.findall(text))
+    found = [int(number.replace(",", "")) for number in _SCANNED.findall(text)]
+    return sum(found) if found else None
 
 
 def _plain(network: nn.Sequential) -> duckdb.DuckDBPyConnection:
