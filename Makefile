@@ -5,9 +5,12 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet
 DUCKDB15 := 1.5.5
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --quiet
 # Needs no DuckDB, so that one run is enough.
-WITHOUT_DUCKDB := tests/bounds tests/models tests/test_layers.py tests/test_network.py tests/test_curves.py \
-	tests/test_trees.py $(addprefix tests/soundness/test_unsound_,trees.py pipelines.py) tests/mutation tests/test_score_tests.py \
-	tests/metadata/test_hulls.py tests/metadata/test_boxes.py tests/metadata/test_format.py tests/engines/test_ray.py
+WITHOUT_DUCKDB := tests/bounds tests/models tests/mutation tests/engines/test_ray.py tests/lake/test_snapshots.py \
+	$(addprefix tests/test_,$(addsuffix .py,activations curves decision_levels decisions graph heads kills layers network \
+	plots regions report score_store score_tests trees workspace)) \
+	$(addprefix tests/soundness/test_unsound_,trees.py pipelines.py) \
+	$(filter-out tests/metadata/test_storage.py,$(wildcard tests/metadata/test_*.py)) \
+	$(addprefix tests/ann/test_,$(addsuffix .py,calibration heads learned native promises stopping))
 # Bounds that may be compiled.
 COMPILED := tests/bounds --ignore=tests/bounds/test_tree_bounds.py
 # What may depend on the scorer and does not choose one itself.
