@@ -9,7 +9,6 @@ bent_steps.py and normalised_steps.py.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,21 +16,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from skipml.activations import curve
 from skipml.bounds.bent_steps import Bent, Curved, Kinked
-from skipml.bounds.blocks import Blocks
-from skipml.bounds.bounder import content_of
+from skipml.bounds.bounder import fitting
 from skipml.bounds.crown import LinearBounds
-from skipml.bounds.direct import Direct
-from skipml.bounds.falsify import Points, Test, try_points
 from skipml.bounds.graph_steps import Chosen, Dense, Diagonal, Form, Product, Range, Step, Sum
-from skipml.bounds.leaves import Leaves, halved
+from skipml.bounds.network_bounder import NetworkBounder
 from skipml.bounds.normalised_steps import Centred, Normalised
-from skipml.bounds.outcome import Method
-from skipml.bounds.polygons import Cuts
 from skipml.bounds.rounding import Arithmetic, arithmetic_of
-from skipml.errors import ModelError
 from skipml.graph import Add, Concat, Elementwise, Graph, Multiply, Node, Normalize, PRelu, Subtract, Take
 from skipml.network import Affine, Divide, LeakyRelu, Scale, Shift
-from skipml.regions import Regions
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -54,23 +46,16 @@ class _Placed:
     is_looked_at: bool = False
 
 
-class GraphVerifier(Direct):
+class GraphVerifier(NetworkBounder):
     """Bounds of `functionals` [m, n_outputs] of a graph's outputs; by default the outputs themselves.
 
-    Every bound contains the functional of the outputs as computed in the graph's dtype by any order of summation, with
-    elementwise functions and normalisation as `Graph` computes them. A functional is compared, not computed: use
-    coefficients -1, 0 and 1. Raises ModelError if the functionals do not fit the graph.
+    Elementwise functions and normalisation are bounded as `Graph` computes them. Raises ModelError if the functionals
+    do not fit the graph.
     """
 
-    is_continuous = True
-    first_method = Method.CROWN
-
     def __init__(self, graph: Graph, functionals: ArrayLike | None = None) -> None:
-        rows = np.eye(graph.n_outputs) if functionals is None else np.asarray(functionals, np.float64)
-        if rows.ndim != 2 or rows.shape[1] != graph.n_outputs or not len(rows):
-            raise ModelError(f"functionals of shape {rows.shape} do not fit a network of {graph.n_outputs} outputs")
         self.graph = graph
-        self.functionals = rows
+        self.functionals = rows = fitting(functionals, graph.n_outputs)
         lengths = [_length(node, graph.widths[node.inputs[0]]) for node in graph.nodes]
         self._arithmetic = arithmetic_of(graph.dtype, lengths, graph.n_outputs)
         self._steps = _placed(graph, rows, self._arithmetic)
@@ -82,21 +67,12 @@ class GraphVerifier(Direct):
         """The graph."""
         return self.graph
 
-    @cached_property
-    def content(self) -> bytes:
-        """A hash of everything that the bounds depend on."""
-        return content_of(self)
-
     @property
     def seconds_per_box(self) -> float:
         """An estimate of what bounding one box and trying its points costs on one core, in large waves."""
         weights = sum(node.op.weight.size for node in self.graph.nodes if isinstance(node.op, Affine))
         relations = _SECONDS_PER_RELATION * weights * (self.graph.n_inputs + 1)
         return _SECONDS_PER_BOX + _SECONDS_PER_VALUE * sum(self.graph.widths[1:]) + relations
-
-    def blocks(self, regions: Regions) -> Blocks:
-        """The regions: a row with a NaN has no score that bounds could speak of."""
-        return regions
 
     def interval(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
         """Interval bounds over boxes [M, d] -> lower, upper [M, m]; infinite where a score might overflow.
@@ -121,44 +97,6 @@ class GraphVerifier(Direct):
         if not parts:
             parts = [self._crown(np.zeros((0, self.graph.n_inputs)), np.zeros((0, self.graph.n_inputs)))]
         return LinearBounds(*(np.concatenate([getattr(p, n) for p in parts]) for n in LinearBounds.__slots__))
-
-    def linear(self, lower: Floats, upper: Floats) -> LinearBounds:
-        """CROWN bounds."""
-        return self.crown(lower, upper)
-
-    def halved(self, leaves: Leaves, times: int) -> Leaves:
-        """Halves of leaves, and halves of these, so many times; sound as `leaves.halved` is."""
-        return halved(leaves, times, self.graph.dtype)
-
-    def indivisible(self, lower: Floats, upper: Floats) -> Bools:
-        """Single points."""
-        return np.asarray((lower == upper).all(axis=1), np.bool_)
-
-    def may_cut(self, lower: Floats, upper: Floats) -> Bools:
-        """All boxes: polygons hold for every row whose inputs are numbers."""
-        return np.ones(len(lower), np.bool_)
-
-    def try_points(
-        self,
-        test: Test,
-        box: tuple[Floats, Floats],
-        bounds: LinearBounds | None,
-        *,
-        climb: bool,
-        cuts: Cuts | None = None,
-    ) -> Points:
-        """What points of boxes [M, d] show."""
-        return try_points(self, test, box, bounds, climb=climb, cuts=cuts)
-
-    def apart(self, rows: Floats, slack: Floats) -> Floats:
-        """How far at most another evaluation of any of the rows [n, d] is off [m]; infinite where nothing is known.
-
-        Sound because both evaluations of each row lie within the bounds of the box around it.
-        """
-        if not len(rows):
-            return np.zeros(len(self.functionals))
-        low, high = self.interval(rows - slack, rows + slack)
-        return np.asarray((high - low).max(axis=0, initial=0.0))
 
     def values(self, x: Floats) -> Floats:
         """The functionals at concrete points, in float64 and without a margin: x [K, d] -> [K, m]."""
