@@ -8,6 +8,7 @@ bent_steps.py and normalised_steps.py.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ from skipml.bounds.crown import LinearBounds
 from skipml.bounds.graph_steps import Chosen, Dense, Diagonal, Form, Product, Range, Step, Sum
 from skipml.bounds.network_bounder import NetworkBounder
 from skipml.bounds.normalised_steps import Centred, Normalised
-from skipml.bounds.rounding import Arithmetic, arithmetic_of
+from skipml.bounds.rounding import Arithmetic, Folded, arithmetic_of
 from skipml.graph import Add, Concat, Elementwise, Graph, Multiply, Node, Normalize, PRelu, Subtract, Take
 from skipml.network import Affine, Divide, LeakyRelu, Scale, Shift
 
@@ -49,16 +50,19 @@ class _Placed:
 class GraphVerifier(NetworkBounder):
     """Bounds of `functionals` [m, n_outputs] of a graph's outputs; by default the outputs themselves.
 
-    Elementwise functions and normalisation are bounded as `Graph` computes them. Raises ModelError if the functionals
-    do not fit the graph.
+    Elementwise functions and normalisation are bounded as `Graph` computes them; `folded` is what is in the biases of
+    its nodes, by their number, instead of products that were there. Raises ModelError if the functionals do not fit the
+    graph.
     """
 
-    def __init__(self, graph: Graph, functionals: ArrayLike | None = None) -> None:
+    def __init__(
+        self, graph: Graph, functionals: ArrayLike | None = None, folded: Mapping[int, Folded] | None = None
+    ) -> None:
         self.graph = graph
         self.functionals = rows = fitting(functionals, graph.n_outputs)
         lengths = [_length(node, graph.widths[node.inputs[0]]) for node in graph.nodes]
         self._arithmetic = arithmetic_of(graph.dtype, lengths, graph.n_outputs)
-        self._steps = _placed(graph, rows, self._arithmetic)
+        self._steps, self._ends = _placed(graph, rows, self._arithmetic, folded or {})
         relations = max(graph.widths) * (graph.n_inputs + 1) * 4
         self._chunk = int(np.clip(_CHUNK_VALUES // relations, *_CHUNK_LIMITS))
 
@@ -97,6 +101,16 @@ class GraphVerifier(NetworkBounder):
         if not parts:
             parts = [self._crown(np.zeros((0, self.graph.n_inputs)), np.zeros((0, self.graph.n_inputs)))]
         return LinearBounds(*(np.concatenate([getattr(p, n) for p in parts]) for n in LinearBounds.__slots__))
+
+    def ranges(self, lower: Floats, upper: Floats) -> tuple[list[Range], Bools]:
+        """What holds the values of the graph over boxes [M, d], as computed; where a score might overflow [M] nothing
+        does.
+
+        Sound as the bounds are, which rest on the same.
+        """
+        with np.errstate(all="ignore"):
+            trace = self._trace(self._cast(lower), self._cast(upper), with_forms=True)
+        return [trace.ranges[i] for i in self._ends], trace.finite
 
     def values(self, x: Floats) -> Floats:
         """The functionals at concrete points, in float64 and without a margin: x [K, d] -> [K, m]."""
@@ -180,7 +194,7 @@ class GraphVerifier(NetworkBounder):
             ranges.append(found)
             forms.append(form)
             states.append(state)
-        return _Trace(box, ranges[-1], states, finite)
+        return _Trace(ranges, states, finite)
 
     def _parts(self, n: int) -> list[slice]:
         return [slice(start, start + self._chunk) for start in range(0, n, self._chunk)]
@@ -193,10 +207,19 @@ class GraphVerifier(NetworkBounder):
 class _Trace:
     """What boxes made of the steps; where not `finite` [M], nothing holds."""
 
-    box: Range
-    output: Range
+    ranges: list[Range]
     states: list[Any]
     finite: Bools
+
+    @property
+    def box(self) -> Range:
+        """That of the inputs."""
+        return self.ranges[0]
+
+    @property
+    def output(self) -> Range:
+        """That of the functionals."""
+        return self.ranges[-1]
 
 
 def _known(low: Floats, high: Floats, holds: Bools) -> tuple[Floats, Floats]:
@@ -233,15 +256,17 @@ def _length(node: Node, width: int) -> int:
     return width + 16 if isinstance(node.op, Normalize) else 1
 
 
-def _placed(graph: Graph, functionals: Floats, arithmetic: Arithmetic) -> list[_Placed]:
+def _placed(
+    graph: Graph, functionals: Floats, arithmetic: Arithmetic, folded: Mapping[int, Folded]
+) -> tuple[list[_Placed], list[int]]:
     """The steps of a graph, with the functionals behind them, and which forms are needed: those that an op is bent
-    over, and those that these come from.
+    over, and those that these come from; and the number of the step behind each value of the graph.
     """
     numbers, found = [0], []  # the number of the step's output behind each node
-    for node in graph.nodes:
+    for k, node in enumerate(graph.nodes):
         read = tuple(numbers[i] for i in node.inputs)
         widths = [graph.widths[i] for i in node.inputs]
-        for step in _steps(node, widths, arithmetic):
+        for step in _steps(node, widths, arithmetic, folded.get(k)):
             found.append(_Placed(step, read))
             read = (len(found),)
         numbers.append(len(found))
@@ -252,16 +277,19 @@ def _placed(graph: Graph, functionals: Floats, arithmetic: Arithmetic) -> list[_
     for k in range(len(found) - 1, -1, -1):
         if k + 1 in needed:
             needed |= set(found[k].inputs)
-    return [_Placed(placed.step, placed.inputs, k in needed, k in looked_at) for k, placed in enumerate(found, start=1)]
+    steps = [_Placed(placed.step, placed.inputs, k in needed, k in looked_at) for k, placed in enumerate(found, 1)]
+    return steps, numbers
 
 
-def _steps(node: Node, widths: list[int], arithmetic: Arithmetic) -> list[Step]:  # noqa: PLR0912 one case per op
+def _steps(  # noqa: PLR0912 one case per op
+    node: Node, widths: list[int], arithmetic: Arithmetic, folded: Folded | None
+) -> list[Step]:
     """What an op is for the bounds, one step or two."""
     n = widths[0]
     zero, one = np.zeros(n), np.ones(n)
     match node.op:
         case Affine(weight, bias):
-            return [Dense(weight.astype(np.float64), bias, arithmetic)]
+            return [Dense(weight.astype(np.float64), bias, arithmetic, folded)]
         case Scale(factor):
             return [Diagonal(factor, zero, arithmetic)]
         case Divide(divisor):

@@ -20,7 +20,7 @@ class LinkedVerifier(MarginVerifier):
 
     def __init__(self, linked: Linked, functionals: ArrayLike | None = None, *, signs: bool = False) -> None:
         super().__init__(linked, linked.network, functionals, signs=signs)
-        self.function, self.signs = linked, signs
+        self.function = linked
 
     def blocks(self, regions: Regions) -> Blocks:
         """The regions: a row with a NaN has no score that bounds could speak of."""

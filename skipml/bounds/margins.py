@@ -4,7 +4,10 @@ network's own bounds take.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from copy import copy
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +20,7 @@ from skipml.bounds.leaves import Leaves
 from skipml.bounds.network_bounder import NetworkBounder
 from skipml.bounds.outcome import Method
 from skipml.bounds.polygons import Cuts
+from skipml.bounds.rounding import Folded
 from skipml.bounds.through import TestThrough, Through
 from skipml.bounds.verifier import Verifier
 from skipml.function import Function
@@ -28,11 +32,13 @@ Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 
-def network_verifier(network: Network | Graph, functionals: ArrayLike) -> NetworkBounder:
-    """Bounds of functionals [m, n_outputs] of a network of either kind."""
+def network_verifier(
+    network: Network | Graph, functionals: ArrayLike, folded: Mapping[int, Folded] | None = None
+) -> NetworkBounder:
+    """Bounds of functionals [m, n_outputs] of a network of either kind; see there for `folded`."""
     if isinstance(network, Network):
-        return Verifier(network, functionals)
-    return GraphVerifier(network, functionals)
+        return Verifier(network, functionals, folded)
+    return GraphVerifier(network, functionals, folded)
 
 
 class MarginVerifier:
@@ -58,6 +64,21 @@ class MarginVerifier:
         self.functionals = fitting(functionals, model.n_outputs)
         self.through = Through.of(model.link, self.functionals, model.dtype, signs=signs)
         self.network_bounds: NetworkBounder = network_verifier(network, self.through.inner)
+
+    def over(self, network_bounds: NetworkBounder) -> Self:
+        """The same by other bounds of the network, which the caller answers for."""
+        found = copy(self)
+        found.network_bounds = network_bounds
+        found.__dict__.pop("content", None)
+        return found
+
+    def is_finite(self, lower: Floats, upper: Floats) -> Bools:
+        """Over which boxes [M, w] the network's inputs are."""
+        return np.asarray((np.isfinite(lower) & np.isfinite(upper)).all(axis=1), np.bool_)
+
+    def read_over(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+        """Between which values [h] the network's inputs lie over a box [w]."""
+        return lower, upper
 
     @property
     def n_values(self) -> int:

@@ -50,6 +50,16 @@ class PreparedVerifier(MarginVerifier):
         """The regions, with what may be missing where a block may hold a NaN."""
         return with_missing(regions) if regions.may_be_nan.any() or regions.unknown.any() else regions
 
+    def is_finite(self, lower: Floats, upper: Floats) -> Bools:
+        """Those that are in the inputs that features are more than step functions of."""
+        unstepped = [group.source for group in self._features.groups if group.edges is None]
+        return super().is_finite(lower[:, unstepped], upper[:, unstepped])
+
+    def read_over(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+        """The box of features, which those of all parts of the box lie in."""
+        box = self._features.box(lower[None], upper[None])
+        return box.lower[0], box.upper[0]
+
     def interval(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
         """Quick bounds over boxes [M, w]. Sound because the box of features holds those of every row."""
         box = self._features.box(lower, upper)

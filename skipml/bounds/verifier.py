@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -12,7 +14,7 @@ from skipml.bounds.crown import LinearBounds, crown
 from skipml.bounds.interval import IntervalPass
 from skipml.bounds.network_bounder import NetworkBounder
 from skipml.bounds.product import product
-from skipml.bounds.rounding import arithmetic, coefficients_fit
+from skipml.bounds.rounding import Folded, arithmetic, coefficients_fit
 from skipml.network import Network
 
 Floats = NDArray[np.float64]
@@ -31,15 +33,18 @@ _ROUNDED_UP = 1 + 2.0**-20  # sums and products of positive numbers lose far les
 class Verifier(NetworkBounder):
     """Bounds of `functionals` [m, n_outputs] of a network's outputs; by default the outputs themselves.
 
-    Raises ModelError if the functionals do not fit the network.
+    `folded` is what is in the biases of its ops, by their number, instead of products that were there. Raises
+    ModelError if the functionals do not fit the network.
     """
 
-    def __init__(self, network: Network, functionals: ArrayLike | None = None) -> None:
+    def __init__(
+        self, network: Network, functionals: ArrayLike | None = None, folded: Mapping[int, Folded] | None = None
+    ) -> None:
         self.network = network
         self.functionals = rows = fitting(functionals, network.n_outputs)
         self._stages = stages.fuse(network, rows)
         with np.errstate(all="ignore"):
-            self._intervals = IntervalPass(network, rows, arithmetic(network, len(rows)))
+            self._intervals = IntervalPass(network, rows, arithmetic(network, len(rows)), folded)
         self._bounded = coefficients_fit([stage.weight for stage in self._stages.linear])
         self._compiled = passes(self._intervals, self._stages) if self._bounded else None
         widest = max(stage.weight.shape[0] for stage in self._stages.linear)
@@ -53,7 +58,8 @@ class Verifier(NetworkBounder):
     @property
     def seconds_per_box(self) -> float:
         """An estimate of what bounding one box and trying its points costs on one core, in large waves."""
-        relations = self.network.macs * (self.network.n_inputs + 1)
+        weights = sum(stage.weight.size for stage in self._stages.linear)
+        relations = weights * (self.network.n_inputs + 1)
         if self._compiled is not None:
             return _COMPILED_PER_BOX + _COMPILED_PER_RELATION * relations
         return _SECONDS_PER_BOX + _SECONDS_PER_RELATION * relations
