@@ -128,7 +128,7 @@ class Dense(Step):
     def back(self, state: Any, a: Floats) -> tuple[list[Floats], Floats]:
         """Sound as the class says: what is lost counts for the worse, whatever the sign."""
         flat = np.ascontiguousarray(a).reshape(-1, a.shape[2])
-        inner = product(flat, self._weight).reshape(*a.shape[:2], -1)
+        inner = product(flat, self._weight).reshape(*a.shape[:2], self._weight.shape[1])
         return [inner], a @ self._bias + dot(np.abs(a), state)
 
     def value(self, read: Sequence[Floats]) -> Floats:
