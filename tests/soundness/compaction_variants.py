@@ -74,6 +74,4 @@ def _nothing_overflows(patch: Patch) -> None:
 def _any_box_is_in_the_domain(patch: Patch) -> None:
     patch.setattr(compaction.OverDomain, "_outside", lambda self, lower, upper: np.zeros((len(lower), 1), np.bool_))
     real = compaction._domain
-    patch.setattr(
-        compaction, "_domain", lambda *given: None if (found := real(*given)) is None else (found[0], found[0])
-    )
+    patch.setattr(compaction, "_domain", lambda *given: (found := real(*given)) and (found[0], found[0]))
