@@ -106,7 +106,7 @@ class OverDomain(NetworkBounder):
     def __init__(self, found: Compacted, functionals: Floats, lower: Floats, upper: Floats) -> None:
         self.functionals = functionals
         self._inner = network_verifier(found.network, functionals, found.folded)
-        self._lower, self._upper = lower, upper
+        self._lower, self._upper = self._cast(lower), self._cast(upper)
 
     @property
     def function(self) -> Network | Graph:
@@ -129,6 +129,8 @@ class OverDomain(NetworkBounder):
         """Sound because the compacted network computes the same within the domain."""
         low, high = self._inner.interval(lower, upper)
         outside = self._outside(lower, upper)
+        if not outside.any():
+            return low, high
         return np.where(outside, -np.inf, low), np.where(outside, np.inf, high)
 
     def crown(self, lower: Floats, upper: Floats) -> LinearBounds:
@@ -151,9 +153,13 @@ class OverDomain(NetworkBounder):
         return self._inner.gradients(x, direction)
 
     def _outside(self, lower: Floats, upper: Floats) -> Bools:
-        """Which boxes [M, 1] are not known to lie within the domain."""
-        within = (lower >= self._lower) & (upper <= self._upper)
+        """Which boxes [M, 1] are not known to lie within the domain, once both are cast as the network casts them."""
+        within = (self._cast(lower) >= self._lower) & (self._cast(upper) <= self._upper)
         return np.asarray(~within.all(axis=1, keepdims=True), np.bool_)
+
+    def _cast(self, x: Floats) -> NDArray[np.floating]:
+        with np.errstate(over="ignore"):
+            return x.astype(self.function.dtype, copy=False)
 
 
 def reduced(verifier: Bounder, blocks: Blocks) -> Bounder:

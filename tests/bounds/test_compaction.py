@@ -129,12 +129,14 @@ def test_layers_that_are_linear_are_one_where_that_is_less() -> None:
 def test_boxes_outside_of_the_domain_are_bounded_by_nothing() -> None:
     network, domain = pruned(3, "f4"), (np.zeros(2), np.ones(2))
     bounds = OverDomain(compacted(network, *domain), np.eye(2), *domain)
-    lower = np.array([[0.0, 0.0], [0.0, np.nextafter(0, -1)], [0.5, 0.5], [0.0, np.nan]])
-    upper = np.array([[1.0, 1.0], [1.0, 1.0], [0.5, np.nextafter(1, 2)], [1.0, 1.0]])
+    lower = np.array([[0.0, 0.0], [0.0, -(2.0**-100)], [0.5, 0.5], [0.0, np.nan]])
+    upper = np.array([[1.0, 1.0], [1.0, 1.0], [0.5, 1 + 2.0**-23], [1.0, 1.0]])
     linear, known = bounds.crown(lower, upper), [True, False, False, False]
     for side in (*bounds.interval(lower, upper), linear.lower, linear.upper, linear.linear_lower, linear.linear_upper):
         assert np.isfinite(side).all(axis=1).tolist() == known
     assert not linear.slope_lower[1:].any()
+    ends = np.array([[1 - 2.0**-50, 0.0], [1.0, 1 + 2.0**-50]])  # a float32 network is asked about the latter as 1
+    assert np.isfinite(bounds.interval(ends[:1], ends[1:])[0]).all()
     assert bounds.content != OverDomain(compacted(network, *domain), np.eye(2), domain[0], 2 * domain[1]).content
 
 
@@ -190,6 +192,8 @@ def test_bounds_are_reduced_only_where_it_pays_and_never_looser() -> None:
     assert found.weights == sum(a * b for a, b in pairwise(found.widths)) < 0.75 * found.weights_before
     assert smaller.seconds_per_box < whole.seconds_per_box
     assert smaller is reduced(whole, boxes), "made once"
+    for cast in (boxes.lower.astype("f"), boxes.upper.astype("f")):
+        assert np.isfinite(smaller.interval(*[cast.astype(np.float64)] * 2)[0]).all(), "ends that are cast are within"
     one, other = smaller.linear(boxes.lower, boxes.upper), whole.linear(boxes.lower, boxes.upper)
     assert (one.upper <= other.upper + 1e-9).all()
     assert (one.lower >= other.lower - 1e-9).all()
