@@ -61,41 +61,55 @@ def compacted(network: Network | Graph, lower: Floats, upper: Floats) -> Compact
     ranges, finite = GraphVerifier(graph).ranges(lower[None], upper[None])
     if not bool(finite[0]) or not np.isfinite([*lower, *upper]).all():
         return Compacted(network, {}, before, before)
-    candidates = [_restored(simplified(graph, ranges, linear=linear), network, before) for linear in (True, False)]
-    return min(candidates, key=lambda found: found.weights)  # layers that are narrow cost less than their product
-
-
-def _restored(found: Simplified, network: Network | Graph, before: int) -> Compacted:
-    """A simplified graph as a network of the kind that it was made of."""
+    found = simplified(graph, ranges)
+    if len(found.graph.nodes) < len(graph.nodes):  # layers that are narrow cost less than their product
+        found = min(found, simplified(graph, ranges, linear=False), key=lambda other: _weights(other, network))
+    if (after := _weights(found, network)) == before:
+        return Compacted(network, {}, before, before)
     smaller = found.graph if isinstance(network, Graph) else network_of_graph(found.graph)
-    return Compacted(smaller, found.folded, before, weights_of(smaller))
+    return Compacted(smaller, found.folded, before, after)
 
 
 def _as_graph(network: Network) -> Graph:
     return Graph(network.n_inputs, network.dtype, tuple(Node(op, (k,)) for k, op in enumerate(network.ops)))
 
 
+def _weights(found: Simplified, network: Network | Graph) -> int:
+    """The weights of what a network became."""
+    return _product(_widths(found.graph)) if isinstance(network, Network) else weights_of(found.graph)
+
+
 def layers_of(network: Network | Graph) -> tuple[int, ...]:
     """The numbers behind each layer, inputs first: a network's are those between activations, which are one for the
     bounds, and a graph's are its matrices.
     """
-    if isinstance(network, Graph):
-        widths = [len(node.op.weight) for node in network.nodes if isinstance(node.op, Affine)]
-        return (network.n_inputs, *widths)
-    widths, width = [network.n_inputs], network.n_inputs
-    for op in network.ops:
-        if isinstance(op, Affine):
-            width = len(op.weight)
-        elif isinstance(op, LeakyRelu):
-            widths.append(width)
-    return (*widths, network.n_outputs)
+    if isinstance(network, Network):
+        return _widths(network)
+    widths = [len(node.op.weight) for node in network.nodes if isinstance(node.op, Affine)]
+    return (network.n_inputs, *widths)
 
 
 def weights_of(network: Network | Graph) -> int:
     """The weights of the layers."""
-    if isinstance(network, Graph):
-        return sum(node.op.weight.size for node in network.nodes if isinstance(node.op, Affine))
-    return sum(given * out for given, out in pairwise(layers_of(network)))
+    if isinstance(network, Network):
+        return _product(layers_of(network))
+    return sum(node.op.weight.size for node in network.nodes if isinstance(node.op, Affine))
+
+
+def _widths(chain: Network | Graph) -> tuple[int, ...]:
+    """The inputs of a chain of ops, of each activation, and its outputs."""
+    ops = chain.ops if isinstance(chain, Network) else [node.op for node in chain.nodes]
+    widths, width = [chain.n_inputs], chain.n_inputs
+    for op in ops:
+        if isinstance(op, Affine):
+            width = len(op.weight)
+        elif isinstance(op, LeakyRelu):
+            widths.append(width)
+    return (*widths, chain.n_outputs)
+
+
+def _product(widths: tuple[int, ...]) -> int:
+    return sum(given * out for given, out in pairwise(widths))
 
 
 class OverDomain(NetworkBounder):
