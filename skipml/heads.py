@@ -20,6 +20,7 @@ from skipml.errors import ModelError
 from skipml.function import Array, Function
 from skipml.linked import Linked
 from skipml.links import IDENTITY, Link
+from skipml.margins import MarginModel
 from skipml.network import Affine, Divide, Network, Op, Scale, Shift
 from skipml.prepared import Prepared
 
@@ -100,7 +101,7 @@ def _usable_tile(dtype: np.dtype[np.floating], shape: tuple[int, int]) -> int:
 
 
 @dataclass(frozen=True, eq=False)
-class Head:
+class Head(MarginModel):
     """`link(network(vector))`: one input, which is a vector of `dimension` values; `forward` takes them as rows.
 
     Raises ModelError for a link that does not fit the outputs.
@@ -108,10 +109,6 @@ class Head:
 
     network: Network
     link: Link = IDENTITY
-
-    def __post_init__(self) -> None:
-        if self.link.kind == "softmax" and self.n_outputs < 2:
-            raise ModelError("softmax needs two outputs")
 
     @classmethod
     def of(cls, function: Function) -> Head:
@@ -142,31 +139,6 @@ class Head:
         """The vector."""
         return 1
 
-    @property
-    def n_outputs(self) -> int:
-        """Those of the network."""
-        return self.network.n_outputs
-
-    @property
-    def input_dtype(self) -> np.dtype[np.floating]:
-        """Values are cast to the network's type."""
-        return self.network.input_dtype
-
-    @property
-    def dtype(self) -> np.dtype[np.floating]:
-        """The network's."""
-        return self.network.dtype
-
-    @property
-    def takes_nan(self) -> bool:
-        """NaN propagates."""
-        return False
-
-    @property
-    def macs(self) -> int:
-        """Those of the network."""
-        return self.network.macs
-
     @cached_property
     def hash(self) -> str:
         """sha256 (hex) of everything the outputs depend on."""
@@ -185,10 +157,7 @@ class Head:
         vectors = np.asarray(x)
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
             raise ValueError(f"expected vectors of {self.dimension} values, got an array of shape {vectors.shape}")
-        margins = self.first.rest.forward(self.first.sums(vectors))
-        if self.link.kind == "identity":
-            return margins
-        return np.ascontiguousarray(self.link.apply(np.ascontiguousarray(margins.T)).T)
+        return self.of_margins(self.first.rest.forward(self.first.sums(vectors)))
 
     def forward_columns(self, columns: Sequence[NDArray[Any]]) -> Array:
         """The same for the one array [n, dimension] of the vectors."""

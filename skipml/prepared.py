@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from skipml.errors import ModelError
 from skipml.graph import Graph
 from skipml.links import IDENTITY, Link
+from skipml.margins import MarginModel
 from skipml.network import Array, Network
 from skipml.preparation import Feature
 
@@ -24,7 +25,7 @@ _MACS_PER_FEATURE = 40
 
 
 @dataclass(frozen=True, eq=False)
-class Prepared:
+class Prepared(MarginModel):
     """`link(network(features))` over `n_inputs` numbers per row; a feature that is NaN makes the outputs NaN.
 
     Raises ModelError if the features do not fit the network, or the link its outputs.
@@ -40,23 +41,7 @@ class Prepared:
             raise ModelError(f"{len(self.features)} features do not fit a network of {self.network.n_inputs} inputs")
         if self.network.dtype != np.float64:
             raise ModelError("prepared features are float64, so the network has to be")
-        if self.link.kind == "softmax" and self.n_outputs < 2:
-            raise ModelError("softmax needs two outputs")
-
-    @property
-    def n_outputs(self) -> int:
-        """Those of the network."""
-        return self.network.n_outputs
-
-    @property
-    def input_dtype(self) -> np.dtype[np.floating]:
-        """As the network's."""
-        return self.network.dtype
-
-    @property
-    def dtype(self) -> np.dtype[np.floating]:
-        """As the network's."""
-        return self.network.dtype
+        super().__post_init__()
 
     @cached_property
     def takes_nan(self) -> bool:
@@ -66,7 +51,7 @@ class Prepared:
     @property
     def macs(self) -> int:
         """Multiply-accumulates of a network that take as long, per row."""
-        return self.network.macs + _MACS_PER_FEATURE * len(self.features)
+        return super().macs + _MACS_PER_FEATURE * len(self.features)
 
     @cached_property
     def hash(self) -> str:
@@ -85,7 +70,5 @@ class Prepared:
 
     def forward_columns(self, columns: Sequence[NDArray[Any]]) -> Array:
         """The same for rows given as one array [n] per input."""
-        margins = self.network.forward_columns([feature.apply(columns[feature.source]) for feature in self.features])
-        if self.link.kind == "identity":
-            return margins
-        return np.ascontiguousarray(self.link.apply(np.ascontiguousarray(margins.T)).T)
+        features = [feature.apply(columns[feature.source]) for feature in self.features]
+        return self.of_margins(self.network.forward_columns(features))

@@ -68,7 +68,7 @@ class ModelScore:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Travels without its bounds, which may hold pointers."""
-        return type(self), (self.function, self.inputs, self.functionals, self.verifier_name)
+        return type(self), (self.function, self.inputs, self.functionals, self.verifier_name, self.signs)
 
     @cached_property
     def verifier(self) -> Bounder:

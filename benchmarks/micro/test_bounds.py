@@ -33,7 +33,7 @@ def trained_like(dims: tuple[int, ...]) -> Network:
     return Network(dims[0], dims[-1], np.dtype(np.float32), tuple(ops[:-1]))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Blocks:
     """One box per block."""
 

@@ -6,7 +6,7 @@ import hashlib
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from skipml.bounds.blocks import Blocks
 from skipml.bounds.crown import LinearBounds
@@ -14,6 +14,7 @@ from skipml.bounds.falsify import Points, Test
 from skipml.bounds.leaves import Leaves
 from skipml.bounds.outcome import Method
 from skipml.bounds.polygons import Cuts
+from skipml.errors import ModelError
 from skipml.function import Function
 from skipml.regions import Regions
 
@@ -98,7 +99,25 @@ class Bounder(Protocol):
         """
 
 
-def content_of(bounder: Bounder) -> bytes:
+def fitting(functionals: ArrayLike | None, n_outputs: int) -> Floats:
+    """Functionals [m, n_outputs] of a model's outputs, by default the outputs themselves; raises ModelError if they do
+    not fit.
+    """
+    rows = np.eye(n_outputs) if functionals is None else np.asarray(functionals, np.float64)
+    if rows.ndim != 2 or rows.shape[1] != n_outputs or not len(rows):
+        raise ModelError(f"functionals of shape {rows.shape} do not fit a model of {n_outputs} outputs")
+    return rows
+
+
+class _Described(Protocol):
+    @property
+    def function(self) -> Function: ...
+
+    @property
+    def functionals(self) -> Floats: ...
+
+
+def content_of(bounder: _Described) -> bytes:
     """A hash of everything that its bounds depend on: how they are made, of what function, of which functionals."""
     rows = bounder.functionals
     digest = hashlib.sha256(f"{type(bounder).__qualname__} {bounder.function.hash} {rows.dtype}{rows.shape}".encode())

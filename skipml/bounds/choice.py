@@ -31,7 +31,7 @@ def bounder(function: Function, functionals: ArrayLike | None = None, *, signs: 
     if isinstance(function, Pipeline):
         return bounder(function.inner, functionals, signs=signs)
     if isinstance(function, Head):
-        return HeadVerifier(function, functionals)
+        return HeadVerifier(function, functionals, signs=signs)
     if isinstance(function, Prepared):
         return PreparedVerifier(function, functionals, signs=signs)
     if isinstance(function, Network):

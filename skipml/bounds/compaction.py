@@ -1,13 +1,14 @@
 """Networks without the neurons that give nothing over a table: bounds of what is left cost less.
 
-A neuron whose computed value before its ReLU is nowhere positive over the domain gives exactly 0, and one whose weights
-onward are all 0 adds exactly 0. Leaving either out leaves out terms of sums that are exactly 0, so every order of
-summation of the whole network is one of the smaller network, and bounds that hold for any order of that hold for it:
-no margin is added. Networks that were pruned, and tables that cover a part of what a network was trained on, gain.
+Over the domain of a table a neuron may be dead, or constant, and a layer of ReLUs may be linear; networks that were
+pruned, and tables that cover a part of what a network was trained on, have many of these. What is bounded is what
+folding.py leaves of a network, with the rounding of the whole one, and only over boxes within the domain.
 """
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -16,14 +17,16 @@ from numpy.typing import NDArray
 
 from skipml.bounds.blocks import Blocks
 from skipml.bounds.bounder import Bounder
-from skipml.bounds.interval import IntervalPass
-from skipml.bounds.linked import LinkedVerifier
+from skipml.bounds.crown import LinearBounds
+from skipml.bounds.folding import Simplified, simplified
+from skipml.bounds.graph import GraphVerifier
+from skipml.bounds.margins import MarginVerifier, network_verifier
+from skipml.bounds.network_bounder import NetworkBounder
 from skipml.bounds.outcome import Narrowed
-from skipml.bounds.rounding import arithmetic
+from skipml.bounds.rounding import Folded
 from skipml.bounds.verifier import Verifier
-from skipml.function import Function
-from skipml.linked import Linked
-from skipml.network import Affine, Divide, LeakyRelu, Network, Op, Scale, Shift
+from skipml.graph import Graph, Node, network_of_graph
+from skipml.network import Affine, LeakyRelu, Network
 from skipml.recent import Recent
 
 Bools = NDArray[np.bool_]
@@ -32,9 +35,12 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Compacted:
-    """A network that computes over its domain what another does, and how many weights either has."""
+    """A network that computes over its domain what another does, up to what is `folded` into its ops, and how many
+    weights either has.
+    """
 
-    network: Network
+    network: Network | Graph
+    folded: Mapping[int, Folded]
     weights_before: int
     weights: int
 
@@ -44,99 +50,176 @@ class Compacted:
         return self.weights / self.weights_before if self.weights_before else 1.0
 
 
-def compacted(network: Network, lower: Floats, upper: Floats) -> Compacted:
+def compacted(network: Network | Graph, lower: Floats, upper: Floats) -> Compacted:
     """The network without what gives nothing for inputs between `lower` and `upper` [d]; the network itself where a
     value may overflow, as 0 times infinity is not 0.
 
-    Sound because what is left out is exactly 0 for all rows of the domain.
+    Sound because ranges hold for all rows of the domain, as computed, and `simplified` is sound where they do.
     """
-    before = sum(op.weight.size for op in network.ops if isinstance(op, Affine))
-    with np.errstate(all="ignore"):
-        intervals = IntervalPass(network, np.eye(network.n_outputs), arithmetic(network, network.n_outputs))
-        box = (side.astype(network.dtype).astype(np.float64)[None] for side in (lower, upper))
-        trace = intervals.trace(*box)
-    if not bool(trace.finite[0]) or not np.isfinite([*lower, *upper]).all():
-        return Compacted(network, before, before)
-    ops = list(network.ops)
-    dead = [span.upper[0] <= 0 for span in trace.before]
-    layers = [k for k, op in enumerate(ops) if isinstance(op, Affine)]
-    for first, second in reversed(list(pairwise(layers))):
-        _leave_out(ops, first, second, dead)  # from the end, so that what was read by nothing else goes too
-    after = sum(op.weight.size for op in ops if isinstance(op, Affine))
-    return Compacted(Network(network.n_inputs, network.n_outputs, network.dtype, tuple(ops)), before, after)
+    before = weights_of(network)
+    graph = network if isinstance(network, Graph) else _as_graph(network)
+    ranges, finite = GraphVerifier(graph).ranges(lower[None], upper[None])
+    if not bool(finite[0]) or not np.isfinite([*lower, *upper]).all():
+        return Compacted(network, {}, before, before)
+    found = simplified(graph, ranges)
+    if len(found.graph.nodes) < len(graph.nodes):  # layers that are narrow cost less than their product
+        found = min(found, simplified(graph, ranges, linear=False), key=lambda other: _weights(other, network))
+    if (after := _weights(found, network)) == before:
+        return Compacted(network, {}, before, before)
+    smaller = found.graph if isinstance(network, Graph) else network_of_graph(found.graph)
+    return Compacted(smaller, found.folded, before, after)
 
 
-def _leave_out(ops: list[Op], first: int, second: int, dead: list[Bools]) -> None:
-    """Take the neurons between two layers out that give nothing, but for one; `dead` is by activation of the network.
+def _as_graph(network: Network) -> Graph:
+    return Graph(network.n_inputs, network.dtype, tuple(Node(op, (k,)) for k, op in enumerate(network.ops)))
 
-    Sound because the ops between two layers keep numbers apart, and only a shift makes another number of 0.
+
+def _weights(found: Simplified, network: Network | Graph) -> int:
+    """The weights of what a network became."""
+    return _product(_widths(found.graph)) if isinstance(network, Network) else weights_of(found.graph)
+
+
+def layers_of(network: Network | Graph) -> tuple[int, ...]:
+    """The numbers behind each layer, inputs first: a network's are those between activations, which are one for the
+    bounds, and a graph's are its matrices.
     """
-    out, onward, between = ops[first], ops[second], ops[first + 1 : second]
-    assert isinstance(out, Affine)
-    assert isinstance(onward, Affine)
-    kept: Bools = np.asarray(onward.weight.any(axis=0), np.bool_)
-    for k, op in enumerate(between):
-        is_last_to_move = not any(isinstance(later, Shift) for later in between[k + 1 :])
-        if isinstance(op, LeakyRelu) and op.slope == 0 and is_last_to_move:
-            kept = kept & ~dead[sum(isinstance(before, LeakyRelu) for before in ops[: first + 1 + k])]
-    if kept.all():
-        return
-    kept[0] |= not kept.any()
-    ops[first] = Affine(np.ascontiguousarray(out.weight[kept]), out.bias[kept])
-    ops[second] = Affine(np.ascontiguousarray(onward.weight[:, kept]), onward.bias)
-    for k, op in enumerate(between, start=first + 1):
-        match op:
-            case Scale(factor):
-                ops[k] = Scale(factor[kept])
-            case Divide(divisor):
-                ops[k] = Divide(divisor[kept])
-            case Shift(offset):
-                ops[k] = Shift(offset[kept])
+    if isinstance(network, Network):
+        return _widths(network)
+    widths = [len(node.op.weight) for node in network.nodes if isinstance(node.op, Affine)]
+    return (network.n_inputs, *widths)
+
+
+def weights_of(network: Network | Graph) -> int:
+    """The weights of the layers."""
+    if isinstance(network, Network):
+        return _product(layers_of(network))
+    return sum(node.op.weight.size for node in network.nodes if isinstance(node.op, Affine))
+
+
+def _widths(chain: Network | Graph) -> tuple[int, ...]:
+    """The inputs of a chain of ops, of each activation, and its outputs."""
+    ops = chain.ops if isinstance(chain, Network) else [node.op for node in chain.nodes]
+    widths, width = [chain.n_inputs], chain.n_inputs
+    for op in ops:
+        if isinstance(op, Affine):
+            width = len(op.weight)
+        elif isinstance(op, LeakyRelu):
+            widths.append(width)
+    return (*widths, chain.n_outputs)
+
+
+def _product(widths: tuple[int, ...]) -> int:
+    return sum(given * out for given, out in pairwise(widths))
+
+
+class OverDomain(NetworkBounder):
+    """Bounds of a network over boxes within the domain between `lower` and `upper` [d], by a compacted one; nothing is
+    said of other boxes.
+    """
+
+    def __init__(self, found: Compacted, functionals: Floats, lower: Floats, upper: Floats) -> None:
+        self.functionals = functionals
+        self._inner = network_verifier(found.network, functionals, found.folded)
+        self._lower, self._upper = self._cast(lower), self._cast(upper)
+
+    @property
+    def function(self) -> Network | Graph:
+        """The compacted network."""
+        return self._inner.function
+
+    @property
+    def content(self) -> bytes:
+        """A hash of everything that the bounds depend on."""
+        digest = hashlib.sha256(b"over" + self._inner.content)
+        digest.update(self._lower.tobytes() + self._upper.tobytes())
+        return digest.digest()
+
+    @property
+    def seconds_per_box(self) -> float:
+        """That of the compacted network."""
+        return self._inner.seconds_per_box
+
+    def interval(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+        """Sound because the compacted network computes the same within the domain."""
+        low, high = self._inner.interval(lower, upper)
+        outside = self._outside(lower, upper)
+        if not outside.any():
+            return low, high
+        return np.where(outside, -np.inf, low), np.where(outside, np.inf, high)
+
+    def crown(self, lower: Floats, upper: Floats) -> LinearBounds:
+        """Sound as `interval` is."""
+        found = self._inner.crown(lower, upper)
+        outside = self._outside(lower, upper)
+        if not outside.any():
+            return found
+        low, linear_low = (np.where(outside, -np.inf, side) for side in (found.lower, found.linear_lower))
+        high, linear_high = (np.where(outside, np.inf, side) for side in (found.upper, found.linear_upper))
+        down, up = (np.where(outside[:, :, None], 0.0, side) for side in (found.slope_lower, found.slope_upper))
+        return LinearBounds(low, high, down, up, linear_low, linear_high)
+
+    def values(self, x: Floats) -> Floats:
+        """Those of the compacted network."""
+        return self._inner.values(x)
+
+    def gradients(self, x: Floats, direction: Floats) -> Floats:
+        """Those of the compacted network."""
+        return self._inner.gradients(x, direction)
+
+    def _outside(self, lower: Floats, upper: Floats) -> Bools:
+        """Which boxes [M, 1] are not known to lie within the domain, once both are cast as the network casts them."""
+        within = (self._cast(lower) >= self._lower) & (self._cast(upper) <= self._upper)
+        return np.asarray(~within.all(axis=1, keepdims=True), np.bool_)
+
+    def _cast(self, x: Floats) -> NDArray[np.floating]:
+        with np.errstate(over="ignore"):
+            return x.astype(self.function.dtype, copy=False)
 
 
 def reduced(verifier: Bounder, blocks: Blocks) -> Bounder:
     """Who bounds the same functionals over the boxes of some blocks at less cost, the verifier itself where nothing
     is saved.
 
-    Sound because the domain holds all boxes that are finite, hence all their parts, and nothing is said of others.
+    Sound because nothing is said of boxes outside of the domain; it holds all boxes that are finite.
     """
-    inner = verifier.network_bounds if isinstance(verifier, LinkedVerifier) else verifier
-    if type(inner) is not Verifier:
+    inner = _network_bounds(verifier)
+    domain = _domain(verifier, blocks)
+    if type(inner) not in (Verifier, GraphVerifier) or domain is None:
         return verifier
-    finite = np.isfinite(blocks.lower).all(axis=1) & np.isfinite(blocks.upper).all(axis=1)
-    if not finite.any():
-        return verifier
-    lower, upper = blocks.lower[finite].min(axis=0), blocks.upper[finite].max(axis=0)
-    key = verifier.content + lower.tobytes() + upper.tobytes()
+    assert isinstance(inner, NetworkBounder)
+    key = verifier.content + np.stack(domain).tobytes()
     if (known := _REDUCED.get(key)) is None:
-        known = _smaller(verifier, compacted(inner.network, lower, upper))
+        found = compacted(inner.function, *domain)
+        known = verifier if found.share > _WORTH_IT else _over(verifier, OverDomain(found, inner.functionals, *domain))
         _REDUCED.put(key, known)
     return known
 
 
-def _smaller(verifier: Bounder, found: Compacted) -> Bounder:
-    if found.share > _WORTH_IT:
-        return verifier
-    if isinstance(verifier, LinkedVerifier):
-        linked = Linked(found.network, verifier.function.link)
-        return LinkedVerifier(linked, verifier.functionals, signs=verifier.signs)
-    return Verifier(found.network, verifier.functionals)
+def _network_bounds(verifier: Bounder) -> Bounder:
+    return verifier.network_bounds if isinstance(verifier, MarginVerifier) else verifier
+
+
+def _over(verifier: Bounder, smaller: OverDomain) -> Bounder:
+    return verifier.over(smaller) if isinstance(verifier, MarginVerifier) else smaller
+
+
+def _domain(verifier: Bounder, blocks: Blocks) -> tuple[Floats, Floats] | None:
+    """The smallest box of a network's inputs around what it reads over the blocks that are finite, None if none is."""
+    lower, upper, behind = blocks.lower, blocks.upper, verifier if isinstance(verifier, MarginVerifier) else None
+    finite = behind.is_finite(lower, upper) if behind else (np.isfinite(lower) & np.isfinite(upper)).all(axis=1)
+    if not finite.any():
+        return None
+    whole = lower[finite].min(axis=0), upper[finite].max(axis=0)
+    return behind.read_over(*whole) if behind else whole
 
 
 def narrowed(whole: Bounder, smaller: Bounder) -> tuple[Narrowed, ...]:
     """What `reduced` left out of a network, nothing where it gave the verifier itself or its like."""
     if smaller is whole or smaller.content == whole.content:
         return ()
-    before, after = (_layers(bounder.function) for bounder in (whole, smaller))
-    weights = (sum(out * given for given, out in pairwise(widths)) for widths in (before, after))
-    return (Narrowed(before, after, *weights),)
-
-
-def _layers(function: Function) -> tuple[int, ...]:
-    """The numbers behind each layer, inputs first."""
-    network = function.network if isinstance(function, Linked) else function
-    assert isinstance(network, Network)
-    return (network.n_inputs, *(len(op.weight) for op in network.ops if isinstance(op, Affine)))
+    networks = [_network_bounds(bounder).function for bounder in (whole, smaller)]
+    before, after = (network for network in networks if isinstance(network, Network | Graph))
+    return (Narrowed(layers_of(before), layers_of(after), weights_of(before), weights_of(after)),)
 
 
 _WORTH_IT = 0.75

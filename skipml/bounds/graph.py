@@ -8,8 +8,8 @@ bent_steps.py and normalised_steps.py.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,21 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from skipml.activations import curve
 from skipml.bounds.bent_steps import Bent, Curved, Kinked
-from skipml.bounds.blocks import Blocks
-from skipml.bounds.bounder import content_of
+from skipml.bounds.bounder import fitting
 from skipml.bounds.crown import LinearBounds
-from skipml.bounds.direct import Direct
-from skipml.bounds.falsify import Points, Test, try_points
 from skipml.bounds.graph_steps import Chosen, Dense, Diagonal, Form, Product, Range, Step, Sum
-from skipml.bounds.leaves import Leaves, halved
+from skipml.bounds.network_bounder import NetworkBounder
 from skipml.bounds.normalised_steps import Centred, Normalised
-from skipml.bounds.outcome import Method
-from skipml.bounds.polygons import Cuts
-from skipml.bounds.rounding import Arithmetic, arithmetic_of
-from skipml.errors import ModelError
+from skipml.bounds.rounding import Arithmetic, Folded, arithmetic_of
 from skipml.graph import Add, Concat, Elementwise, Graph, Multiply, Node, Normalize, PRelu, Subtract, Take
 from skipml.network import Affine, Divide, LeakyRelu, Scale, Shift
-from skipml.regions import Regions
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -54,26 +47,22 @@ class _Placed:
     is_looked_at: bool = False
 
 
-class GraphVerifier(Direct):
+class GraphVerifier(NetworkBounder):
     """Bounds of `functionals` [m, n_outputs] of a graph's outputs; by default the outputs themselves.
 
-    Every bound contains the functional of the outputs as computed in the graph's dtype by any order of summation, with
-    elementwise functions and normalisation as `Graph` computes them. A functional is compared, not computed: use
-    coefficients -1, 0 and 1. Raises ModelError if the functionals do not fit the graph.
+    Elementwise functions and normalisation are bounded as `Graph` computes them; `folded` is what is in the biases of
+    its nodes, by their number, instead of products that were there. Raises ModelError if the functionals do not fit the
+    graph.
     """
 
-    is_continuous = True
-    first_method = Method.CROWN
-
-    def __init__(self, graph: Graph, functionals: ArrayLike | None = None) -> None:
-        rows = np.eye(graph.n_outputs) if functionals is None else np.asarray(functionals, np.float64)
-        if rows.ndim != 2 or rows.shape[1] != graph.n_outputs or not len(rows):
-            raise ModelError(f"functionals of shape {rows.shape} do not fit a network of {graph.n_outputs} outputs")
+    def __init__(
+        self, graph: Graph, functionals: ArrayLike | None = None, folded: Mapping[int, Folded] | None = None
+    ) -> None:
         self.graph = graph
-        self.functionals = rows
+        self.functionals = rows = fitting(functionals, graph.n_outputs)
         lengths = [_length(node, graph.widths[node.inputs[0]]) for node in graph.nodes]
         self._arithmetic = arithmetic_of(graph.dtype, lengths, graph.n_outputs)
-        self._steps = _placed(graph, rows, self._arithmetic)
+        self._steps, self._ends = _placed(graph, rows, self._arithmetic, folded or {})
         relations = max(graph.widths) * (graph.n_inputs + 1) * 4
         self._chunk = int(np.clip(_CHUNK_VALUES // relations, *_CHUNK_LIMITS))
 
@@ -82,21 +71,12 @@ class GraphVerifier(Direct):
         """The graph."""
         return self.graph
 
-    @cached_property
-    def content(self) -> bytes:
-        """A hash of everything that the bounds depend on."""
-        return content_of(self)
-
     @property
     def seconds_per_box(self) -> float:
         """An estimate of what bounding one box and trying its points costs on one core, in large waves."""
         weights = sum(node.op.weight.size for node in self.graph.nodes if isinstance(node.op, Affine))
         relations = _SECONDS_PER_RELATION * weights * (self.graph.n_inputs + 1)
         return _SECONDS_PER_BOX + _SECONDS_PER_VALUE * sum(self.graph.widths[1:]) + relations
-
-    def blocks(self, regions: Regions) -> Blocks:
-        """The regions: a row with a NaN has no score that bounds could speak of."""
-        return regions
 
     def interval(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
         """Interval bounds over boxes [M, d] -> lower, upper [M, m]; infinite where a score might overflow.
@@ -122,43 +102,15 @@ class GraphVerifier(Direct):
             parts = [self._crown(np.zeros((0, self.graph.n_inputs)), np.zeros((0, self.graph.n_inputs)))]
         return LinearBounds(*(np.concatenate([getattr(p, n) for p in parts]) for n in LinearBounds.__slots__))
 
-    def linear(self, lower: Floats, upper: Floats) -> LinearBounds:
-        """CROWN bounds."""
-        return self.crown(lower, upper)
+    def ranges(self, lower: Floats, upper: Floats) -> tuple[list[Range], Bools]:
+        """What holds the values of the graph over boxes [M, d], as computed; where a score might overflow [M] nothing
+        does.
 
-    def halved(self, leaves: Leaves, times: int) -> Leaves:
-        """Halves of leaves, and halves of these, so many times; sound as `leaves.halved` is."""
-        return halved(leaves, times, self.graph.dtype)
-
-    def indivisible(self, lower: Floats, upper: Floats) -> Bools:
-        """Single points."""
-        return np.asarray((lower == upper).all(axis=1), np.bool_)
-
-    def may_cut(self, lower: Floats, upper: Floats) -> Bools:
-        """All boxes: polygons hold for every row whose inputs are numbers."""
-        return np.ones(len(lower), np.bool_)
-
-    def try_points(
-        self,
-        test: Test,
-        box: tuple[Floats, Floats],
-        bounds: LinearBounds | None,
-        *,
-        climb: bool,
-        cuts: Cuts | None = None,
-    ) -> Points:
-        """What points of boxes [M, d] show."""
-        return try_points(self, test, box, bounds, climb=climb, cuts=cuts)
-
-    def apart(self, rows: Floats, slack: Floats) -> Floats:
-        """How far at most another evaluation of any of the rows [n, d] is off [m]; infinite where nothing is known.
-
-        Sound because both evaluations of each row lie within the bounds of the box around it.
+        Sound as the bounds are, which rest on the same.
         """
-        if not len(rows):
-            return np.zeros(len(self.functionals))
-        low, high = self.interval(rows - slack, rows + slack)
-        return np.asarray((high - low).max(axis=0, initial=0.0))
+        with np.errstate(all="ignore"):
+            trace = self._trace(self._cast(lower), self._cast(upper), with_forms=True)
+        return [trace.ranges[i] for i in self._ends], trace.finite
 
     def values(self, x: Floats) -> Floats:
         """The functionals at concrete points, in float64 and without a margin: x [K, d] -> [K, m]."""
@@ -242,7 +194,7 @@ class GraphVerifier(Direct):
             ranges.append(found)
             forms.append(form)
             states.append(state)
-        return _Trace(box, ranges[-1], states, finite)
+        return _Trace(ranges, states, finite)
 
     def _parts(self, n: int) -> list[slice]:
         return [slice(start, start + self._chunk) for start in range(0, n, self._chunk)]
@@ -255,10 +207,19 @@ class GraphVerifier(Direct):
 class _Trace:
     """What boxes made of the steps; where not `finite` [M], nothing holds."""
 
-    box: Range
-    output: Range
+    ranges: list[Range]
     states: list[Any]
     finite: Bools
+
+    @property
+    def box(self) -> Range:
+        """That of the inputs."""
+        return self.ranges[0]
+
+    @property
+    def output(self) -> Range:
+        """That of the functionals."""
+        return self.ranges[-1]
 
 
 def _known(low: Floats, high: Floats, holds: Bools) -> tuple[Floats, Floats]:
@@ -295,15 +256,17 @@ def _length(node: Node, width: int) -> int:
     return width + 16 if isinstance(node.op, Normalize) else 1
 
 
-def _placed(graph: Graph, functionals: Floats, arithmetic: Arithmetic) -> list[_Placed]:
+def _placed(
+    graph: Graph, functionals: Floats, arithmetic: Arithmetic, folded: Mapping[int, Folded]
+) -> tuple[list[_Placed], list[int]]:
     """The steps of a graph, with the functionals behind them, and which forms are needed: those that an op is bent
-    over, and those that these come from.
+    over, and those that these come from; and the number of the step behind each value of the graph.
     """
     numbers, found = [0], []  # the number of the step's output behind each node
-    for node in graph.nodes:
+    for k, node in enumerate(graph.nodes):
         read = tuple(numbers[i] for i in node.inputs)
         widths = [graph.widths[i] for i in node.inputs]
-        for step in _steps(node, widths, arithmetic):
+        for step in _steps(node, widths, arithmetic, folded.get(k)):
             found.append(_Placed(step, read))
             read = (len(found),)
         numbers.append(len(found))
@@ -314,16 +277,19 @@ def _placed(graph: Graph, functionals: Floats, arithmetic: Arithmetic) -> list[_
     for k in range(len(found) - 1, -1, -1):
         if k + 1 in needed:
             needed |= set(found[k].inputs)
-    return [_Placed(placed.step, placed.inputs, k in needed, k in looked_at) for k, placed in enumerate(found, start=1)]
+    steps = [_Placed(placed.step, placed.inputs, k in needed, k in looked_at) for k, placed in enumerate(found, 1)]
+    return steps, numbers
 
 
-def _steps(node: Node, widths: list[int], arithmetic: Arithmetic) -> list[Step]:  # noqa: PLR0912 one case per op
+def _steps(  # noqa: PLR0912 one case per op
+    node: Node, widths: list[int], arithmetic: Arithmetic, folded: Folded | None
+) -> list[Step]:
     """What an op is for the bounds, one step or two."""
     n = widths[0]
     zero, one = np.zeros(n), np.ones(n)
     match node.op:
         case Affine(weight, bias):
-            return [Dense(weight.astype(np.float64), bias, arithmetic)]
+            return [Dense(weight.astype(np.float64), bias, arithmetic, folded)]
         case Scale(factor):
             return [Diagonal(factor, zero, arithmetic)]
         case Divide(divisor):

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skipml.bounds.product import product
-from skipml.bounds.rounding import Arithmetic
+from skipml.bounds.rounding import Arithmetic, Folded
 from skipml.network import Array
 
 Bools = NDArray[np.bool_]
@@ -83,22 +83,33 @@ class Step(ABC):
 
 
 class Dense(Step):
-    """x @ weight.T + bias. Sound because a linear map takes centres to centres and radii through absolute weights."""
+    """x @ weight.T + bias. Sound because a linear map takes centres to centres and radii through absolute weights, and
+    what was folded into the bias counts with its own magnitude and loss.
+    """
 
-    def __init__(self, weight: Array, bias: Array, arithmetic: Arithmetic, *, executed: bool = True) -> None:
+    def __init__(
+        self,
+        weight: Array,
+        bias: Array,
+        arithmetic: Arithmetic,
+        folded: Folded | None = None,
+        *,
+        executed: bool = True,
+    ) -> None:
         super().__init__(arithmetic)
-        n = weight.shape[1] + 1
+        n = weight.shape[1] + 1 + (folded.n_terms if folded else 0)
         self._weight, self._bias = np.ascontiguousarray(weight, np.float64), bias.astype(np.float64)
         self._across = np.ascontiguousarray(self._weight.T)
         self._absolute = np.abs(self._across)
         self._relative = arithmetic.relative(n if executed else 0)
-        self._underflow = arithmetic.underflow(n if executed else 0)
+        self._mass = folded.mass if folded else np.abs(self._bias)
+        self._lost = arithmetic.underflow(n if executed else 0) + (folded.loss if folded else 0.0)
 
     def reach(self, read: Sequence[Range]) -> tuple[Range, Any, Bools]:
         """Sound as the class says."""
         (x,) = read
-        mass = product(x.magnitude, self._absolute) + np.abs(self._bias)
-        loss = self._relative * mass + self._underflow
+        mass = product(x.magnitude, self._absolute) + self._mass
+        loss = self._relative * mass + self._lost
         centre = product((x.lower + x.upper) * 0.5, self._across) + self._bias
         radius = product((x.upper - x.lower) * 0.5, self._absolute) + loss
         return Range(centre - radius, centre + radius), loss, self._fits(mass + loss)
@@ -117,7 +128,7 @@ class Dense(Step):
     def back(self, state: Any, a: Floats) -> tuple[list[Floats], Floats]:
         """Sound as the class says: what is lost counts for the worse, whatever the sign."""
         flat = np.ascontiguousarray(a).reshape(-1, a.shape[2])
-        inner = product(flat, self._weight).reshape(*a.shape[:2], -1)
+        inner = product(flat, self._weight).reshape(*a.shape[:2], self._weight.shape[1])
         return [inner], a @ self._bias + dot(np.abs(a), state)
 
     def value(self, read: Sequence[Floats]) -> Floats:

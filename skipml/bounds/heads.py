@@ -5,28 +5,19 @@ what the rest of the network is bounded over.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from skipml.bounds.bounder import content_of
-from skipml.bounds.crown import LinearBounds
 from skipml.bounds.enclosures import extremes, lengths, rounding
-from skipml.bounds.falsify import Points, Test
-from skipml.bounds.leaves import Leaves
-from skipml.bounds.outcome import Method
-from skipml.bounds.polygons import Cuts, Hull
+from skipml.bounds.margins import MarginVerifier
+from skipml.bounds.polygons import Hull
 from skipml.bounds.rounding import arithmetic
-from skipml.bounds.through import TestThrough, Through
-from skipml.bounds.verifier import Verifier
-from skipml.errors import ModelError
 from skipml.heads import FirstLayer, Head
 from skipml.metadata.enclosures import Vectors
 from skipml.network import Affine, Divide, Network, Scale, Shift
 from skipml.regions import Regions
 
-Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 _ROUNDED_UP = 1 + 2.0**-20
@@ -43,47 +34,15 @@ class Sums:
     hulls: tuple[Hull, ...] = ()
 
 
-class HeadVerifier:
-    """Bounds of `functionals` [m, n_outputs] of a head's outputs, by default the outputs themselves.
+class HeadVerifier(MarginVerifier):
+    """Bounds of a head's outputs over boxes of the first sums as computed, as `MarginVerifier` has them."""
 
-    Boxes are of the first sums as computed. Raises ModelError if the functionals do not fit.
-    """
+    function: Head
 
-    is_continuous = True
-    first_method = Method.CROWN
-
-    def __init__(self, head: Head, functionals: ArrayLike | None = None) -> None:
-        rows = np.eye(head.n_outputs) if functionals is None else np.asarray(functionals, np.float64)
-        if rows.ndim != 2 or rows.shape[1] != head.n_outputs or not len(rows):
-            raise ModelError(f"functionals of shape {rows.shape} do not fit a model of {head.n_outputs} outputs")
+    def __init__(self, head: Head, functionals: ArrayLike | None = None, *, signs: bool = False) -> None:
+        super().__init__(head, head.first.rest, functionals, signs=signs)
         self.function = head
-        self.functionals = rows
-        self.through = Through.of(head.link, rows)
         self._first = _First.of(head.network, head.first)
-        self._rest = Verifier(head.first.rest, self.through.inner)
-
-    @property
-    def n_values(self) -> int:
-        """How many values are bounded."""
-        return len(self.through.inner)
-
-    def aim(self, test: Test) -> Test:
-        """A test on the functionals, as one on the values that are bounded."""
-        return test if self.through.way == "same" else TestThrough(test, self.through)
-
-    def outputs(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
-        """Bounds [N, m] of the functionals from those of the values that are bounded."""
-        return self.through.outputs(lower, upper)
-
-    @cached_property
-    def content(self) -> bytes:
-        """A hash of everything that the bounds depend on."""
-        return content_of(self)
-
-    @property
-    def seconds_per_box(self) -> float:
-        """An estimate of what bounding one box and trying its points costs on one core, in large waves."""
-        return self._rest.seconds_per_box
 
     def blocks(self, regions: Regions) -> Sums:
         """Boxes of the first sums, infinite where nothing is known of vectors of the head's dimension.
@@ -96,54 +55,17 @@ class HeadVerifier:
             return Sums(-unknown, unknown, np.arange(n), regions.n_rows)
         return Sums(*self._first.bounds(vectors), np.arange(n), regions.n_rows)
 
-    def interval(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
-        """Quick bounds over boxes of sums; sound as the verifier of the rest is."""
-        return self._rest.interval(lower, upper)
-
-    def linear(self, lower: Floats, upper: Floats) -> LinearBounds:
-        """CROWN bounds of the rest over boxes of sums."""
-        return self._rest.linear(lower, upper)
-
-    def halved(self, leaves: Leaves, times: int) -> Leaves:
-        """Parts of boxes of sums; sound as the verifier of the rest is."""
-        return self._rest.halved(leaves, times)
-
-    def indivisible(self, lower: Floats, upper: Floats) -> Bools:
-        """Single points."""
-        return self._rest.indivisible(lower, upper)
-
-    def may_cut(self, lower: Floats, upper: Floats) -> Bools:
-        """All boxes, as there are no polygons."""
-        return self._rest.may_cut(lower, upper)
-
-    def try_points(
-        self,
-        test: Test,
-        box: tuple[Floats, Floats],
-        bounds: LinearBounds | None,
-        *,
-        climb: bool,
-        cuts: Cuts | None = None,
-    ) -> Points:
-        """What points of boxes of sums show."""
-        return self._rest.try_points(test, box, bounds, climb=climb, cuts=cuts)
-
     def apart(self, rows: Floats, slack: Floats) -> Floats:
         """How far at most another evaluation of any of the vectors [n, d] is off [m]; infinite where nothing is known.
 
         Sound because the sums of both evaluations lie within the error of the exact ones, so in a box around those
         computed here, and the outputs within the bounds over it. `slack` is 0: vectors are read as they are stored.
         """
-        if not len(rows):
-            return np.zeros(len(self.functionals))
         sums = self.function.first.sums(rows).astype(np.float64)
         with np.errstate(all="ignore"):
             error = 2 * self._first.error(lengths(rows.astype(np.float64)))
-        bounds = self._rest.linear(sums - error, sums + error)
-        low, high = self.outputs(bounds.lower, bounds.upper)
-        with np.errstate(invalid="ignore"):
-            wide = high - low
-        return np.asarray(np.where(np.isnan(wide), np.inf, wide).max(axis=0, initial=0.0))
+        bounds = self.linear(sums - error, sums + error)
+        return self.farthest(bounds.lower, bounds.upper)
 
 
 @dataclass(frozen=True, eq=False)

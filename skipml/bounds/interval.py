@@ -6,13 +6,14 @@ arXiv:1810.12715, in centre and radius form.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skipml.bounds.product import product
-from skipml.bounds.rounding import Arithmetic
+from skipml.bounds.rounding import Arithmetic, Folded
 from skipml.network import Affine, Array, Divide, LeakyRelu, Network, Op, Scale, Shift
 
 Floats = NDArray[np.float64]
@@ -72,11 +73,15 @@ class IntervalPass:
     once.
     """
 
-    def __init__(self, network: Network, functionals: Floats, arithmetic: Arithmetic) -> None:
+    def __init__(
+        self, network: Network, functionals: Floats, arithmetic: Arithmetic, folded: Mapping[int, Folded] | None = None
+    ) -> None:
         self._arithmetic = arithmetic
         self.is_float32 = network.dtype == np.float32
         self.limit = arithmetic.limit
-        steps: list[LinearStep | float] = [self._prepare(op, network) for op in network.ops]
+        steps: list[LinearStep | float] = [
+            self._prepare(op, network, (folded or {}).get(k)) for k, op in enumerate(network.ops)
+        ]
         # the functionals are compared without being computed: only the verifier rounds
         steps.append(_linear(functionals.T, np.zeros(len(functionals)), arithmetic.relative(0), 0.0))
         self.steps = steps
@@ -107,12 +112,16 @@ class IntervalPass:
         """What the product with an activation's slope loses, relative to its value, and by underflow."""
         return self._arithmetic.relative(1) * slope, self._arithmetic.underflow(1)
 
-    def _prepare(self, op: Op, network: Network) -> LinearStep | float:
+    def _prepare(self, op: Op, network: Network, folded: Folded | None) -> LinearStep | float:
         a = self._arithmetic
         match op:
             case Affine(weight, bias):
                 n = weight.shape[1] + 1
-                return _linear(weight.T, bias, a.relative(n), a.underflow(n))
+                if folded is None:
+                    return _linear(weight.T, bias, a.relative(n), a.underflow(n))
+                n += folded.n_terms
+                step = _linear(weight.T, folded.mass, a.relative(n), a.underflow(n))
+                return replace(step, bias=bias.astype(np.float64), constant=step.constant + folded.loss)
             case Scale(factor):
                 return _linear(factor, np.zeros(len(factor)), a.relative(1), a.underflow(1))
             case Divide(divisor):

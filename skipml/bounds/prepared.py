@@ -13,17 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skipml.bounds.blocks import Blocks
-from skipml.bounds.bounder import content_of
 from skipml.bounds.crown import LinearBounds
 from skipml.bounds.falsify import Points, Test, towards_of
 from skipml.bounds.features import FeatureBox, FeatureMap
 from skipml.bounds.leaves import Leaves
-from skipml.bounds.linked import network_verifier
+from skipml.bounds.margins import MarginVerifier
 from skipml.bounds.missing import with_missing
-from skipml.bounds.outcome import Method
 from skipml.bounds.polygons import Cuts
-from skipml.bounds.through import TestThrough, Through
-from skipml.errors import ModelError
 from skipml.prepared import Prepared
 from skipml.regions import Regions
 
@@ -34,57 +30,40 @@ _ROUNDING = 2.0**-44
 _SECONDS_PER_FEATURE = 0.3e-6
 
 
-class PreparedVerifier:
-    """Bounds of `functionals` [m, n_outputs] of the outputs of a prepared network, by default the outputs.
+class PreparedVerifier(MarginVerifier):
+    """Bounds of a network behind prepared inputs over boxes of the inputs, as `MarginVerifier` has them."""
 
-    What is bounded, and tests are translated to, are functionals of the margins; see `Through`, for `signs` too. Raises
-    ModelError if the functionals do not fit.
-    """
-
+    function: Prepared
     is_continuous = False
-    first_method = Method.CROWN
 
     def __init__(self, prepared: Prepared, functionals: ArrayLike | None = None, *, signs: bool = False) -> None:
-        rows = np.eye(prepared.n_outputs) if functionals is None else np.asarray(functionals, np.float64)
-        if rows.ndim != 2 or rows.shape[1] != prepared.n_outputs or not len(rows):
-            raise ModelError(f"functionals of shape {rows.shape} do not fit a model of {prepared.n_outputs} outputs")
+        super().__init__(prepared, prepared.network, functionals, signs=signs)
         self.function = prepared
-        self.functionals = rows
-        self.through = Through.of(prepared.link, rows, signs=signs)
-        self._verifier = network_verifier(prepared.network, self.through.inner)
         self._features = FeatureMap(prepared.features, prepared.n_inputs)
-
-    @property
-    def n_values(self) -> int:
-        """How many values are bounded."""
-        return len(self.through.inner)
-
-    def aim(self, test: Test) -> Test:
-        """A test on the functionals, as one on the values that are bounded."""
-        return test if self.through.way == "same" else TestThrough(test, self.through)
-
-    def outputs(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
-        """Bounds [N, m] of the functionals from those of the values that are bounded."""
-        return self.through.outputs(lower, upper)
-
-    @cached_property
-    def content(self) -> bytes:
-        """A hash of everything that the bounds depend on."""
-        return content_of(self) + self.through.way.encode()
 
     @property
     def seconds_per_box(self) -> float:
         """An estimate of what bounding one box and trying its points costs on one core, in large waves."""
-        return self._verifier.seconds_per_box + _SECONDS_PER_FEATURE * len(self._features.features)
+        return super().seconds_per_box + _SECONDS_PER_FEATURE * len(self._features.features)
 
     def blocks(self, regions: Regions) -> Blocks:
         """The regions, with what may be missing where a block may hold a NaN."""
         return with_missing(regions) if regions.may_be_nan.any() or regions.unknown.any() else regions
 
+    def is_finite(self, lower: Floats, upper: Floats) -> Bools:
+        """Those that are in the inputs that features are more than step functions of."""
+        unstepped = [group.source for group in self._features.groups if group.edges is None]
+        return super().is_finite(lower[:, unstepped], upper[:, unstepped])
+
+    def read_over(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
+        """The box of features, which those of all parts of the box lie in."""
+        box = self._features.box(lower[None], upper[None])
+        return box.lower[0], box.upper[0]
+
     def interval(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
         """Quick bounds over boxes [M, w]. Sound because the box of features holds those of every row."""
         box = self._features.box(lower, upper)
-        return self._verifier.interval(box.lower, box.upper)
+        return self.network_bounds.interval(box.lower, box.upper)
 
     def linear(self, lower: Floats, upper: Floats) -> LinearBounds:
         """CROWN's bounds over the box of features, less what features of one input cannot be together, as linear forms
@@ -94,7 +73,7 @@ class PreparedVerifier:
         is the form in the feature, up to rounding that is added.
         """
         box = self._features.box(lower, upper)
-        inner = self._verifier.crown(box.lower, box.upper)
+        inner = self.network_bounds.crown(box.lower, box.upper)
         with np.errstate(all="ignore"):
             high = self._side(inner.slope_upper, inner.linear_upper, box, (lower, upper))
             low = -self._side(-inner.slope_lower, -inner.linear_lower, box, (lower, upper))
@@ -206,12 +185,12 @@ class PreparedVerifier:
         middle[:, d:] = box[0][:, d:]
         at = self._features.box(*box)
         here = self._features.box(middle, middle)
-        values = self._verifier.values(np.nan_to_num(here.lower))
+        values = self.network_bounds.values(np.nan_to_num(here.lower))
         limits = (bounds.lower, bounds.upper) if bounds is not None else (values - 1e300, values + 1e300)
         towards = towards_of(test, values, *limits)
-        form = self._verifier.gradients(np.nan_to_num(here.lower), towards)
+        form = self.network_bounds.gradients(np.nan_to_num(here.lower), towards)
         corner = np.nan_to_num(self._features.corner(form, at, *box))
-        at_corner = self._verifier.values(corner)
+        at_corner = self.network_bounds.values(corner)
         inside = np.ones(len(values), np.bool_)
         if cuts is not None:
             inside = cuts.polygons.contains(middle, cuts.block) | ~self.may_cut(*box)
@@ -235,12 +214,9 @@ class PreparedVerifier:
 
         Sound because both evaluations of each row lie within the bounds of the box around it.
         """
-        if not len(rows):
-            return np.zeros(len(self.functionals))
         missing = np.isnan(rows)
         number = np.where(missing, 0.0, rows)
         flags = missing.astype(np.float64)
         lower, upper = np.hstack([number - slack, flags]), np.hstack([number + slack, flags])
         bounds = self.linear(lower, upper)
-        low, high = self.outputs(bounds.lower, bounds.upper)
-        return np.asarray((high - low).max(axis=0, initial=0.0))
+        return self.farthest(bounds.lower, bounds.upper)

@@ -62,6 +62,17 @@ class Arithmetic:
         return 2 * n_terms * self.tiny * _RECURSION
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Folded:
+    """What n sums had besides the products that are left, and what is in their bias for it now (folding.py): `n_terms`
+    products more, the magnitudes of which add up to `mass` [n] with the former bias, and how far these were off [n].
+    """
+
+    n_terms: int
+    mass: Floats
+    loss: Floats
+
+
 def arithmetic(network: Network, n_functionals: int) -> Arithmetic:
     """The constants for a network and functionals of its outputs; sound as `arithmetic_of` is."""
     lengths = [op.weight.shape[1] if isinstance(op, Affine) else 1 for op in network.ops]

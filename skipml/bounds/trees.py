@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skipml.bounds.blocks import Blocks
-from skipml.bounds.bounder import content_of
+from skipml.bounds.bounder import content_of, fitting
 from skipml.bounds.crown import LinearBounds
 from skipml.bounds.direct import Direct
 from skipml.bounds.falsify import Points, Test
@@ -25,7 +25,6 @@ from skipml.bounds.leaves import Leaves
 from skipml.bounds.missing import with_missing
 from skipml.bounds.outcome import Method
 from skipml.bounds.polygons import Cuts
-from skipml.errors import ModelError
 from skipml.leaf_sets import CellBox
 from skipml.regions import Regions
 from skipml.tree import Tree
@@ -50,11 +49,8 @@ class TreeVerifier(Direct):
     first_method = Method.INTERVAL
 
     def __init__(self, trees: Trees, functionals: ArrayLike | None = None) -> None:
-        rows = np.eye(trees.n_outputs) if functionals is None else np.asarray(functionals, np.float64)
-        if rows.ndim != 2 or rows.shape[1] != trees.n_outputs or not len(rows):
-            raise ModelError(f"functionals of shape {rows.shape} do not fit trees of {trees.n_outputs} outputs")
         self.function = trees
-        self.functionals = rows
+        self.functionals = rows = fitting(functionals, trees.n_outputs)
         used = np.flatnonzero(rows.any(axis=0)).tolist()
         if len(used) == trees.n_outputs or trees.link.kind == "softmax":
             self._terms = trees.terms

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skipml.bounds import stages
-from skipml.bounds.blocks import Blocks
-from skipml.bounds.bounder import content_of
+from skipml.bounds.bounder import fitting
 from skipml.bounds.compiled_passes import passes
 from skipml.bounds.crown import LinearBounds, crown
-from skipml.bounds.direct import Direct
-from skipml.bounds.falsify import Points, Test, try_points
 from skipml.bounds.interval import IntervalPass
-from skipml.bounds.leaves import Leaves, halved
-from skipml.bounds.outcome import Method
-from skipml.bounds.polygons import Cuts
+from skipml.bounds.network_bounder import NetworkBounder
 from skipml.bounds.product import product
-from skipml.bounds.rounding import arithmetic, coefficients_fit
-from skipml.errors import ModelError
+from skipml.bounds.rounding import Folded, arithmetic, coefficients_fit
 from skipml.network import Network
-from skipml.regions import Regions
 
-Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 
 _CHUNK_VALUES = 1 << 17  # float64 values of one layer's relations per chunk: few enough for the cache
@@ -38,26 +30,21 @@ _SECONDS_PER_RELATION, _COMPILED_PER_RELATION = 0.5e-9, 0.2e-9  # of one weight 
 _ROUNDED_UP = 1 + 2.0**-20  # sums and products of positive numbers lose far less
 
 
-class Verifier(Direct):
+class Verifier(NetworkBounder):
     """Bounds of `functionals` [m, n_outputs] of a network's outputs; by default the outputs themselves.
 
-    Every bound contains the functional of the outputs as computed in the network's dtype by any order of summation. A
-    functional is compared, not computed: use coefficients -1, 0 and 1. Raises ModelError if the functionals do not fit
-    the network.
+    `folded` is what is in the biases of its ops, by their number, instead of products that were there. Raises
+    ModelError if the functionals do not fit the network.
     """
 
-    is_continuous = True
-    first_method = Method.CROWN
-
-    def __init__(self, network: Network, functionals: ArrayLike | None = None) -> None:
-        rows = np.eye(network.n_outputs) if functionals is None else np.asarray(functionals, np.float64)
-        if rows.ndim != 2 or rows.shape[1] != network.n_outputs or not len(rows):
-            raise ModelError(f"functionals of shape {rows.shape} do not fit a network of {network.n_outputs} outputs")
+    def __init__(
+        self, network: Network, functionals: ArrayLike | None = None, folded: Mapping[int, Folded] | None = None
+    ) -> None:
         self.network = network
-        self.functionals = rows
+        self.functionals = rows = fitting(functionals, network.n_outputs)
         self._stages = stages.fuse(network, rows)
         with np.errstate(all="ignore"):
-            self._intervals = IntervalPass(network, rows, arithmetic(network, len(rows)))
+            self._intervals = IntervalPass(network, rows, arithmetic(network, len(rows)), folded)
         self._bounded = coefficients_fit([stage.weight for stage in self._stages.linear])
         self._compiled = passes(self._intervals, self._stages) if self._bounded else None
         widest = max(stage.weight.shape[0] for stage in self._stages.linear)
@@ -68,22 +55,14 @@ class Verifier(Direct):
         """The network."""
         return self.network
 
-    @cached_property
-    def content(self) -> bytes:
-        """A hash of everything that the bounds depend on."""
-        return content_of(self)
-
     @property
     def seconds_per_box(self) -> float:
         """An estimate of what bounding one box and trying its points costs on one core, in large waves."""
-        relations = self.network.macs * (self.network.n_inputs + 1)
+        weights = sum(stage.weight.size for stage in self._stages.linear)
+        relations = weights * (self.network.n_inputs + 1)
         if self._compiled is not None:
             return _COMPILED_PER_BOX + _COMPILED_PER_RELATION * relations
         return _SECONDS_PER_BOX + _SECONDS_PER_RELATION * relations
-
-    def blocks(self, regions: Regions) -> Blocks:
-        """The regions: a row with a NaN has no score that bounds could speak of."""
-        return regions
 
     def interval(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
         """Interval bounds over boxes `lower`, `upper` [M, d] -> lower, upper [M, m]; infinite where a score might
@@ -126,34 +105,6 @@ class Verifier(Direct):
                 slope_low[part] = np.where(bounded[:, :, None], bounds.slope_lower, 0.0)
                 slope_high[part] = np.where(bounded[:, :, None], bounds.slope_upper, 0.0)
         return LinearBounds(low, high, slope_low, slope_high, linear_low, linear_high)
-
-    def linear(self, lower: Floats, upper: Floats) -> LinearBounds:
-        """CROWN bounds."""
-        return self.crown(lower, upper)
-
-    def halved(self, leaves: Leaves, times: int) -> Leaves:
-        """Halves of leaves, and halves of these, so many times; sound as `leaves.halved` is."""
-        return halved(leaves, times, self.network.dtype)
-
-    def indivisible(self, lower: Floats, upper: Floats) -> Bools:
-        """Single points."""
-        return np.asarray((lower == upper).all(axis=1), np.bool_)
-
-    def may_cut(self, lower: Floats, upper: Floats) -> Bools:
-        """All boxes: polygons hold for every row whose inputs are numbers."""
-        return np.ones(len(lower), np.bool_)
-
-    def try_points(
-        self,
-        test: Test,
-        box: tuple[Floats, Floats],
-        bounds: LinearBounds | None,
-        *,
-        climb: bool,
-        cuts: Cuts | None = None,
-    ) -> Points:
-        """What points of boxes [M, d] show."""
-        return try_points(self, test, box, bounds, climb=climb, cuts=cuts)
 
     def apart(self, rows: Floats, slack: Floats) -> Floats:
         """How far at most another evaluation of any of the rows [n, d] is off [m]; sound as `margin` is."""

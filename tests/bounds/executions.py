@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from skipml.graph import Graph, _apply
 from skipml.network import Affine, Array, Divide, LeakyRelu, Network, Scale, Shift
 
 Order = Literal["blas", "forwards", "backwards", "bias first", "fused", "ascending", "descending"]
@@ -30,6 +31,19 @@ def execute(network: Network, x: NDArray[np.float64], order: Order) -> Array:
             case LeakyRelu(slope):
                 h = np.where(h < 0, network.dtype.type(slope) * h, h)
     return h
+
+
+def execute_graph(graph: Graph, x: NDArray[np.float64], order: Order) -> Array:
+    """The outputs [n, n_outputs] of a graph for x [n, n_inputs], each matrix product summed in one order."""
+    values: list[Array] = [x.astype(graph.dtype)]
+    with np.errstate(all="ignore"):
+        for node in graph.nodes:
+            read = [values[i] for i in node.inputs]
+            if isinstance(node.op, Affine):
+                values.append(_affine(node.op, read[0], order))
+            else:
+                values.append(_apply(node.op, [value[:, :, None] for value in read], None)[:, :, 0])
+    return values[-1]
 
 
 def exact(network: Network, x: NDArray[np.floating]) -> list[Fraction]:

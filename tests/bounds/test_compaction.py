@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from skipml.bounds.compaction import compacted, narrowed, reduced
+from skipml.bounds.compaction import OverDomain, compacted, layers_of, narrowed, reduced
 from skipml.bounds.linked import LinkedVerifier
 from skipml.bounds.verifier import Verifier
 from skipml.linked import Linked
@@ -47,8 +48,8 @@ def test_scores_of_the_whole_network_are_within_bounds_of_the_smaller_one(seed: 
     domain = np.sort(rng.normal(size=(2, 2)), axis=0)
     found = compacted(network, *domain)
     rows = domain[0] + np.linspace(0, 1, 40)[:, None] * rng.random((40, 2)) * (domain[1] - domain[0])
-    cast = rows.astype(dtype).astype(np.float64)
-    verifier = Verifier(found.network)
+    cast = rows.astype(dtype).astype(np.float64).clip(*domain)
+    verifier = OverDomain(found, np.eye(2), *domain)
     bounds, interval = verifier.crown(cast, cast), verifier.interval(cast, cast)
     for order in ORDERS:
         scores = execute(network, cast, order).astype(np.float64)
@@ -67,20 +68,76 @@ def test_what_gives_nothing_is_left_out() -> None:
     )
     network = Network(2, 1, np.dtype("f4"), ops)
     inside = compacted(network, np.zeros(2), np.ones(2))
-    assert [op.weight.shape for op in inside.network.ops if isinstance(op, Affine)] == [(2, 2), (1, 2)]
+    assert layers_of(inside.network) == (2, 2, 1)
     assert inside.share == 0.5
+    above = compacted(network, np.full(2, 0.25), np.ones(2))
+    assert layers_of(above.network) == (2, 1), "what is left is linear"
+    assert (above.weights, dict(above.folded)) == (2, {})
     outside = compacted(network, np.full(2, -1.0), np.ones(2))
     assert outside.weights == 9, "the last neuron is alive here, the third is read by nothing"
     assert compacted(network, np.full(2, -np.inf), np.ones(2)).network is network
     assert compacted(network, np.zeros(2), np.full(2, 3e38)).network is network
 
 
-@pytest.mark.parametrize("op", [Shift(np.full(4, 1, "f")), LeakyRelu(0.5)])
-def test_neurons_that_give_something_stay(op: Op) -> None:
+def test_neurons_that_give_something_stay() -> None:
     layer = Affine(-np.ones((4, 2), "f"), np.full(4, -1, "f"))
-    between = (LeakyRelu(0.0), op) if isinstance(op, Shift) else (op,)
-    network = Network(2, 1, np.dtype("f4"), (layer, *between, Affine(np.ones((1, 4), "f"), np.zeros(1, "f"))))
-    assert compacted(network, np.zeros(2), np.ones(2)).share == 1.0
+    ops = (layer, LeakyRelu(0.5), Affine(np.ones((1, 4), "f"), np.zeros(1, "f")))
+    assert compacted(Network(2, 1, np.dtype("f4"), ops), np.zeros(2), np.ones(2)).share == 1.0
+
+
+_OFFSET = Shift(np.full(4, 0.3, "f"))
+
+
+@pytest.mark.parametrize("ops", [(LeakyRelu(0.0),), (LeakyRelu(0.5),), (_OFFSET, LeakyRelu(0.0), _OFFSET)])
+def test_constant_neurons_go_into_the_biases_behind_them(ops: tuple[Op, ...]) -> None:
+    """Half of the neurons read nothing, and give what float32 makes of their biases."""
+    weight = np.array([[1, -1], [-1, 1], [0, 0], [0, 0]], "f")
+    whole_ops = (
+        Affine(weight, np.array([0, 0.1, 0.7, 1e6], "f")),
+        *ops,
+        Affine(np.ones((2, 4), "f"), np.full(2, -1e6, "f")),
+    )
+    network, domain = Network(2, 2, np.dtype("f4"), whole_ops), (np.full(2, -1.0), np.ones(2))
+    found = compacted(network, *domain)
+    assert found.weights < found.weights_before
+    (folded,) = found.folded.values()
+    assert folded.n_terms == 2
+    assert (folded.mass >= 2e6).all(), "what cancels is rounded all the same"
+    rows = np.random.default_rng(0).uniform(-1, 1, (50, 2)).astype("f4").astype(np.float64)
+    low, high = OverDomain(found, np.eye(2), *domain).interval(rows, rows)
+    whole = Verifier(network).interval(rows, rows)
+    scores = np.stack([execute(network, rows, order).astype(np.float64) for order in ORDERS])
+    assert (np.ptp(scores, axis=0) > 0).any(), "orders differ"
+    assert ((low <= scores) & (scores <= high)).all()
+    assert (high - low <= (whole[1] - whole[0]) * 1.05).all(), "hardly looser than the whole"
+
+
+def test_layers_that_are_linear_are_one_where_that_is_less() -> None:
+    rng = np.random.default_rng(0)
+
+    def chain(*widths: int) -> Network:
+        ops: list[Op] = []
+        for n_in, n_out in pairwise(widths):
+            ops += [Affine(rng.random((n_out, n_in)).astype("f"), np.ones(n_out, "f")), LeakyRelu(0.0)]
+        return Network(widths[0], widths[-1], np.dtype("f4"), tuple(ops[:-1]))
+
+    domain = np.zeros(8), np.ones(8)
+    assert layers_of(compacted(chain(8, 16, 16, 1), *domain).network) == (8, 1)
+    assert layers_of(compacted(chain(8, 1, 8), *domain).network) == (8, 1, 8), "64 weights are more than 16"
+
+
+def test_boxes_outside_of_the_domain_are_bounded_by_nothing() -> None:
+    network, domain = pruned(3, "f4"), (np.zeros(2), np.ones(2))
+    bounds = OverDomain(compacted(network, *domain), np.eye(2), *domain)
+    lower = np.array([[0.0, 0.0], [0.0, -(2.0**-100)], [0.5, 0.5], [0.0, np.nan]])
+    upper = np.array([[1.0, 1.0], [1.0, 1.0], [0.5, 1 + 2.0**-23], [1.0, 1.0]])
+    linear, known = bounds.crown(lower, upper), [True, False, False, False]
+    for side in (*bounds.interval(lower, upper), linear.lower, linear.upper, linear.linear_lower, linear.linear_upper):
+        assert np.isfinite(side).all(axis=1).tolist() == known
+    assert not linear.slope_lower[1:].any()
+    ends = np.array([[1 - 2.0**-50, 0.0], [1.0, 1 + 2.0**-50]])  # a float32 network is asked about the latter as 1
+    assert np.isfinite(bounds.interval(ends[:1], ends[1:])[0]).all()
+    assert bounds.content != OverDomain(compacted(network, *domain), np.eye(2), domain[0], 2 * domain[1]).content
 
 
 def _beside_a_live_one(weight: Floats, bias: float, onward: float) -> Network:
@@ -104,12 +161,13 @@ _ROUNDS_UP = np.array([1.0, *[2.0**-24 * (1 + 2.0**-20)] * 3])
 )
 def test_a_neuron_that_is_hardly_ever_and_hardly_positive_stays(network: Network, row: list[float]) -> None:
     point = np.array(row)
-    found = compacted(network, point, point if len(row) > 1 else np.ones(1))
+    domain = point, point * (1 + 2.0**-20) if len(row) > 1 else np.ones(1)
+    found = compacted(network, *domain)
     scores = [execute(network, point[None], order).astype(np.float64) for order in ORDERS]
     assert np.max(scores) >= 1, "it is positive in some order"
-    low, high = Verifier(found.network).interval(point[None], point[None])
+    low, high = OverDomain(found, np.eye(1), *domain).interval(point[None], point[None])
     assert all((low <= score).all() and (score <= high).all() for score in scores)
-    assert found.share == 1.0
+    assert found.weights == len(row) + 1, "the other one is constant"
 
 
 def test_all_dead_leaves_one() -> None:
@@ -117,6 +175,7 @@ def test_all_dead_leaves_one() -> None:
     ops = (layer, LeakyRelu(0.0), Affine(np.ones((1, 4), "f"), np.ones(1, "f")))
     network = Network(2, 1, np.dtype("f4"), ops)
     found = compacted(network, np.zeros(2), np.ones(2)).network
+    assert isinstance(found, Network)
     assert np.array_equal(found.forward(np.ones((3, 2))), network.forward(np.ones((3, 2))))
 
 
@@ -128,12 +187,13 @@ def test_bounds_are_reduced_only_where_it_pays_and_never_looser() -> None:
     assert smaller is not whole
     assert narrowed(whole, whole) == ()
     (found,) = narrowed(whole, smaller)
-    (n_in, first, second, n_out), count = found.widths, 2 * 12 + 12 * 12 + 12 * 2
-    assert (found.widths_before, found.weights_before) == ((2, 12, 12, 2), count)
-    assert (n_in, n_out) == (2, 2)
-    assert found.weights == 2 * first + first * second + second * 2 < 0.75 * count
-    assert smaller.function.macs < 0.75 * whole.function.macs
+    assert (found.widths_before, found.weights_before) == ((2, 12, 12, 2), 2 * 12 + 12 * 12 + 12 * 2)
+    assert (found.widths[0], found.widths[-1]) == (2, 2)
+    assert found.weights == sum(a * b for a, b in pairwise(found.widths)) < 0.75 * found.weights_before
+    assert smaller.seconds_per_box < whole.seconds_per_box
     assert smaller is reduced(whole, boxes), "made once"
+    for cast in (boxes.lower.astype("f"), boxes.upper.astype("f")):
+        assert np.isfinite(smaller.interval(*[cast.astype(np.float64)] * 2)[0]).all(), "ends that are cast are within"
     one, other = smaller.linear(boxes.lower, boxes.upper), whole.linear(boxes.lower, boxes.upper)
     assert (one.upper <= other.upper + 1e-9).all()
     assert (one.lower >= other.lower - 1e-9).all()

@@ -268,3 +268,9 @@ def test_an_unsound_variant_is_caught(name: str) -> None:
             if broken(random_graph(seed, ["f4", "f8"][seed % 2]), seed):
                 return
     raise AssertionError("nothing was found wrong")
+
+
+def test_no_boxes_have_no_bounds() -> None:
+    graph = random_graph(3, "f4")
+    found = GraphVerifier(graph).crown(*np.zeros((2, 0, graph.n_inputs)))
+    assert len(found.upper) == len(found.slope_lower) == 0

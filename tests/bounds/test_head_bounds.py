@@ -77,7 +77,7 @@ def random_head(rng: np.random.Generator, d: int, *, scaled: bool) -> Head:
         width = 6
     n_outputs = int(rng.integers(1, 4))
     ops.append(Affine(numbers(n_outputs, width), numbers(n_outputs)))
-    link = Link("softmax" if n_outputs > 1 else "logistic") if dtype == np.float64 and rng.random() < 0.5 else Link()
+    link = Link("softmax" if n_outputs > 1 else "logistic") if rng.random() < 0.5 else Link()
     return Head(Network(d, n_outputs, dtype, tuple(ops)), link)
 
 

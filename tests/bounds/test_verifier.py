@@ -227,7 +227,7 @@ def test_one_huge_box_does_not_spoil_the_others() -> None:
 
 def test_functionals_must_fit() -> None:
     network = Network(1, 1, F32, (Scale(np.ones(1, "f")),))
-    with pytest.raises(ModelError, match="do not fit a network of 1 outputs"):
+    with pytest.raises(ModelError, match="do not fit a model of 1 outputs"):
         Verifier(network, np.ones((1, 2)))
     with pytest.raises(ModelError, match="functionals"):
         Verifier(network, np.ones((0, 1)))

@@ -13,6 +13,8 @@ import pytest
 from skipml.bounds import compiled
 from tests.compiled import build
 from tests.soundness.battery import BATTERIES
+from tests.soundness.compaction_battery import COMPACTION_BATTERIES
+from tests.soundness.compaction_variants import VARIANTS
 from tests.soundness.compiled_battery import passes
 from tests.soundness.compiled_variants import COMPILED_VARIANTS, CompiledVariant
 from tests.soundness.engine_battery import ENGINE_BATTERIES
@@ -22,7 +24,6 @@ from tests.soundness.map_battery import MAP_BATTERIES
 from tests.soundness.memory_battery import MEMORY_BATTERIES
 from tests.soundness.places_battery import PLACES_BATTERIES
 from tests.soundness.pulled_battery import PULLED_BATTERIES
-from tests.soundness.pulled_variants import VARIANTS
 from tests.soundness.topk_battery import TOPK_BATTERIES
 from tests.soundness.variants import Variant, marked, name_of
 
@@ -30,6 +31,7 @@ pytestmark = pytest.mark.usefixtures("patient")
 
 _ALL = {
     **BATTERIES,
+    **COMPACTION_BATTERIES,
     **ENGINE_BATTERIES,
     **ENRICHED_BATTERIES,
     **EVIDENCE_BATTERIES,
@@ -46,6 +48,7 @@ _QUICK = {
     "any_output",
     "bits_of_the_first_row",
     "edges_that_are_not_compared",
+    "folds_round_nothing",
     "every_writer_is_trusted",
     "hull_of_the_first",
     "inputs_of_another_call",
