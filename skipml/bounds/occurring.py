@@ -80,8 +80,8 @@ def _runs(places: Places) -> list[Run]:
 
 
 def _has_gap(runs: Sequence[Run]) -> bool:
-    """Whether a word is missing between two runs: of the places between, more than that of all that are no words."""
-    return any(after[0] - before[1] > 2 for before, after in pairwise(runs))
+    """Whether a word, which has an odd place, is missing between two runs."""
+    return any(place % 2 for before, after in pairwise(runs) for place in range(before[1] + 1, after[0]))
 
 
 def _joined(runs: list[Run], most: int) -> list[Run]:
