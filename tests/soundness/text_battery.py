@@ -25,9 +25,9 @@ def predicates(model: skipml.Model, rows: pa.Table) -> Iterator[tuple[str, Predi
     score = model.output(0)
     known = np.sort(model.evaluate(rows)[:, 0])
     known = known[~np.isnan(known)]
-    for share in (0.0, 0.4, 1.0) if len(known) else ():
+    for share in (0.0, 0.2, 0.5, 0.8, 1.0) if len(known) else ():
         limit = float(known[int(share * (len(known) - 1))])
-        yield f"> {limit!r}", score > limit
+        yield f">= {limit!r}", score >= limit
         yield f"<= {limit!r}", score <= limit
 
 
