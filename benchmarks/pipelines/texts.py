@@ -85,16 +85,16 @@ CASES = (
 def _written(case: Case, source: Path, order: str, path: Path) -> None:
     columns = ", ".join((*(f"{n}::DOUBLE AS {n}" for n in case.numbers), *case.texts))
     if not path.exists():
-        rows = duckdb.sql(f"SELECT {columns} FROM (FROM '{source}' LIMIT {_MOST_ROWS}) {order}").to_arrow_table()
+        sql = f"SELECT {columns} FROM (FROM '{source}' LIMIT {_MOST_ROWS}) {order}"
+        rows = duckdb.connect().execute(sql).to_arrow_table()
         pq.write_table(rows, path, row_group_size=case.group)
 
 
 def _model(case: Case, path: Path) -> skipml.Model:
     """Scores rows that have the wanted texts and large numbers."""
     names = ", ".join((*case.numbers, *case.texts))
-    rows = duckdb.sql(
-        f"SELECT {names}, ({case.wanted}) AS wanted FROM (FROM '{path}') USING SAMPLE {_SAMPLE} ROWS (reservoir, 1)"
-    ).df()
+    sql = f"SELECT {names}, ({case.wanted}) AS wanted FROM '{path}' USING SAMPLE {_SAMPLE} ROWS (reservoir, 1)"
+    rows = duckdb.connect().execute(sql).df()
     filled = rows[list(case.numbers)].fillna(0.0)
     score = ((filled - filled.mean()) / filled.std()).sum(axis=1) + 3.0 * rows["wanted"].fillna(False).astype(float)
     score += np.random.default_rng(0).logistic(size=len(rows)) / 4

@@ -25,7 +25,7 @@ _MOST_BOXES, _ALL_BOXES = 32, 1 << 18
 
 def divided(regions: Regions, places: Mapping[int, Sequence[Places | None]]) -> Regions:
     """The same with the boxes of some inputs divided into the runs of their places [N], ascending, None where they are
-    not known.
+    not known; the blocks as they were are the coarser ones then.
 
     Sound because a row that has a text in each of them lies in the box of its runs, and one that lacks a text in any.
     """
@@ -53,7 +53,8 @@ def divided(regions: Regions, places: Mapping[int, Sequence[Places | None]]) -> 
         for k, i in enumerate(inputs):
             if not np.isnan(boxes[0, k]).any():
                 lower[rows, i], upper[rows, i] = boxes[:, k, 0], boxes[:, k, 1]
-    return replace(regions, lower=lower, upper=upper, block=regions.block[part])
+    block = regions.block[part]
+    return replace(regions, lower=lower, upper=upper, block=block, coarser=regions, parent=np.arange(len(regions)))
 
 
 def _combinations(several: Sequence[Places | None], most: int) -> Floats | None:

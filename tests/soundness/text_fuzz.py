@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -39,20 +40,26 @@ def _rows(rng: Rng, asked: pa.Table) -> tuple[pa.Table, int]:
     return rows.append_column("id", pa.array(np.arange(rows.num_rows))), size
 
 
+def written(fitted: FittedPipeline, rng: Rng, folder: Path, writer: str) -> tuple[Path, pa.Table]:
+    """A file of some of a pipeline's rows, and what it holds: not every writer tells NaN from NULL."""
+    rows, size = _rows(rng, fitted.rows)
+    path = folder / "fuzz.parquet"
+    WRITERS[writer](rows, path, size)
+    return path, pq.read_table(path)
+
+
 def problems(fitted: FittedPipeline, rng: Rng, folder: Path) -> Iterator[str]:
     """What plans and DuckDB get wrong about a pipeline's rows, written and enriched at random."""
-    rows, size = _rows(rng, fitted.rows)
-    path, writer = folder / "fuzz.parquet", str(rng.choice(_WRITERS))
-    WRITERS[writer](rows, path, size)
-    settings = {
+    writer = str(rng.choice(_WRITERS))
+    path, held = written(fitted, rng, folder, writer)
+    settings: dict[str, Any] = {
         "words": int(rng.choice([0, 1, 3, 6, 512])),
         "block_rows": None if rng.random() < 0.5 else int(rng.integers(1, 6)),
         "boxes": int(rng.choice([0, 2])),
         "embed": bool(rng.integers(2)),
     }
     skipml.enrich(path, **settings)
-    held = pq.read_table(path)  # not every writer tells NaN from NULL
-    what = f"{fitted.kind}, {writer}, groups of {size}, {settings}"
+    what = f"{fitted.kind}, {writer}, {settings}"
     yield from (f"{what} {line}" for line in wrong(path, held, fitted.model))
     yield from (f"{what} {line}" for line in _in_sql(path, fitted.model, rng))
 
