@@ -6,7 +6,7 @@ DUCKDB15 := 1.5.5
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --quiet
 # Needs no DuckDB, so that one run is enough.
 WITHOUT_DUCKDB := tests/bounds tests/models tests/test_layers.py tests/test_network.py tests/test_curves.py \
-	tests/test_trees.py $(addprefix tests/soundness/test_unsound_,trees.py pipelines.py) tests/mutation tests/test_score_tests.py \
+	tests/test_trees.py $(addprefix tests/soundness/test_unsound_,trees.py pipelines.py texts.py) tests/mutation tests/test_score_tests.py \
 	tests/metadata/test_hulls.py tests/metadata/test_boxes.py tests/metadata/test_format.py tests/engines/test_ray.py
 # Bounds that may be compiled.
 COMPILED := tests/bounds --ignore=tests/bounds/test_tree_bounds.py
@@ -69,7 +69,7 @@ test: lint extension ## Lint, then every test with DuckDB 2.0 and those that use
 	PYTHONPATH=.duckdb15 $(PYTEST) --scorer batches $(PULLED)
 
 mutants: extension ## Break the code on purpose: unsound variants kept by hand, then every small change; print what no test notices (hours)
-	$(PYTEST) $(addprefix tests/soundness/test_unsound_,variants.py trees.py pipelines.py) -m ""
+	$(PYTEST) $(addprefix tests/soundness/test_unsound_,variants.py trees.py pipelines.py texts.py) -m ""
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation
 
 MINUTES := 10
@@ -93,6 +93,7 @@ bench: extension ## Every benchmark but that of vectors: micro, TPC-H, TPC-DS, s
 	$(BIN)/python -m benchmarks.remote
 	$(BIN)/python -m benchmarks.trees
 	$(BIN)/python -m benchmarks.pipelines
+	$(BIN)/python -m benchmarks.pipelines.texts
 	$(BIN)/python -m benchmarks.effectiveness.run
 	$(BIN)/python -m benchmarks.enrichment
 	$(BIN)/python -m benchmarks.enrichment.hulls

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from skipml.distinct import distinct, text_columns
 from skipml.metadata import texts
+from skipml.metadata.contents import TextMetadata
 from skipml.metadata.texts import MOST_BYTES
 from skipml.parquet.texts import TextLimits
 
@@ -39,7 +40,7 @@ def test_runs_have_the_words_of_all_their_blocks(
     known = texts.build("s", sets, np.zeros(len(sets), np.int64), most)
     inner = data.draw(st.sets(st.integers(1, len(sets)), max_size=3)) - {len(sets)}
     starts = np.array([0, *sorted(inner)])
-    found = texts.decode(texts.TextMetadata("s", known.words, starts, texts.merged(known, starts))).tolist()
+    found = texts.decode(TextMetadata("s", known.words, starts, texts.merged(known, starts))).tolist()
     blocks = texts.decode(known).tolist()
     for run, (start, end) in zip(found, pairwise([*starts.tolist(), len(sets)]), strict=True):
         some = blocks[start:end]
@@ -65,7 +66,7 @@ def test_distinct_texts_are_those_of_the_rows(kind: pa.DataType) -> None:
     for part in (column, column[2:5], pa.chunked_array([column[:3], column[3:]]), column[:0]):
         found = distinct(part, 4)
         wanted = part.to_pylist()
-        assert found.words == {text.encode() for text in wanted if text is not None}
+        assert found.words == frozenset(text.encode() for text in wanted if text is not None)
         assert found.null_count == wanted.count(None)
     assert distinct(column, 3).words is None
 
@@ -73,7 +74,7 @@ def test_distinct_texts_are_those_of_the_rows(kind: pa.DataType) -> None:
 def test_a_dictionary_may_hold_words_that_no_row_has() -> None:
     coded = pa.DictionaryArray.from_arrays(pa.array([0, None, 0], pa.int8()), pa.array(["a", "never"]))
     found = distinct(coded, 9)
-    assert (found.words, found.null_count) == ({b"a"}, 1)
+    assert (found.words, found.null_count) == (frozenset({b"a"}), 1)
 
 
 def test_columns_that_differ_by_case_alone_are_left_out() -> None:

@@ -8,9 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from skipml import summaries
 from skipml.bounds import occurring, reading
-from skipml.metadata import loading, merging, refine, texts
+from skipml.metadata import loading, refine, texts
 from skipml.metadata.format import decode
 from tests.soundness.variants import Patch, Variant
 
@@ -42,7 +41,7 @@ def _word_beyond_the_limit_forgotten(patch: Patch) -> None:
         cut = [found and ((found & told) or None) for found in sets]
         return real(column, cut, null_count, most)
 
-    patch.setattr(summaries.texts, "build", build)
+    patch.setattr(texts, "build", build)
 
 
 @variant("texts", "a word is stored whole")
@@ -75,7 +74,7 @@ def _words_of_every_block(patch: Patch) -> None:
         some = np.bitwise_and.reduceat(known.sets, starts, axis=0)
         return np.where((some[:, :1] & 0x7F) > 0, some, 0)
 
-    patch.setattr(merging.texts, "merged", merged)
+    patch.setattr(texts, "merged", merged)
     patch.setattr(texts, "decode", _without_empty_sets(texts.decode))
 
 
