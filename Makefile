@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadgroup --quiet
 WITHOUT_DUCKDB := tests/bounds tests/models tests/mutation tests/engines/test_ray.py tests/lake/test_snapshots.py \
 	$(addprefix tests/test_,$(addsuffix .py,activations curves decision_levels decisions graph heads kills layers network \
 	plots regions report score_store score_tests trees workspace)) \
-	$(addprefix tests/soundness/test_unsound_,trees.py pipelines.py) \
+	$(addprefix tests/soundness/test_unsound_,trees.py pipelines.py texts.py) \
 	$(filter-out tests/metadata/test_storage.py,$(wildcard tests/metadata/test_*.py)) \
 	$(addprefix tests/ann/test_,$(addsuffix .py,calibration heads learned native promises stopping))
 # Bounds that may be compiled.
@@ -72,7 +72,7 @@ test: lint extension ## Lint, then every test with DuckDB 2.0 and those that use
 	PYTHONPATH=.duckdb15 $(PYTEST) --scorer batches $(PULLED)
 
 mutants: extension ## Break the code on purpose: unsound variants kept by hand, then every small change; print what no test notices (hours)
-	$(PYTEST) $(addprefix tests/soundness/test_unsound_,variants.py trees.py pipelines.py) -m ""
+	$(PYTEST) $(addprefix tests/soundness/test_unsound_,variants.py trees.py pipelines.py texts.py) -m ""
 	OMP_NUM_THREADS=1 $(BIN)/python -m tests.mutation
 
 MINUTES := 10
@@ -96,6 +96,7 @@ bench: extension ## Every benchmark but that of vectors: micro, TPC-H, TPC-DS, s
 	$(BIN)/python -m benchmarks.remote
 	$(BIN)/python -m benchmarks.trees
 	$(BIN)/python -m benchmarks.pipelines
+	$(BIN)/python -m benchmarks.pipelines.texts
 	$(BIN)/python -m benchmarks.effectiveness.run
 	$(BIN)/python -m benchmarks.enrichment
 	$(BIN)/python -m benchmarks.enrichment.hulls

@@ -8,7 +8,8 @@ from skipml.adviser import Recommendation, recommend
 from skipml.ann.index import VectorIndex
 from skipml.decisions import EVALUATE, KEEP, SKIP
 from skipml.engines.duckdb import Connection, connect
-from skipml.enrich import EnrichReport, enrich
+from skipml.enrich import enrich
+from skipml.enrich_report import EnrichReport
 from skipml.errors import (
     ConflictError,
     EnrichmentError,

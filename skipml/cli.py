@@ -21,6 +21,7 @@ import duckdb
 import skipml
 from skipml.engines.dialect import quote_name, quote_text
 from skipml.engines.ray_executor import connected
+from skipml.enrich import WORDS
 from skipml.inspection import model_facts, parquet_facts
 from skipml.layout import Method
 from skipml.models import load
@@ -136,7 +137,7 @@ def enrich(  # noqa: PLR0913
     files: Annotated[list[str], typer.Argument(help="Parquet files, folders or globs of them.")],
     *,
     columns: Annotated[
-        str | None, typer.Option(help="Model inputs, with commas between; all numbers and times by default.")
+        str | None, typer.Option(help="Model inputs, with commas between; all numbers, times and texts by default.")
     ] = None,
     pairs: Annotated[str, typer.Option(help="Pairs of columns that get a hull: auto, all, none, or a:b,c:d.")] = "auto",
     hull_bytes: Annotated[int, typer.Option(help="Bytes of a hull: 4, 8, 13 or 45.")] = 45,
@@ -146,12 +147,13 @@ def enrich(  # noqa: PLR0913
     score_bytes: Annotated[int, typer.Option(min=0, help="Bytes of the map of which scores occur.")] = 32,
     witness_bytes: Annotated[int, typer.Option(min=0, help="Bytes that a few rows of each block may take.")] = 0,
     block_rows: Annotated[int | None, typer.Option(min=1, help="Rows of a block; by default the row group.")] = None,
+    words: Annotated[int, typer.Option(min=0, help="Distinct texts of a column told apart in a file.")] = WORDS,
     embed: Annotated[bool, typer.Option("--embed", help="Write into the files' own footers.")] = False,
     root: Annotated[Path | None, typer.Option(help="Write below this folder instead of beside the files.")] = None,
     ray: RayAddress = None,
     json: AsJson = False,
 ) -> None:
-    """Store what footers do not say: exact limits, NaN counts, hulls of column pairs, boxes, scores of models."""
+    """Store what footers do not say: exact limits, NaN counts, hulls of pairs, boxes, texts, scores of models."""
     wanted = columns.split(",") if columns is not None else None
     chosen: Any = {"none": []}.get(pairs, pairs)
     if ":" in pairs:
@@ -167,6 +169,7 @@ def enrich(  # noqa: PLR0913
             score_bytes=score_bytes,
             witness_bytes=witness_bytes,
             block_rows=block_rows,
+            words=words,
             embed=embed,
             root=root,
             progress=progress,
@@ -319,6 +322,9 @@ def _print_parquet(facts: dict[str, Any]) -> None:
         typer.echo(f"hulls of {pair} in {count:,} {'blocks' if finer else 'row groups'}")
     for names, count in facts["boxes"].items():
         typer.echo(f"{count:,} boxes over {names}")
+    for each in facts["texts"]:
+        known = f"{each['blocks']:,} {'blocks' if finer else 'row groups'}"
+        typer.echo(f"which of {each['texts']:,} texts of {each['column']} occur in {known}")
     for each in facts["score_maps"]:
         name = f"output {each['output']} of model {each['model'][:12]} over {', '.join(each['columns'])}"
         typer.echo(f"scores of {name}, {each['bytes']} bytes for each block")

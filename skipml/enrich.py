@@ -1,5 +1,6 @@
 """Enrichment: one pass over Parquet files that stores per block of rows what their footers do not say: exact limits,
-NULL and NaN counts, convex hulls of column pairs, boxes, a few rows, and maps of the scores that models give the rows.
+NULL and NaN counts, convex hulls of column pairs, boxes, a few rows, which texts occur, and maps of the scores that
+models give the rows.
 
 A file is written to only when all of it has been read in one state, and in one step: whoever reads it meanwhile finds
 the old metadata or the new. A file whose metadata was made with the same settings is left alone, so that a run that
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations
 from time import perf_counter
@@ -22,7 +23,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from skipml.adviser import ROW_GROUPS, choose_pairs
+from skipml.distinct import distinct, text_columns
 from skipml.enclosing import LARGEST, Directions, largest, principal, unit
+from skipml.enrich_report import EnrichReport, FileReport
 from skipml.errors import EnrichmentError, SchemaError, SkipmlError
 from skipml.features import input_columns, vector_columns
 from skipml.footers import Footers, read_footers
@@ -47,47 +50,12 @@ from skipml.vectors import common_dimension, vectors_of
 Pairs = Literal["auto", "all"] | Sequence[tuple[str, str]]
 COMPONENTS = 16
 """Principal directions of a column of vectors that are stored by default."""
+WORDS = 512
+"""Distinct texts of a column that are told apart in a file by default."""
 _SAMPLE = 2048
 _MOST_OUTPUTS = 16
 Progress = Callable[[str, int, int], None]
 """Called with a file, its rows read so far and its rows."""
-
-
-@dataclass(frozen=True, slots=True)
-class FileReport:
-    """What was done with one file; `pair_gains` is the mean share of the box of a pair that its hulls cut off."""
-
-    path: str
-    state: Literal["enriched", "up to date", "failed"]
-    n_rows: int = 0
-    n_row_groups: int = 0
-    n_bytes: int = 0
-    seconds: float = 0.0
-    pair_gains: tuple[tuple[str, str, float], ...] = ()
-    error: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class EnrichReport:
-    """What was done with each file."""
-
-    files: tuple[FileReport, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The same as plain values, for JSON."""
-        return {"files": [asdict(file) for file in self.files]}
-
-    def __str__(self) -> str:
-        counts = {state: sum(f.state == state for f in self.files) for state in ("enriched", "up to date", "failed")}
-        done = [f for f in self.files if f.state == "enriched"]
-        rows, seconds, groups = (sum(getattr(f, name) for f in done) for name in ("n_rows", "seconds", "n_row_groups"))
-        lines = [", ".join(f"{count} {state}" for state, count in counts.items() if count) or "no files"]
-        if done:
-            size = sum(f.n_bytes for f in done) / max(groups, 1)
-            lines.append(f"{rows:,} rows in {seconds:.2f} s, {size:,.0f} bytes for each of {groups:,} row groups")
-            gains = {(a, b): gain for f in done for a, b, gain in f.pair_gains}
-            lines += [f"  hulls of {a}, {b} cut off {gain:.0%} of their boxes" for (a, b), gain in gains.items()]
-        return "\n".join(lines + [f"  {f.path}: {f.error}" for f in self.files if f.error])
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +72,7 @@ class _Settings:
     block_rows: int | None
     components: int = COMPONENTS
     slices: int = 0
+    words: int = WORDS
 
     def texts(self) -> dict[str, str]:
         return {
@@ -115,6 +84,7 @@ class _Settings:
             "score map bytes": str(self.score_bytes),
             "witness bytes": str(self.witness_bytes),
             "block rows": "row groups" if self.block_rows is None else str(self.block_rows),
+            "words": str(self.words),
         } | ({} if self._usual else {"vectors": f"{self.components} components, {self.slices} slices"})
 
     @property
@@ -129,8 +99,8 @@ class _Settings:
         numbers = (self.boxes, self.score_bytes, self.witness_bytes, 1 if self.block_rows is None else self.block_rows)
         if not all(isinstance(number, int) for number in numbers):
             raise EnrichmentError(f"boxes, score_bytes, witness_bytes and block_rows are integers, not {numbers}")
-        if min(self.components, self.slices) < 0:
-            raise EnrichmentError("components and slices are counts: give 0 or more")
+        if min(self.components, self.slices, self.words) < 0:
+            raise EnrichmentError("components, slices and words are counts: give 0 or more")
         if not all(isinstance(model, Model) for model in self.models):
             raise EnrichmentError("models are skipml.Model: load them with Model.load or Model.from_torch")
         if any(isinstance(model.function, Pipeline) for model in self.models):
@@ -161,6 +131,7 @@ def enrich(  # noqa: PLR0913
     block_rows: int | None = None,
     components: int = COMPONENTS,
     slices: int = 0,
+    words: int = WORDS,
     embed: bool = False,
     root: Path | None = None,
     progress: Progress | None = None,
@@ -176,7 +147,8 @@ def enrich(  # noqa: PLR0913
     stored and a map of `score_bytes` of which scores occur. `witness_bytes` may be taken by rows: extreme ones and a
     sample. Blocks are the row groups, or runs of `block_rows` rows inside them. Columns of vectors, if they are named
     or one of the models reads them, get a ball, a box over as many principal `components` and over the direction of
-    each linear model, and the distances of `slices`.
+    each linear model, and the distances of `slices`. Of columns of text the distinct texts of each block are stored, if
+    the file has at most so many `words`; 0: none.
 
     Paths and `root` may be URLs, as in `plan`; nothing can be embedded in a file in a store.
 
@@ -194,7 +166,7 @@ def enrich(  # noqa: PLR0913
         raise EnrichmentError("models are a list of models: write [model]")
     wanted = None if columns is None else tuple(columns)
     settings = _Settings(wanted, pairs, hull_bytes, boxes, tuple(models), score_bytes, witness_bytes, block_rows)
-    settings = replace(settings, components=components, slices=slices)
+    settings = replace(settings, components=components, slices=slices, words=words)
     settings.check()
     place = metadata_root(root, storage_options, filesystem)
     target = _Target(embed, None if place is None else absolute(place))
@@ -260,7 +232,8 @@ def _enrich_file(
     except (SkipmlError, OSError, pa.ArrowException) as error:
         return FileReport(path, "failed", error=f"{type(error).__name__}: {error}")
     rows, groups, seconds = int(metadata.n_rows.sum()), len(metadata.group_starts), perf_counter() - started
-    return FileReport(path, "enriched", rows, groups, len(encode(metadata, state)), seconds, gains)
+    texts = tuple((t.column, len(t.words), int((t.sets[:, 0] >> 7).sum())) for t in metadata.texts)
+    return FileReport(path, "enriched", rows, groups, len(encode(metadata, state)), seconds, gains, texts)
 
 
 @contextmanager
@@ -277,9 +250,10 @@ def _read(
     with _opened(path) as file:
         needed = [name for model in settings.models for name in model.columns]
         vectors = vector_columns(file.schema_arrow, [*(settings.columns or ()), *needed])
-        names = input_columns(file.schema_arrow, _without(settings.columns, vectors), path)
+        texts = text_columns(file.schema_arrow, settings.columns) if settings.words else ()
+        names = input_columns(file.schema_arrow, _without(settings.columns, (*vectors, *texts)), path)
         names = input_columns(file.schema_arrow, [*names, *(_without(needed, vectors) or ())], path)
-        footers = read_footers([path], names, strict=True)
+        footers = read_footers([path], [*names, *texts], strict=True)
         source = _Source(path, file.metadata, names, vectors)
         pairs, gains = _pairs(source, settings)
         wanted = Wanted(
@@ -291,7 +265,10 @@ def _read(
             score_bytes=settings.score_bytes,
             witness_bytes=settings.witness_bytes,
             vectors=tuple(found for name in vectors if (found := _directions(source, name, settings)) is not None),
+            texts=_repeating(replace(source, names=texts), settings, footers),
+            words=settings.words,
         )
+        source = replace(source, names=(*names, *wanted.texts))
         rows_read = 0
         groups: list[list[Summary]] = []
         for blocks in pool.map(partial(_summaries, source, wanted, settings.block_rows), range(file.num_row_groups)):
@@ -339,6 +316,19 @@ class _Source:
 def _without(names: Sequence[str] | None, left_out: Sequence[str]) -> list[str] | None:
     lowered = {name.lower() for name in left_out}
     return None if names is None else [name for name in names if name.lower() not in lowered]
+
+
+def _repeating(source: _Source, settings: _Settings, footers: Footers) -> tuple[str, ...]:
+    """Those of the columns of text that DuckDB takes for such and that have few distinct texts in some of a sample of
+    the row groups.
+    """
+    names = [name for name in source.names if footers.columns[name].sql_type == "VARCHAR"]
+    chosen: dict[str, None] = {}
+    for group in source.sampled_groups()[:: ROW_GROUPS // 2 - 1]:
+        left = tuple(name for name in names if name not in chosen)
+        rows = replace(source, names=left, vectors=()).read(group) if left else pa.table({})
+        chosen |= {name: None for name in left if distinct(rows[name], settings.words).words is not None}
+    return tuple(name for name in names if name in chosen)
 
 
 def _directions(source: _Source, name: str, settings: _Settings) -> Directions | None:

@@ -130,6 +130,13 @@ class Footers:
             found += [f"column {name}: {text} ({count} row groups)" for text, count in sorted(counts.items()) if text]
         return tuple(found)
 
+    @property
+    def texts_told(self) -> tuple[str, ...]:
+        """Of which columns of text, and of how many blocks, it is known which texts occur."""
+        sets = {name: stats.text.sets for name, stats in self.columns.items() if stats.text is not None}
+        counts = {name: sum(each is not None for each in of.tolist()) for name, of in sets.items() if of is not None}
+        return tuple(f"column {name}: which texts occur is known ({n} blocks)" for name, n in counts.items() if n)
+
     def divided(self, group: NDArray[np.int64], n_rows: NDArray[np.int64]) -> Footers:
         """Blocks in place of the row groups: the row group [M] here that each is a run of, in order, and rows [M].
 

@@ -42,6 +42,7 @@ def parquet_facts(pattern: str, root: Path | None = None) -> dict[str, Any]:
         "columns": [_column_facts(footers, name, sql_type) for name, sql_type in types.items()],
         "hulls": {", ".join(hull.columns): int(np.isfinite(hull.offset).any(axis=1).sum()) for hull in refined.hulls},
         "boxes": {} if refined.boxes is None else {", ".join(refined.boxes.columns): len(refined.boxes.block)},
+        "texts": _text_facts(refined.footers),
         "blocks": len(refined.footers),
         "score_maps": [
             {"model": m.model, "columns": list(m.columns), "output": m.output, "bytes": 16 + m.cells.shape[1]}
@@ -67,6 +68,17 @@ def _column_facts(footers: Footers, name: str, sql_type: str) -> dict[str, Any]:
         "row_groups_that_may_hold_nan": int(stats.may_be_nan.sum()) if stats.known.any() else None,
         "notes": {str(reason): int(count) for reason, count in zip(reasons, counts, strict=True) if reason},
     }
+
+
+def _text_facts(footers: Footers) -> list[dict[str, Any]]:
+    """Of which columns it is known which texts occur, how many in all and in how many blocks."""
+    found = []
+    for name, stats in footers.columns.items():
+        sets = [] if stats.text is None or stats.text.sets is None else stats.text.sets.tolist()
+        known = [texts for texts in sets if texts is not None]
+        if known:
+            found.append({"column": name, "texts": len(set().union(*known)), "blocks": len(known)})
+    return found
 
 
 def model_facts(path: str) -> dict[str, Any]:
@@ -118,7 +130,8 @@ def _bounds_text(inner: Function, texts: list[str]) -> list[str]:
     if inner.n_inputs > _MANY_INPUTS:
         found.append(f"branch and bound rarely pays with {inner.n_inputs} inputs")
     if texts:
-        found.append(f"text by the limits of its bytes, not as sets: cluster by {' or '.join(texts)} to skip on it")
+        names = " or ".join(texts)
+        found.append(f"text by the limits of its bytes: enrich {names}, so that it is known which texts occur")
     if isinstance(inner, Prepared) and any(f.slope is None and not f.is_stepped for f in inner.features):
         found.append("no hulls where a column is clipped or taken to a power")
     return found

@@ -61,7 +61,8 @@ def plan(
     known = _known(files, predicate, root, cache)
     left = _by_files(known, predicate, budget) if isinstance(known, Listing) else _Left(known)
     result = _decided(left, predicate, budget)
-    return Plan(predicate, left.refined.footers, result, root, left.pruned, left.notes, snapshot)
+    notes = (*left.notes, *left.refined.footers.texts_told)
+    return Plan(predicate, left.refined.footers, result, root, left.pruned, notes, snapshot)
 
 
 def _known(

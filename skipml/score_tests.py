@@ -23,13 +23,15 @@ from skipml.bounds.reading import as_read
 from skipml.errors import PredicateError
 from skipml.features import function_inputs
 from skipml.metadata.contents import ScoreMetadata
-from skipml.pipelines import takes_nan_in
+from skipml.pipelines import Pipeline, takes_nan_in
 from skipml.predicates import Predicate, Score
 from skipml.regions import Regions
 
 Bools = NDArray[np.bool_]
 Floats = NDArray[np.float64]
 Operator = Literal[">", ">=", "<", "<="]
+_SHARE_OF_PARTS = 1 / 3
+"""Of the budget, for blocks that are left open as they are and have more boxes by the texts that occur."""
 _NEGATED: dict[Operator, Operator] = {">": "<=", ">=": "<", "<": ">=", "<=": ">"}
 
 
@@ -69,6 +71,17 @@ class ScoreTest(Predicate):
 
     def decide(self, regions: Regions, budget: Budget, chosen: Bools | None = None) -> Outcome:
         seen = as_read(regions.project(self.score.inputs), self.score.function)
+        undivided = seen.coarser if isinstance(self.score.function, Pipeline) else None
+        if undivided is None:
+            return self._decided(seen, budget, chosen)
+        # as they were first: many boxes take long, and finer metadata must not make less be skipped
+        whole = self._decided(undivided, budget, chosen)
+        left = (whole.decision == EVALUATE) & (_n_boxes(seen) > _n_boxes(undivided))
+        left = left if chosen is None else left & chosen
+        return self._decided(seen, budget.part(_SHARE_OF_PARTS), left).settled(whole, ~left)
+
+    def _decided(self, seen: Regions, budget: Budget, chosen: Bools | None) -> Outcome:
+        """Decide blocks as the function reads them."""
         takes_nan, is_unknown = takes_nan_in(self.score.function), seen.unknown.any(axis=1)
         is_open: Bools = np.logical_not(seen.all_null.any(axis=1) | (seen.unknown & ~takes_nan).any(axis=1))
         if chosen is not None:
@@ -139,9 +152,14 @@ def _is_finer(known: ScoreMetadata, seen: Regions) -> Bools:
     """Whether stored scores say more of a block than bounds could [N]: their limits do if the block is one box, as a
     continuous score takes every value between them there.
     """
-    n_boxes = np.bincount(seen.block, minlength=len(seen))
+    n_boxes = _n_boxes(seen)
     is_known = np.isfinite(known.lower) & np.isfinite(known.upper)
     return np.asarray(is_known & ((n_boxes == 1) | (known.cells.shape[1] > 0)), np.bool_)
+
+
+def _n_boxes(seen: Regions) -> NDArray[np.int64]:
+    """Of each block [N]."""
+    return np.bincount(seen.block, minlength=len(seen))
 
 
 def _with_flags(outcome: Outcome, seen: Regions, on_nan: bool | None, *, takes_nan: Bools) -> Outcome:

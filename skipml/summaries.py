@@ -9,13 +9,14 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from skipml.distinct import Distinct, distinct
 from skipml.enclosing import Directions, Enclosure, enclose, metadata_of_vectors
 from skipml.features import find_column, model_inputs
 from skipml.footers import Footers
 from skipml.heads import Head
 from skipml.limits import Limits, limits
 from skipml.metadata import boxes as boxes_of
-from skipml.metadata import hulls, witnesses
+from skipml.metadata import hulls, texts, witnesses
 from skipml.metadata.contents import (
     BoxMetadata,
     ColumnMetadata,
@@ -23,6 +24,7 @@ from skipml.metadata.contents import (
     Metadata,
     PairMetadata,
     ScoreMetadata,
+    TextMetadata,
     WitnessMetadata,
 )
 from skipml.metadata.merging import with_merged_hulls
@@ -40,8 +42,8 @@ _WITNESS_VALUE_BYTES = 4
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What to store of each block: hulls of pairs of columns, of `hull_bytes` each, `boxes` over all columns, maps of
-    what models make of the rows, with `score_bytes` of cells each, rows that take up to `witness_bytes`, and what lies
-    around `vectors`.
+    what models make of the rows, with `score_bytes` of cells each, rows that take up to `witness_bytes`, what lies
+    around `vectors`, and which of at most so many `words` occur in columns of `texts`.
     """
 
     columns: tuple[str, ...]
@@ -52,6 +54,8 @@ class Wanted:
     score_bytes: int = 32
     witness_bytes: int = 0
     vectors: tuple[Directions, ...] = ()
+    texts: tuple[str, ...] = ()
+    words: int = 0
 
     @property
     def n_witnesses(self) -> int:
@@ -69,7 +73,7 @@ class Wanted:
 @dataclass(frozen=True, slots=True, eq=False)
 class Summary:
     """What one block holds: limits of its columns, payloads per pair, payload of the boxes, maps per model, rows, what
-    lies around its vectors.
+    lies around its vectors, its distinct texts.
     """
 
     n_rows: int
@@ -79,6 +83,7 @@ class Summary:
     scored: tuple[Scored, ...]
     witnesses: Payload
     vectors: tuple[Enclosure, ...] = ()
+    texts: tuple[Distinct, ...] = ()
 
 
 def summarise(rows: pa.Table, wanted: Wanted) -> Summary:
@@ -105,6 +110,7 @@ def summarise(rows: pa.Table, wanted: Wanted) -> Summary:
         ),
         witnesses=_witnesses(values, number, wanted.n_witnesses),
         vectors=tuple(_enclosed(rows, directions) for directions in wanted.vectors),
+        texts=tuple(distinct(find_column(rows, name), wanted.words) for name in wanted.texts),
     )
 
 
@@ -206,6 +212,7 @@ def metadata_of(
         witnesses=(_witness_metadata(blocks, wanted),) if wanted.n_witnesses else (),
         vectors=tuple(vectors for vectors, _ in around),
         projections=tuple(box for _, boxes in around for box in boxes),
+        texts=tuple(_texts([block.texts[i] for block in blocks], of, wanted) for i, of in enumerate(wanted.texts)),
     )
     return with_merged_hulls(metadata)
 
@@ -219,6 +226,11 @@ def _column(blocks: Sequence[Summary], i: int, name: str, footers: Footers) -> C
         null_count=np.array([block.limits.null_count[i] for block in blocks], np.int64),
         nan_count=np.array([block.limits.nan_count[i] for block in blocks], np.int64),
     )
+
+
+def _texts(found: Sequence[Distinct], name: str, wanted: Wanted) -> TextMetadata:
+    null_count = np.array([block.null_count for block in found], np.int64)
+    return texts.build(name, [block.words for block in found], null_count, wanted.words)
 
 
 def _payloads(payloads: Sequence[Payload], size: int) -> Payload:

@@ -259,7 +259,7 @@ def test_enrich_then_inspect(run: CliRunner, tmp_path: Path) -> None:
     assert facts["boxes"] == {"a, b": 10}
     text = run.invoke(app, ["inspect", "f.parquet", "--root", str(tmp_path)]).stdout
     assert "hulls of a, b in 5 row groups" in text
-    failed = run.invoke(app, ["enrich", "t.parquet", "--columns", "name", "--root", str(tmp_path)])
+    failed = run.invoke(app, ["enrich", "t.parquet", "--columns", "name", "--words", "0", "--root", str(tmp_path)])
     assert failed.exit_code == 1
     assert "column 'name' has type" in failed.stderr
 

@@ -160,7 +160,8 @@ def test_a_file_that_cannot_be_enriched_does_not_stop_the_others(tmp_path: Path)
     ("arguments", "message"),
     [
         ({"columns": ["gone"]}, "gone"),
-        ({"columns": ["t"]}, "cannot be a model input"),
+        ({"columns": ["t"], "words": 0}, "cannot be a model input"),
+        ({"words": -1}, "count"),
         ({"columns": ["a"], "pairs": [("a", "b")]}, "the pair column 'b'"),
         ({"hull_bytes": 44}, "45"),
         ({"boxes": -1}, "count"),

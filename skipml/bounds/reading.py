@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from skipml.bounds.occurring import Places, divided
 from skipml.function import Function
 from skipml.heads import Head
 from skipml.parquet.texts import TextLimits
@@ -57,14 +59,16 @@ _made = Derived(_nothing)
 
 
 def _read(regions: Regions, pipeline: Pipeline) -> Regions:
-    """Sound because every text has a place between those of its limits, a NULL that has a value is NaN for the function
-    inside, and a row that is refused has a NULL score.
+    """Sound because every text has a place between those of its limits, and one of those that occur, a NULL that has a
+    value is NaN for the function inside, and a row that is refused has a NULL score.
     """
     lower, upper, unknown = regions.lower.copy(), regions.upper.copy(), regions.unknown.copy()
     all_null, may_be_null = regions.all_null.copy(), regions.may_be_null.copy()
     may_be_nan = regions.may_be_nan.copy()
+    occurring = _occurring(regions, pipeline)
     for i, words in pipeline.words.items():
         low, high = _places(regions.texts.get(i), words, len(regions))
+        _tighten(low, high, occurring.get(i, ()))
         lower[:, i], upper[:, i] = low[regions.block], high[regions.block]
         unknown[:, i] = may_be_nan[:, i] = False
     for i, fill in pipeline.fills.items():
@@ -76,12 +80,13 @@ def _read(regions: Regions, pipeline: Pipeline) -> Regions:
     for i, numbers in pipeline.accepted.items():
         single = np.bincount(regions.block, minlength=len(regions)) == 1
         accepted = np.isin(lower[:, i], numbers) & (lower[:, i] == upper[:, i])
-        certain = np.bincount(regions.block[accepted], minlength=len(regions)) > 0
-        may_be_null[:, i] |= ~(single & certain)
+        certain = single & (np.bincount(regions.block[accepted], minlength=len(regions)) > 0)
+        certain |= _all_among(occurring.get(i, ()), numbers, len(regions))
+        may_be_null[:, i] |= ~certain
         if i not in pipeline.fills:
             may_be_null[:, i] |= may_be_nan[:, i]
             may_be_nan[:, i] = False
-    return replace(
+    seen = replace(
         regions,
         lower=lower,
         upper=upper,
@@ -92,6 +97,34 @@ def _read(regions: Regions, pipeline: Pipeline) -> Regions:
         coarser=None,
         parent=None,
     )
+    return divided(seen, occurring)
+
+
+def _occurring(regions: Regions, pipeline: Pipeline) -> dict[int, list[Places | None]]:
+    """The places of the texts that occur in each block [N], ascending, of the inputs of which that is known."""
+    found: dict[int, list[Places | None]] = {}
+    for i, words in pipeline.words.items():
+        limits = regions.texts.get(i)
+        if limits is None or limits.sets is None:
+            continue
+        sets = limits.sets.tolist()
+        made = {texts: tuple(sorted({words.place(text) for text in texts})) for texts in set(sets) - {None}}
+        found[i] = [None if texts is None else made[texts] for texts in sets]
+    return found
+
+
+def _tighten(low: Floats, high: Floats, places: Sequence[Places | None]) -> None:
+    """Move the first and the last place of blocks to those that occur."""
+    for k, several in enumerate(places):
+        if several:
+            low[k], high[k] = several[0], several[-1]
+
+
+def _all_among(places: Sequence[Places | None], numbers: Floats, n: int) -> NDArray[np.bool_]:
+    """Whether it is known that all texts of a block [N] have one of these numbers for their place."""
+    accepted = set(numbers.tolist())
+    found = [bool(several) and accepted.issuperset(several or ()) for several in places]
+    return np.array(found or [False] * n, np.bool_)
 
 
 def _places(limits: TextLimits | None, words: Words, n: int) -> tuple[Floats, Floats]:

@@ -381,7 +381,7 @@ def _pruned(
         row_group=tuple(footers.row_group.tolist()),
         n_rows=tuple(footers.n_rows.tolist()),
         decisions=decisions,
-        reasons=footers.reasons + refined.notes,
+        reasons=footers.reasons + refined.notes + footers.texts_told,
         seconds_per_row=sum(budget.cost_per_row for budget in budgets),
         budget_seconds=sum(budget.ledger.granted for budget in budgets if budget.ledger is not None),
     )

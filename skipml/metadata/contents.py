@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -128,6 +129,18 @@ class VectorMetadata:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class TextMetadata:
+    """The distinct texts of one column in N blocks: bitmaps [N, size] of `skipml.metadata.texts` over the words, bytes
+    in ascending order.
+    """
+
+    column: str
+    words: tuple[bytes, ...]
+    null_count: NDArray[np.int64]
+    sets: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Metadata:
     """What enrichment knows of the N blocks of a file; a block is a row group or a run of rows inside one.
 
@@ -147,6 +160,7 @@ class Metadata:
     witnesses: tuple[WitnessMetadata, ...] = ()
     vectors: tuple[VectorMetadata, ...] = ()
     projections: tuple[ProjectionMetadata, ...] = ()
+    texts: tuple[TextMetadata, ...] = ()
 
     def __len__(self) -> int:
         return len(self.n_rows)
@@ -154,7 +168,8 @@ class Metadata:
     @property
     def nbytes(self) -> int:
         """Memory that the arrays take."""
-        return 3 * self.n_rows.nbytes + sum(array.nbytes for array in _all_arrays(self))
+        words = sum(len(word) for text in self.texts for word in text.words)
+        return 3 * self.n_rows.nbytes + words + sum(array.nbytes for array in _all_arrays(self))
 
     @property
     def group_starts(self) -> NDArray[np.int64]:
@@ -183,7 +198,27 @@ def contradiction(metadata: Metadata) -> str:
     if len({column.name for column in metadata.columns}) < len(metadata.columns):
         return "two columns of one name"
     found = (_column_contradiction(column, n_rows) for column in metadata.columns)
-    return next(filter(None, found), "") or _vector_contradiction(metadata)
+    return next(filter(None, found), "") or _vector_contradiction(metadata) or _text_contradiction(metadata)
+
+
+def _text_contradiction(metadata: Metadata) -> str:
+    """A block whose set is known has a word if and only if it has a row with a text."""
+    n_rows = metadata.n_rows
+    for text in metadata.texts:
+        if (text.null_count < 0).any() or (text.null_count > n_rows).any():
+            return f"column '{text.column}' has more NULLs than rows"
+        if any(a >= b for a, b in pairwise(text.words)):
+            return f"column '{text.column}' has words out of order"
+        n_bits = 1 + len(text.words)
+        if text.sets.shape[1] != -(-n_bits // 8):
+            return f"column '{text.column}' has sets that do not fit its words"
+        bits = np.unpackbits(text.sets, axis=1).astype(np.bool_)
+        known, some = bits[:, 0], bits[:, 1:].any(axis=1)
+        if bits[:, n_bits:].any() or (some & ~known).any() or (known & (some != (text.null_count < n_rows))).any():
+            return f"column '{text.column}' has sets that do not fit its rows"
+    if len({text.column for text in metadata.texts}) < len(metadata.texts):
+        return "two columns of text of one name"
+    return ""
 
 
 def _vector_contradiction(metadata: Metadata) -> str:
@@ -244,6 +279,7 @@ def _number_arrays(metadata: Metadata) -> list[NDArray[Any]]:
     columns = [array for c in metadata.columns for array in (c.lower, c.upper, c.null_count, c.nan_count)]
     columns += [array for v in metadata.vectors for array in (v.lacking, v.odd, v.radius, v.length)]
     columns += [box.rest for box in metadata.projections]
+    columns += [text.null_count for text in metadata.texts]
     return columns + [array for score in metadata.scores for array in (score.lower, score.upper)]
 
 
@@ -260,4 +296,5 @@ def _payload_arrays(metadata: Metadata) -> list[NDArray[np.uint8]]:
         *(score.cells for score in metadata.scores),
         *(label.labels for label in metadata.labels),
         *(witness.rows for witness in metadata.witnesses),
+        *(text.sets for text in metadata.texts),
     ]

@@ -25,6 +25,8 @@ r"""Enrichment metadata of one Parquet file, and its bytes: version 1, little-en
           radius f64 [N]; length f64 [N]; centre f32 [N, d]; slices u32 S; distances f32 [N, S]
       11  PROJECTIONS: name text; directions u32 k; dimension u32 d; basis f32 [k, d]; lower f32 [N, k];
           upper f32 [N, k]; rest f64 [N]
+      12  TEXTS: name text; null count, integers [N]; count u32; that many words, bytes in ascending order, each length
+          u32 and itself; size u32; sets u8 [N, size]
 
     text      length u32; UTF-8
     names     count u32; texts
@@ -52,6 +54,7 @@ from skipml.metadata.contents import (
     PairMetadata,
     ProjectionMetadata,
     ScoreMetadata,
+    TextMetadata,
     VectorMetadata,
     WitnessMetadata,
     contradiction,
@@ -63,7 +66,7 @@ _VERSION = 1
 _HEADER = struct.Struct(f"<8sIQq{HASH_BYTES}s")
 _SECTION = struct.Struct("<IQ")
 _BLOCKS, _SETTINGS, _COLUMN, _PAIR, _BOXES, _LABELS, _WITNESSES, _SCORES = (1, 2, 3, 4, 5, 7, 8, 9)
-_VECTORS, _PROJECTIONS = 10, 11
+_VECTORS, _PROJECTIONS, _TEXTS = 10, 11, 12
 _WIDTHS = (1, 2, 4, 8)
 
 
@@ -88,6 +91,7 @@ def encode(metadata: Metadata, tie: Tie) -> bytes:
         *((_WITNESSES, [*_names(w.columns), _payloads(w.rows)]) for w in metadata.witnesses),
         *((_VECTORS, _vector_parts(vectors)) for vectors in metadata.vectors),
         *((_PROJECTIONS, _projection_parts(box)) for box in metadata.projections),
+        *((_TEXTS, _text_parts(text)) for text in metadata.texts),
     ]
     parts = [_HEADER.pack(_MAGIC, _VERSION, tie.size, tie.mtime_ns, tie.footer)]
     for kind, payload in sections:
@@ -154,6 +158,11 @@ def _projection_parts(box: ProjectionMetadata) -> list[bytes]:
     k, d = box.basis.shape
     limits = [_singles(array) for array in (box.basis, box.lower, box.upper)]
     return [_text(box.column), _u32(k), _u32(d), *limits, *_floats(box.rest)]
+
+
+def _text_parts(text: TextMetadata) -> list[bytes]:
+    words = [part for word in text.words for part in (_u32(len(word)), word)]
+    return [_text(text.column), _integers(text.null_count), _u32(len(text.words)), *words, _payloads(text.sets)]
 
 
 def _singles(array: NDArray[np.float32]) -> bytes:
@@ -281,6 +290,7 @@ def _decode_sections(reader: _Reader) -> Metadata:
         witnesses=tuple(found[_WITNESSES]),
         vectors=tuple(found[_VECTORS]),
         projections=tuple(found[_PROJECTIONS]),
+        texts=tuple(found[_TEXTS]),
     )
 
 
@@ -338,6 +348,12 @@ def _decode_projections(section: _Reader, n: int) -> ProjectionMetadata:
     return ProjectionMetadata(column, basis, lower, upper, section.floats(n))
 
 
+def _decode_texts(section: _Reader, n: int) -> TextMetadata:
+    column, null_count = section.text(), section.integers(n)
+    words = tuple(bytes(section.take(section.number(4))) for _ in range(section.number(4)))
+    return TextMetadata(column, words, null_count, section.payloads(n))
+
+
 _KINDS: dict[int, Callable[[_Reader, int], Any]] = {
     _COLUMN: _decode_column,
     _PAIR: _decode_pair,
@@ -347,4 +363,5 @@ _KINDS: dict[int, Callable[[_Reader, int], Any]] = {
     _WITNESSES: _decode_witnesses,
     _VECTORS: _decode_vectors,
     _PROJECTIONS: _decode_projections,
+    _TEXTS: _decode_texts,
 }

@@ -9,7 +9,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from skipml.metadata import hulls
+from skipml.metadata import hulls, texts
 from skipml.metadata.contents import ColumnMetadata, LabelMetadata, Metadata, PairMetadata, ScoreMetadata
 
 Indices = NDArray[np.int64]
@@ -88,6 +88,10 @@ def _merged(metadata: Metadata, starts: Indices, pairs: tuple[PairMetadata, ...]
         witnesses=(),
         vectors=(),
         projections=(),
+        texts=tuple(
+            replace(text, null_count=_reduced(np.add, text.null_count, starts), sets=texts.merged(text, starts))
+            for text in metadata.texts
+        ),
     )
 
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from skipml.features import EXACT
 from skipml.footers import ColumnStats, Footers
 from skipml.identity import Path
-from skipml.metadata import boxes
-from skipml.metadata.contents import ColumnMetadata, Metadata
+from skipml.metadata import boxes, texts
+from skipml.metadata.contents import ColumnMetadata, Metadata, TextMetadata
 from skipml.metadata.enclosures import Vectors, enclosures
 from skipml.metadata.evidence import Evidence, evidence
 from skipml.metadata.hulls import HalfPlanes
@@ -159,7 +159,10 @@ def level(footers: Footers, found: Sequence[Metadata | None]) -> Refined:
     if not any(found):
         return Refined(footers)
     with np.errstate(all="ignore"):  # limits may be infinite, which every place below allows for
-        columns = {name: _refined(name, stats, footers, found) for name, stats in footers.columns.items()}
+        columns = {
+            name: _refined(name, stats, footers, found) if stats.text is None else _told(name, stats, footers, found)
+            for name, stats in footers.columns.items()
+        }
         refined = replace(footers, columns=columns)
         sizes = np.bincount(footers.file_index, minlength=len(footers.files)).tolist()
         known = evidence(found, sizes, lambda metadata: _asked(refined, metadata))
@@ -247,6 +250,28 @@ def _refined(name: str, stats: ColumnStats, footers: Footers, found: Sequence[Me
         may_be_nan=may_be_nan,
         reason=reason,
     )
+
+
+def _told(name: str, stats: ColumnStats, footers: Footers, found: Sequence[Metadata | None]) -> ColumnStats:
+    """A column of text with the texts that occur. Sound because they were counted in the same state of the file."""
+    known = [_texts(metadata, name) for metadata in found]
+    if stats.text is None or not any(known):
+        return stats
+    sets, null_count, all_null = np.full(len(footers), None, object), stats.null_count.copy(), stats.all_null.copy()
+    for i, column in enumerate(known):
+        if column is None:
+            continue
+        mine = footers.of_file(i)
+        sets[mine] = texts.decode(column)
+        null_count[mine] = column.null_count
+        all_null[mine] = column.null_count == footers.n_rows[mine]
+    return replace(stats, text=stats.text.with_sets(sets), null_count=null_count, all_null=all_null)
+
+
+def _texts(metadata: Metadata | None, name: str) -> TextMetadata | None:
+    """What is known of a column of that name, as DuckDB finds it."""
+    named = [text for text in metadata.texts if text.column.lower() == name.lower()] if metadata is not None else []
+    return named[0] if len(named) == 1 else None
 
 
 def _hulls(footers: Footers, found: Sequence[Metadata | None]) -> tuple[ColumnHull, ...]:

@@ -1,9 +1,11 @@
-"""Limits of text columns: the least and the largest text of each row group, in the order of their bytes."""
+"""Limits of text columns: the least and the largest text of each row group, in the order of their bytes; and which
+texts occur between them, where metadata knows it.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,8 @@ class TextLimits:
 
     lower: Objects
     upper: Objects
+    sets: Objects | None = None
+    """All texts that occur, an ascending tuple of their bytes [N]; None for a block of which that is not known."""
 
     @classmethod
     def unknown(cls, n: int) -> TextLimits:
@@ -32,14 +36,30 @@ class TextLimits:
     def joined(cls, parts: Sequence[TextLimits]) -> TextLimits:
         """Those of blocks behind each other."""
         none = np.zeros(0, object)
-        return cls(np.concatenate([none, *(p.lower for p in parts)]), np.concatenate([none, *(p.upper for p in parts)]))
+        lower, upper = (np.concatenate([none, *(getattr(p, side) for p in parts)]) for side in ("lower", "upper"))
+        sets = [np.full(len(p.lower), None, object) if p.sets is None else p.sets for p in parts]
+        return cls(lower, upper, None if all(p.sets is None for p in parts) else np.concatenate([none, *sets]))
 
     def take(self, chosen: Any) -> TextLimits:
         """Those of some of the blocks, by mask, number or slice."""
-        return TextLimits(self.lower[chosen], self.upper[chosen])
+        sets = None if self.sets is None else self.sets[chosen]
+        return TextLimits(self.lower[chosen], self.upper[chosen], sets)
+
+    def with_sets(self, sets: Objects) -> TextLimits:
+        """The same with the texts that occur [N]; what does not lie between the limits is not believed.
+
+        Sound because sets and limits each hold every text of a block.
+        """
+        found = sets.copy()
+        for k, (words, low, high) in enumerate(
+            zip(sets.tolist(), self.lower.tolist(), self.upper.tolist(), strict=True)
+        ):
+            if words and ((low is not None and words[0] < low) or (high is not None and words[-1] > high)):
+                found[k] = None
+        return replace(self, sets=found)
 
     def merged(self, starts: NDArray[np.int64], all_null: NDArray[np.bool_]) -> TextLimits:
-        """Those of runs of blocks; a block of nothing but NULL has no text."""
+        """Those of runs of blocks, without sets; a block of nothing but NULL has no text."""
         found = TextLimits.unknown(len(starts))
         ends = np.append(starts[1:], len(self.lower)).tolist()
         for k, (start, end) in enumerate(zip(starts.tolist(), ends, strict=True)):

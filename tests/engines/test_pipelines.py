@@ -18,6 +18,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 import skipml
+from skipml.inspection import parquet_facts
 
 CALL = "m(a, b, s)"
 CONDITIONS = [
@@ -104,3 +105,49 @@ def test_joins_and_first_rows(con: skipml.Connection, folder: Path) -> None:
     _both(con, f"SELECT l.id FROM {file} l LEFT JOIN {file} r ON l.id = r.id + 15000 WHERE m(r.a, l.b, l.s) > 0.8")
     _both(con, f"SELECT {CALL} AS p FROM {file} ORDER BY p DESC NULLS LAST LIMIT 5")
     _both(con, f"SELECT {CALL} AS p FROM {file} ORDER BY p ASC NULLS FIRST LIMIT 5")
+
+
+@pytest.fixture(scope="module")
+def enriched(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files in no order, of whose row groups some lack a text between two that they have."""
+    folder = tmp_path_factory.mktemp("texts")
+    word = "CASE WHEN i // 2048 % 3 = 0 THEN 2 * (i % 2) ELSE i % 4 END"
+    for k in range(2):
+        duckdb.connect().execute(
+            f"""COPY (SELECT i AS id, CASE WHEN hash(i) % 7 = 0 THEN NULL ELSE sin(i) END AS a,
+                      hash(i) % 100 / 100 AS b, ['air', 'mail', 'ship', 'new'][1 + {word}] AS s
+                      FROM range({k * 12288}, {k * 12288 + 12288}) t(i))
+                TO '{folder / f"{k}.parquet"}' (ROW_GROUP_SIZE 2048)"""
+        )
+    report = skipml.enrich(f"{folder}/*.parquet")
+    assert [file.texts for file in report.files] == [(("s", 4, 6),)] * 2
+    return folder
+
+
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_the_same_rows_where_it_is_known_which_texts_occur(
+    con: skipml.Connection, enriched: Path, condition: str
+) -> None:
+    _both(con, f"SELECT id, {CALL} FROM '{enriched}/*.parquet' WHERE {condition}")
+
+
+@pytest.mark.parametrize("model", ["logistic"], indirect=True)
+def test_row_groups_that_lack_a_text_are_skipped(
+    con: skipml.Connection, model: skipml.Model, enriched: Path, tmp_path: Path
+) -> None:
+    files = f"'{enriched}/*.parquet'"
+    limit = con.execute(f"SELECT max({CALL}) FROM {files} WHERE s IN ('air', 'ship')").fetchall()[0][0] + 0.01
+    assert _both(con, f"SELECT id FROM {files} WHERE {CALL} > {limit}")
+    report = con.explain(f"SELECT id FROM {files} WHERE {CALL} > {limit}")
+    assert report.counters["skipped"] == 4
+    assert "column s: which texts occur is known (12 blocks)" in str(report)
+    for cache in (None, tmp_path / "made", tmp_path / "made"):
+        plan = skipml.plan(f"{enriched}/*.parquet", model > limit, cache=cache)
+        assert (plan.decisions == skipml.SKIP).tolist() == [i % 3 == 0 for i in range(12)]
+        assert "column s: which texts occur is known (12 blocks)" in plan.notes
+    without = skipml.plan(f"{enriched}/*.parquet", model > limit, root=tmp_path)
+    assert not (without.decisions == skipml.SKIP).any()
+
+
+def test_what_is_known_of_texts_can_be_looked_at(enriched: Path) -> None:
+    assert parquet_facts(f"{enriched}/*.parquet")["texts"] == [{"column": "s", "texts": 4, "blocks": 12}]

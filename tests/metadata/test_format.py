@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skipml.errors import MetadataError
+from skipml.metadata import texts
 from skipml.metadata.contents import (
     BoxMetadata,
     ColumnMetadata,
@@ -18,6 +19,7 @@ from skipml.metadata.contents import (
     Metadata,
     PairMetadata,
     ScoreMetadata,
+    TextMetadata,
     WitnessMetadata,
 )
 from skipml.metadata.format import decode, encode
@@ -63,7 +65,18 @@ def metadata_of(draw: st.DrawFn) -> Metadata:
             LabelMetadata(draw(NAMES), tuple(names), draw(sizes), payloads()) for _ in range(draw(st.integers(0, 2)))
         ),
         witnesses=tuple(WitnessMetadata(tuple(names), payloads()) for _ in range(draw(st.integers(0, 2)))),
+        texts=tuple(texts_of(rng, name, n_rows) for name in names[: draw(st.integers(0, 2))]),
     )
+
+
+def texts_of(rng: np.random.Generator, name: str, n_rows: Any) -> TextMetadata:
+    words = [b"", b"\0", b"\xff\xfe", b"air", "\u00e9".encode(), bytes(300)]
+    sets: list[frozenset[bytes] | None] = []
+    nulls = rng.integers(0, n_rows + 1)
+    for some in (nulls < n_rows).tolist():
+        chosen = [words[k] for k in rng.choice(len(words), int(rng.integers(1, 4)))]
+        sets.append(None if rng.random() < 0.2 else frozenset(chosen if some else []))
+    return texts.build(name, sets, nulls, int(rng.integers(0, 7)))
 
 
 def column_of(rng: np.random.Generator, name: str, sql_type: str, n_rows: Any) -> ColumnMetadata:
@@ -94,6 +107,7 @@ def small() -> Metadata:
         scores=(ScoreMetadata("m", ("b", "a"), 1, np.array([0.5, np.inf]), np.array([2.0, -np.inf]), hulls[:, 1:]),),
         labels=(LabelMetadata("m", ("b",), 3, hulls[:, 2:]),),
         witnesses=(WitnessMetadata(("a",), hulls),),
+        texts=(TextMetadata("s", (b"", b"air"), np.array([1, 2]), np.array([[0b10100000], [0b10000000]], np.uint8)),),
     )
 
 
@@ -139,6 +153,8 @@ def test_the_bytes_are_those_of_the_documentation() -> None:
     body += section(9, text("m") + names + b"\1\0\0\0" + limits + bytes([2, 0, 0, 0, 1, 2, 4, 5]))
     body += section(7, text("m") + b"\1\0\0\0" + text("b") + bytes([3, 0, 0, 0, 1, 0, 0, 0, 2, 5]))
     body += section(8, b"\1\0\0\0" + text("a") + bytes([3, 0, 0, 0, *range(6)]))
+    words = b"\2\0\0\0" + text("") + text("air")
+    body += section(12, text("s") + bytes([1, 1, 2]) + words + bytes([1, 0, 0, 0, 0xA0, 0x80]))
     assert encode(small(), TIE) == signed(body)
 
 
@@ -287,3 +303,44 @@ def test_contradictory_columns_are_not_encoded(problem: str, change: dict[str, A
     metadata = small()
     with pytest.raises(MetadataError, match=problem):
         encode(replace(metadata, columns=(replace(metadata.columns[0], **change),)), TIE)
+
+
+def _sets(*rows: int) -> Any:
+    return np.array([[row] for row in rows], np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("problem", "change"),
+    [
+        ("more NULLs than rows", {"null_count": np.array([1, 3])}),
+        ("more NULLs than rows", {"null_count": np.array([-1, 2])}),
+        ("words out of order", {"words": (b"air", b"")}),
+        ("words out of order", {"words": (b"air", b"air")}),
+        ("do not fit its words", {"words": (b"", *(bytes([65 + k]) for k in range(7)))}),
+        ("do not fit its rows", {"null_count": np.array([3, 2])}),
+        ("do not fit its rows", {"null_count": np.array([1, 1])}),
+        ("do not fit its rows", {"sets": _sets(0b10000000, 0b10000000)}),
+        ("do not fit its rows", {"sets": _sets(0b00100000, 0b10000000)}),
+        ("do not fit its rows", {"sets": _sets(0b10100000, 0b10010000)}),
+        ("one row of bytes per block", {"sets": np.zeros((1, 1), np.uint8)}),
+    ],
+)
+def test_contradictory_texts_are_neither_encoded_nor_decoded(
+    problem: str, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metadata = small()
+    metadata = replace(metadata, texts=(replace(metadata.texts[0], **change),))
+    with pytest.raises(MetadataError, match=problem):
+        encode(metadata, TIE)
+    if "bytes per block" in problem:
+        return
+    with monkeypatch.context() as patch:
+        patch.setattr("skipml.metadata.format.contradiction", lambda metadata: "")
+        data = encode(metadata, TIE) if (metadata.texts[0].null_count >= 0).all() else b""
+    with pytest.raises(MetadataError, match=problem if data else "no skipml|too few"):
+        decode(data)
+
+
+def test_two_columns_of_text_of_one_name_are_refused() -> None:
+    with pytest.raises(MetadataError, match="two columns of text"):
+        encode(replace(small(), texts=small().texts * 2), TIE)

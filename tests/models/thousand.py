@@ -18,6 +18,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ import skipml
 from benchmarks.environment import environment
 from skipml.bounds.budget import Budget
 from tests.models import fitted, fitted_onnx, fitted_pipelines
+from tests.soundness import text_fuzz
 from tests.soundness.battery import broken, regions_of
 
 RESULTS = Path(__file__).with_name("results") / "thousand.json"
@@ -74,7 +76,9 @@ def _pipeline(kind: str, rng: np.random.Generator) -> Compared:
     found = fitted_pipelines.fit(rng, kind, refused=4)
     is_exact = kind in ("forest", "hist", "gbm")
     apart = fitted_pipelines.difference(found)
-    return Compared(apart, _lines(apart, 0.0 if is_exact else fitted_pipelines.TOLERANCE))
+    with TemporaryDirectory() as folder:
+        lost = tuple(text_fuzz.problems(found, rng, Path(folder)))
+    return Compared(apart, (*_lines(apart, 0.0 if is_exact else fitted_pipelines.TOLERANCE), *lost))
 
 
 def _onnx(kind: str, rng: np.random.Generator) -> Compared:

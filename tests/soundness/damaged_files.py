@@ -41,10 +41,10 @@ def _pyarrow(**options: Any) -> Callable[[Path], None]:
     return lambda path: write_pyarrow(_table(_ROWS), path, _GROUP, **options)
 
 
-def _enriched(**settings: Any) -> Callable[[Path], None]:
+def _enriched(*columns: str, **settings: Any) -> Callable[[Path], None]:
     def write(path: Path) -> None:
         write_pyarrow(_table(_ROWS), path, _GROUP)
-        skipml.enrich(path, ["a", "b"], pairs="all", hull_bytes=8, **settings)
+        skipml.enrich(path, ["a", "b", *columns], pairs="all", hull_bytes=8, **settings)
 
     return write
 
@@ -58,7 +58,7 @@ BASES: Mapping[str, Callable[[Path], None]] = {
     "duckdb": lambda path: write_duckdb(_table(2 * 2048), path, 2048),
     "embedded": _enriched(embed=True),
     "sidecar": _enriched(),
-    "rich sidecar": _enriched(boxes=2, models=[MODEL], witness_bytes=96, block_rows=5),
+    "rich sidecar": _enriched("s", boxes=2, models=[MODEL], witness_bytes=96, block_rows=5),
 }
 
 
