@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from skipml.bounds.budget import Budget
 from skipml.bounds.outcome import EVALUATE, KEEP, SKIP
 from skipml.errors import FileChangedError, FooterError, SchemaError
 from skipml.footers import read_footers
+from skipml.lake.listing import PrunedFiles
 from skipml.plans import common_schema, own_names
 from tests.oracle import identity, model
 
@@ -48,6 +50,20 @@ def test_a_plan_says_what_it_decides_and_scans_what_is_left(path: Path) -> None:
     assert everything.scan().read_all().num_rows == 12
     nothing = skipml.plan(path, SCORE > 9, budget=_THOROUGH)
     assert nothing.scan().read_all().num_rows == 0
+
+
+def test_files_that_are_left_out_as_a_whole_count(path: Path) -> None:
+    plan = replace(skipml.plan(path, SCORE > 2, budget=_THOROUGH), pruned=PrunedFiles(("y.parquet", "z.parquet"), 9, 5))
+    assert plan.summary == ("Files: 3, skipped 2 as a whole; Row groups: 8, skipped 6, kept 1, evaluated 1")
+
+
+def test_a_file_of_which_nothing_is_left_is_not_opened(path: Path) -> None:
+    other = path.with_name("y.parquet")
+    pq.write_table(pa.table({"id": [99], "A": [1.0]}), other)
+    skipml.enrich(other, ["A"])
+    plan = skipml.plan([other, path], SCORE > 2, budget=_THOROUGH)
+    other.unlink()
+    assert plan.scan(["id"]).read_all()["id"].to_pylist() == [6, 7, 8, 9, 10, 11]
 
 
 def test_a_file_that_changes_is_noticed_before_and_after_its_rows(path: Path) -> None:

@@ -52,6 +52,7 @@ def test_random_lakes(tmp_path: Path, memory: str, count_cases: Callable[[int], 
                 assert plan.scan(["id"]).read_all()["id"].to_pylist() == ids, (number, condition)
                 assert plan.to_polars(["id"]).collect()["id"].to_list() == ids, (number, condition)
                 left = files.rows["id"].to_numpy()[np.repeat(plan.decisions != SKIP, plan.footers.n_rows)]
+                assert plan.traffic.startswith("memory: "), "what was asked of the store"
                 near = plan.candidates(["id"]).to_table()["id"].to_pylist()
                 assert set(left.tolist()) <= set(near), (number, condition)
                 asked = f"SELECT id FROM read_parquet({urls}) WHERE {text} ORDER BY id"
