@@ -16,6 +16,7 @@ from skipml.bounds.outcome import EVALUATE, KEEP, SKIP
 from skipml.errors import FileChangedError, FooterError, SchemaError
 from skipml.footers import read_footers
 from skipml.lake.listing import PrunedFiles
+from skipml.parquet.reading import Ahead
 from skipml.plans import common_schema, own_names
 from tests.oracle import identity, model
 
@@ -57,13 +58,20 @@ def test_files_that_are_left_out_as_a_whole_count(path: Path) -> None:
     assert plan.summary == ("Files: 3, skipped 2 as a whole; Row groups: 8, skipped 6, kept 1, evaluated 1")
 
 
-def test_a_file_of_which_nothing_is_left_is_not_opened(path: Path) -> None:
+def test_a_file_of_which_nothing_is_left_is_not_opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = path.with_name("y.parquet")
     pq.write_table(pa.table({"id": [99], "A": [1.0]}), other)
     skipml.enrich(other, ["A"])
     plan = skipml.plan([other, path], SCORE > 2, budget=_THOROUGH)
-    other.unlink()
+    opened, open_file = [], Ahead.open
+
+    def noted(ahead: Ahead, file: str) -> pq.ParquetFile:
+        opened.append(file)
+        return open_file(ahead, file)
+
+    monkeypatch.setattr(Ahead, "open", noted)
     assert plan.scan(["id"]).read_all()["id"].to_pylist() == [6, 7, 8, 9, 10, 11]
+    assert opened == [str(path)]
 
 
 def test_a_file_that_changes_is_noticed_before_and_after_its_rows(path: Path) -> None:
