@@ -90,7 +90,7 @@ def test_a_change_arrives_wherever_a_function_was_handed_to(module: ModuleType) 
 def test_nothing_that_was_found_out_before_a_change_is_left_after_it() -> None:
     module_cache: Recent[str, int] = Recent(2, lambda _: 1)
     module_cache.put("x", 1)
-    derived = Derived(lambda thing: 1)
+    derived: Derived[type[Path], int] = Derived(lambda thing: 1)
     kept = Path
     derived(kept)
     curve("tanh")
