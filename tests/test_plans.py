@@ -16,6 +16,7 @@ from skipml.bounds.outcome import EVALUATE, KEEP, SKIP
 from skipml.errors import FileChangedError, FooterError, SchemaError
 from skipml.footers import read_footers
 from skipml.lake.listing import PrunedFiles
+from skipml.lake.snapshot import Snapshot
 from skipml.parquet.reading import Ahead
 from skipml.plans import common_schema, own_names
 from tests.oracle import identity, model
@@ -141,3 +142,20 @@ def test_decisions_are_those_of_the_rows_whatever_the_batches(
     plan = skipml.plan(whole, SCORE > 2.5, budget=_THOROUGH)
     assert plan.decisions.tolist() == [SKIP, EVALUATE, KEEP, KEEP, SKIP, EVALUATE]
     assert plan.scan(columns=["id"]).read_all()["id"].to_pylist() == [3, 4, 5, 6, 7, 11]
+
+
+def test_a_file_of_a_table_spells_names_its_own_way_and_its_deleted_rows_stay_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skipml.plans._BATCH_ROWS", 2)
+    path = str(tmp_path / "x.parquet")
+    values = [3.0, 4.0, 0.0, 5.0, 6.0, 0.0, 7.0, 8.0, 9.0]
+    pq.write_table(pa.table({"ID": range(9), "A": values, "other": [""] * 9}), path, row_group_size=5)
+    schema = pa.schema({"id": pa.int64(), "a": pa.float64(), "added": pa.string()})
+    counts, deleted = (np.array([9]), np.array([1])), np.array([1, 3, 6, 8])
+    snapshot = Snapshot("table", 1, schema, (path,), *counts, {}, deleted={path: deleted})
+    plan = skipml.plan(snapshot, SCORE > 2, budget=_THOROUGH)
+    assert plan.scan(["id", "a", "added"]).read_all().to_pylist() == [
+        {"id": i, "a": values[i], "added": None} for i in (0, 4, 7)
+    ]
+    assert plan.scan(["added"]).read_all()["added"].to_pylist() == [None] * 3
