@@ -10,10 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Outcome
+from skipml.bounds.budget import Budget
+from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Outcome
 from skipml.errors import PredicateError
 from skipml.metadata.contents import ScoreMetadata
+from skipml.metadata.evidence import Evidence
 from skipml.predicates import all_of
+from skipml.regions import Regions
 from skipml.score_tests import Between, Class, Operator, ScoreTest, Threshold, _is_finer, _with_flags
 from tests.oracle import identity, linear, model
 from tests.test_decisions import regions
@@ -163,6 +166,43 @@ def test_rows_show_that_a_block_is_neither() -> None:
     test = Threshold(SCORE, ">", 1.0)
     rows = np.array([[[0.0], [2.0]], [[0.0], [NAN]], [[NAN], [2.0]], [[2.0], [3.0]], [[NAN], [NAN]]])
     assert test._is_mixed(rows).tolist() == [True, False, False, False, False]
+
+
+def two_inputs(**flags: list[list[bool]]) -> Regions:
+    """Blocks of a from 0 to 1 and b from 0 to 1, with some flags [N, 2]."""
+    n = len(next(iter(flags.values())))
+    no = {name: np.zeros((n, 2), np.bool_) for name in ("unknown", "all_null", "may_be_null", "may_be_nan")}
+    given = {name: np.array(flag) for name, flag in flags.items()}
+    return Regions(("a", "b"), np.zeros((n, 2)), np.ones((n, 2)), np.arange(n), np.full(n, 9), **(no | given))
+
+
+def test_no_work_is_spent_on_blocks_that_flags_decide() -> None:
+    test = model(linear([[1, 1]], [0], "float64")) > 5
+    of_null = two_inputs(all_null=[[False, False], [True, False], [False, True], [True, True]])
+    found = test.decide(of_null, Budget.unlimited(4))
+    assert found.decision.tolist() == [SKIP] * 4
+    assert (found.boxes > 0).tolist() == [True, False, False, False]
+    of_unknown = test.decide(two_inputs(unknown=[[False, False], [True, False], [False, True]]), Budget.unlimited(4))
+    assert of_unknown.decision.tolist() == [SKIP, EVALUATE, EVALUATE]
+    assert (of_unknown.boxes > 0).tolist() == [True, False, False]
+
+
+@pytest.mark.parametrize("takes_nan", [True, False])
+def test_stored_scores_say_nothing_of_blocks_with_an_unknown_input(
+    takes_nan: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also of a model that takes NaN, for which such a block is open."""
+    monkeypatch.setattr("skipml.score_tests.takes_nan_in", lambda _: np.full(2, takes_nan))
+    test = model(linear([[1, 1]], [0], "float64")) > 1.5
+    assert isinstance(test, Threshold)
+    seen = two_inputs(unknown=[[False, False], [True, False], [False, True], [True, True]])
+    seen = replace(seen, lower=np.where(seen.unknown, -INF, 0.0), upper=np.where(seen.unknown, INF, 1.0))
+    limits: dict[str, Any] = {"lower": np.full(4, 0.0), "upper": np.full(4, 1.0), "cells": np.zeros((4, 0), np.uint8)}
+    stored = ScoreMetadata(test.score.key.model, ("a", "b"), 0, **limits)
+    seen = replace(seen, sources=("a", "b"), evidence=Evidence((stored,)))
+    found = test.decide(seen, Budget.unlimited(4))
+    assert found.decision.tolist() == [SKIP, EVALUATE, EVALUATE, EVALUATE]
+    assert found.method[0] == Method.SCORE_MAP
 
 
 def test_conjunctions_are_of_all() -> None:
