@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
+from numpy.typing import NDArray
 
+from skipml.bounds.branch import resume
 from skipml.bounds.budget import Budget
 from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Outcome
 from skipml.errors import PredicateError
@@ -185,6 +187,22 @@ def test_no_work_is_spent_on_blocks_that_flags_decide() -> None:
     of_unknown = test.decide(two_inputs(unknown=[[False, False], [True, False], [False, True]]), Budget.unlimited(4))
     assert of_unknown.decision.tolist() == [SKIP, EVALUATE, EVALUATE]
     assert (of_unknown.boxes > 0).tolist() == [True, False, False]
+
+
+def test_only_blocks_that_are_asked_for_and_open_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[bool]] = []
+
+    def noted(*args: Any, chosen: NDArray[np.bool_]) -> Any:
+        asked.append(chosen.tolist())
+        return resume(*args, chosen=chosen)
+
+    monkeypatch.setattr("skipml.score_tests.resume", noted)
+    test = model(linear([[1, 1]], [0], "float64")) > 5
+    seen = two_inputs(all_null=[[False, False], [False, False], [True, False], [True, False]])
+    chosen = np.array([True, False, True, False])
+    assert test.decide(seen, Budget.unlimited(4), chosen).decision.tolist() == [SKIP, EVALUATE, SKIP, EVALUATE]
+    assert test.decide(seen, Budget.unlimited(4)).decision.tolist() == [SKIP] * 4
+    assert asked == [[True, False, False, False], [True, True, False, False]]
 
 
 @pytest.mark.parametrize("takes_nan", [True, False])
