@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from skipml.bounds.branch import resume
 from skipml.bounds.budget import Budget
+from skipml.bounds.memory import Known, Memory
 from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Outcome
 from skipml.errors import PredicateError
 from skipml.metadata.contents import ScoreMetadata
@@ -203,6 +204,27 @@ def test_only_blocks_that_are_asked_for_and_open_are_bounded(monkeypatch: pytest
     assert test.decide(seen, Budget.unlimited(4), chosen).decision.tolist() == [SKIP, EVALUATE, SKIP, EVALUATE]
     assert test.decide(seen, Budget.unlimited(4)).decision.tolist() == [SKIP] * 4
     assert asked == [[True, False, False, False], [True, True, False, False]]
+
+
+def test_work_on_the_same_blocks_goes_on_where_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[Known] = []
+
+    def noted(verifier: Any, blocks: Any, test: Any, budget: Any, known: Known, **more: Any) -> Any:
+        begun.append(known)
+        return resume(verifier, blocks, test, budget, known, **more)
+
+    monkeypatch.setattr("skipml.score_tests.resume", noted)
+    test, seen = model(linear([[1, 1]], [0], "float64")) > 1.5, two_inputs(unknown=[[False, False]])
+    budget = Budget.unlimited(8)
+    for _ in range(2):
+        test.decide(seen, budget)
+    for _ in range(2):
+        test.decide(seen, replace(budget, memory=(memory := Memory())))
+    budget = replace(budget, memory=memory)
+    test.decide(seen, budget)
+    test.decide(two_inputs(unknown=[[False, False]]), budget)
+    (model(linear([[1, 2]], [0], "float64")) > 1.5).decide(seen, budget)
+    assert [bool(known.bounded.any()) for known in begun] == [False] * 4 + [True, True, False]
 
 
 @pytest.mark.parametrize("takes_nan", [True, False])
