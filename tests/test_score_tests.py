@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from skipml.bounds.branch import resume
 from skipml.bounds.budget import Budget
 from skipml.bounds.memory import Known, Memory
-from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Outcome
+from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Outcome, Reason
 from skipml.errors import PredicateError
 from skipml.metadata.contents import ScoreMetadata
 from skipml.metadata.evidence import Evidence
@@ -227,6 +228,13 @@ def test_work_on_the_same_blocks_goes_on_where_it_ended(monkeypatch: pytest.Monk
     assert [bool(known.bounded.any()) for known in begun] == [False] * 4 + [True, True, False]
 
 
+def test_the_seconds_of_an_outcome_are_those_that_it_took() -> None:
+    test = model(linear([[1, 1]], [0], "float64")) > 1.5
+    start = perf_counter()
+    found = test.decide(two_inputs(unknown=[[False, False]]), Budget.unlimited(8))
+    assert 0 < found.seconds <= perf_counter() - start
+
+
 @pytest.mark.parametrize("takes_nan", [True, False])
 def test_stored_scores_say_nothing_of_blocks_with_an_unknown_input(
     takes_nan: bool, monkeypatch: pytest.MonkeyPatch
@@ -243,6 +251,27 @@ def test_stored_scores_say_nothing_of_blocks_with_an_unknown_input(
     found = test.decide(seen, Budget.unlimited(4))
     assert found.decision.tolist() == [SKIP, EVALUATE, EVALUATE, EVALUATE]
     assert found.method[0] == Method.SCORE_MAP
+
+
+def test_blocks_whose_stored_scores_say_all_that_bounds_could_are_left_alone() -> None:
+    test = model(linear([[1, 1]], [0], "float64")) > 1.5
+    assert isinstance(test, Threshold)
+    unknown = np.zeros((5, 2), np.bool_)
+    unknown[4, 0] = True
+    seen = two_inputs(unknown=unknown.tolist(), all_null=[[False, False]] * 3 + [[True, False], [False, False]])
+    limits: dict[str, Any] = {
+        "lower": np.array([0.0, 0.0, -INF, 0.0, 0.0]),
+        "upper": np.array([1.0, 2.0, INF, 2.0, 2.0]),
+        "cells": np.zeros((5, 0), np.uint8),
+    }
+    stored = ScoreMetadata(test.score.key.model, ("a", "b"), 0, **limits)
+    seen = replace(seen, sources=("a", "b"), evidence=Evidence((stored,)))
+    found = test.decide(seen, Budget.unlimited(4))
+    assert found.decision.tolist() == [SKIP, EVALUATE, EVALUATE, SKIP, EVALUATE]
+    assert (found.boxes > 0).tolist() == [False, False, True, False, False]
+    assert (found.reason == Reason.SCORES).tolist() == [False, True, False, False, False]
+    only = test.decide(seen, Budget.unlimited(4), np.array([True, False, False, False, False]))
+    assert only.reason.tolist() == [Reason.PROVED] + [Reason.NOT_TRIED] * 4
 
 
 def test_conjunctions_are_of_all() -> None:
