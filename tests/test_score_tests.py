@@ -18,7 +18,7 @@ from skipml.bounds.memory import Known, Memory
 from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Outcome, Reason
 from skipml.errors import PredicateError
 from skipml.metadata.contents import ScoreMetadata
-from skipml.metadata.evidence import Evidence
+from skipml.metadata.evidence import Evidence, Witnesses
 from skipml.predicates import all_of
 from skipml.regions import Regions
 from skipml.score_tests import Between, Class, Operator, ScoreTest, Threshold, _is_finer, _with_flags
@@ -272,6 +272,19 @@ def test_blocks_whose_stored_scores_say_all_that_bounds_could_are_left_alone() -
     assert (found.reason == Reason.SCORES).tolist() == [False, True, False, False, False]
     only = test.decide(seen, Budget.unlimited(4), np.array([True, False, False, False, False]))
     assert only.reason.tolist() == [Reason.PROVED] + [Reason.NOT_TRIED] * 4
+
+
+def test_blocks_with_rows_on_both_sides_are_left_alone_and_others_are_bounded() -> None:
+    test = model(linear([[1, 1]], [0], "float64")) > 1.5
+    unknown = [[False, False], [False, False], [True, False], [False, False]]
+    seen = two_inputs(unknown=unknown, all_null=[[False, False]] * 3 + [[False, True]])
+    seen = replace(seen, upper=np.array([[1.0, 1.0], [0.5, 0.5], [1.0, 1.0], [1.0, 1.0]]))
+    both, low = [[0.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [NAN, NAN]]
+    rows = Witnesses(("a", "b"), np.array([both, low, both, both]), 2)
+    found = test.decide(replace(seen, sources=("a", "b"), evidence=Evidence(witnesses=rows)), Budget.unlimited(4))
+    assert found.decision.tolist() == [EVALUATE, SKIP, EVALUATE, SKIP]
+    assert (found.boxes > 0).tolist() == [False, True, False, False]
+    assert (found.reason == Reason.WITNESS).tolist() == [True, False, False, False]
 
 
 def test_conjunctions_are_of_all() -> None:
