@@ -17,7 +17,7 @@ from skipml.bounds.budget import Budget
 from skipml.bounds.memory import Known, Memory
 from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Outcome, Reason
 from skipml.errors import PredicateError
-from skipml.metadata.contents import ScoreMetadata
+from skipml.metadata.contents import LabelMetadata, ScoreMetadata
 from skipml.metadata.evidence import Evidence, Witnesses
 from skipml.predicates import all_of
 from skipml.regions import Regions
@@ -163,7 +163,7 @@ def test_stored_scores_say_more_of_one_box_or_with_cells() -> None:
     limits: dict[str, Any] = {"lower": np.array([0.0, 0.0, -INF]), "upper": np.array([1.0, 1.0, 1.0])}
     known = ScoreMetadata("", ("a",), 0, cells=np.zeros((3, 0), np.uint8), **limits)
     assert _is_finer(known, seen).tolist() == [True, False, False]
-    assert _is_finer(replace(known, cells=np.zeros((3, 4), np.uint8)), seen).tolist() == [True, True, False]
+    assert _is_finer(replace(known, cells=np.zeros((3, 1), np.uint8)), seen).tolist() == [True, True, False]
 
 
 def test_rows_show_that_a_block_is_neither() -> None:
@@ -279,12 +279,22 @@ def test_blocks_with_rows_on_both_sides_are_left_alone_and_others_are_bounded() 
     unknown = [[False, False], [False, False], [True, False], [False, False]]
     seen = two_inputs(unknown=unknown, all_null=[[False, False]] * 3 + [[False, True]])
     seen = replace(seen, upper=np.array([[1.0, 1.0], [0.5, 0.5], [1.0, 1.0], [1.0, 1.0]]))
-    both, low = [[0.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [NAN, NAN]]
+    both, low = [[0.0, 0.0], [1.0, 1.0]], [[0.0, 0.0], [NAN, 1.0]]
     rows = Witnesses(("a", "b"), np.array([both, low, both, both]), 2)
     found = test.decide(replace(seen, sources=("a", "b"), evidence=Evidence(witnesses=rows)), Budget.unlimited(4))
     assert found.decision.tolist() == [EVALUATE, SKIP, EVALUATE, SKIP]
     assert (found.boxes > 0).tolist() == [False, True, False, False]
     assert (found.reason == Reason.WITNESS).tolist() == [True, False, False, False]
+
+
+def test_stored_classes_of_another_number_of_classes_say_nothing() -> None:
+    test = CLASSES.is_class(0)
+    assert isinstance(test, Class)
+    for n_labels, decided in ((3, [SKIP]), (4, None), (2, None)):
+        known = LabelMetadata(test.score.key.model, ("a",), n_labels, np.array([[2]], np.uint8))
+        seen = replace(regions((0, 1)), sources=("a",), evidence=Evidence(labels=(known,)))
+        stored = test.stored(seen)
+        assert (None if stored is None else stored.tolist()) == decided
 
 
 def test_conjunctions_are_of_all() -> None:
