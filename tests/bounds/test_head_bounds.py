@@ -284,3 +284,27 @@ def test_other_evaluations_are_not_further_apart(seed: int) -> None:
     apart = HeadVerifier(head).apart(rows, np.zeros(1))
     found = outputs_of(head, rows)
     assert all((np.abs(out.astype(np.float64) - found[0]) <= apart).all() for out in found)
+
+
+def test_lengths_are_rounded_up_and_hardly() -> None:
+    rows = np.random.default_rng(6).normal(size=(200, 7)) * 10.0 ** np.arange(-3, 4)
+    exact = np.sqrt((rows.astype(np.longdouble) ** 2).sum(axis=1))
+    assert (bounds_of.lengths(rows) >= exact * (1 + 2.0**-31)).all()
+    assert (bounds_of.lengths(rows) <= exact * (1 + 2.0**-29)).all()
+
+
+def test_boxes_over_directions_make_room_for_what_is_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(7)
+    blocks = [(rng.normal(size=(5, 4)) + i, np.ones(5, np.bool_)) for i in range(3)]
+    vectors = stored(blocks, Directions("e", 4, 0, (unit(rng.normal(size=(2, 4))),)))
+    (box,), weight = vectors.projections, rng.normal(size=(3, 4))
+    found = []
+    for share in (0.0, 0.125):
+        monkeypatch.setattr(bounds_of, "rounding", lambda _, share=share: share)
+        low, high = np.full((3, 3), -np.inf), np.full((3, 3), np.inf)
+        bounds_of._tighten(low, high, np.zeros((3, 3)), box, weight)
+        found.append((low, high))
+    size = np.maximum(np.abs(box.lower), np.abs(box.upper)).sum(axis=1, dtype=np.float64) + box.rest
+    room = 0.125 * 3 * np.outer(size, np.sqrt((weight**2).sum(axis=1)))
+    np.testing.assert_allclose(found[0][0] - found[1][0], room, rtol=1e-6)
+    np.testing.assert_allclose(found[1][1] - found[0][1], room, rtol=1e-6)
