@@ -63,6 +63,13 @@ def test_a_model_is_bounded_by_its_kind(kind: type[Any], inside: bool) -> None:
         assert found.through.way == "classes", "of differences only the signs matter"  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("shape", [(3,), (1, 2), (2, 4), (0, 3), (1, 3, 1)], ids=str)
+def test_functionals_that_do_not_fit_are_refused(kind: type[Any], shape: tuple[int, ...]) -> None:
+    with pytest.raises(ModelError, match="do not fit"):
+        bounder(KINDS[kind], np.ones(shape))
+
+
 def test_what_is_no_model_has_no_bounds() -> None:
     with pytest.raises(ModelError, match="no bounds for a str"):
         bounder("text")  # type: ignore[arg-type]

@@ -106,3 +106,11 @@ def test_divisions_are_where_features_differ() -> None:
     edges = found.middle_edge(0, np.array([-1.0, 0.5, -1.0]), np.array([3.0, 3.0, 0.5]))
     assert edges is not None
     assert edges.tolist() == [0.0, 1.0, 0.0]
+
+
+@pytest.mark.parametrize("end", [0, 1])
+def test_a_feature_with_an_end_that_is_no_number_is_unknown(end: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ends = (np.array([np.nan]), np.array([1.0]))[:: 1 - 2 * end]
+    monkeypatch.setattr(Feature, "bounds", lambda *_: ends)
+    at = FeatureMap((Feature(0),), 1).box(np.zeros((1, 1)), np.ones((1, 1)))
+    assert (at.lower[0, 0], at.upper[0, 0]) == (-np.inf, np.inf)

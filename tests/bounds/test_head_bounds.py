@@ -265,6 +265,31 @@ def test_sums_that_may_overflow_are_not_bounded() -> None:
     assert np.isinf([lower, upper]).all()
 
 
+@pytest.mark.parametrize(("weight", "fits"), [(1e18, True), (2.5e19, False), (4e19, False)])
+def test_sums_near_the_largest_number_are_bounded_up_to_half_of_it(weight: float, fits: bool) -> None:
+    vectors = stored([(np.full((2, 1), 1e19, np.float32), np.ones(2, np.bool_))], Directions("e", 1))
+    lower, upper = bounds_over(linear_head(np.full(1, weight)), vectors)
+    assert np.isfinite([lower, upper]).all() == fits
+
+
+@pytest.mark.parametrize("ops", [(Scale, 1e30), (Shift, 3e38)], ids=["scaled", "moved"])
+def test_scaled_inputs_that_may_overflow_are_not_bounded(ops: tuple[Any, float]) -> None:
+    """One input of two is beyond float32 before a layer that would make it small again."""
+    kind = np.dtype(np.float32)
+    step = ops[0](np.array([ops[1], 1.0], kind))
+    layer = Affine(np.array([[1e-30, 1.0]], kind), np.zeros(1, kind))
+    vectors = stored([(np.full((2, 2), 1e10, np.float32), np.ones(2, np.bool_))], Directions("e", 2))
+    lower, upper = bounds_over(Head(Network(2, 1, kind, (step, layer))), vectors)
+    assert np.isinf([lower, upper]).all()
+
+
+def test_evaluations_of_one_sum_are_apart_by_roundings_only() -> None:
+    rng = np.random.default_rng(8)
+    rows, weight = rng.normal(size=(50, 16)), rng.normal(size=16)
+    mass = 20 * 2.0**-24 * np.sqrt((rows**2).sum(axis=1).max() * (weight**2).sum())
+    assert 0 < HeadVerifier(linear_head(weight)).apart(rows, np.zeros(1))[0] < 10 * mass
+
+
 def test_blocks_are_taken_with_their_boxes() -> None:
     rng = np.random.default_rng(5)
     blocks = [(rng.normal(size=(5, 4)) + i, np.ones(5, np.bool_)) for i in range(4)]
