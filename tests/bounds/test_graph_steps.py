@@ -291,10 +291,11 @@ def test_a_function_fits_where_its_values_do(name: str) -> None:
 
 
 @pytest.mark.parametrize("n", [1, 3, 8])
-def test_normalisation_holds_for_every_execution(n: int) -> None:
+@pytest.mark.parametrize("arithmetic", [EXACT, COARSE, FLUSHING], ids=["exact", "rounding", "underflow"])
+def test_normalisation_holds_for_every_execution(n: int, arithmetic: Arithmetic) -> None:
     """It is executed in float64 and rounded once."""
     rng = np.random.default_rng(n)
-    centred, step = Centred(n, COARSE), Normalised(n, 1e-3, COARSE)
+    centred, step = Centred(n, arithmetic), Normalised(n, 1e-3, arithmetic)
     lower, upper = boxes(rng, 80, n)
     form = _identity(lower, upper)
     middle, state = prepared(centred, [Range(lower, upper)])
@@ -308,9 +309,10 @@ def test_normalisation_holds_for_every_execution(n: int) -> None:
         for shares in (*rng.choice([-1.0, 1.0], (6, 80, n)), rng.uniform(-1, 1, (80, n))):
             x = (lower + upper) / 2 + shares * (upper - lower) / 2
             c = x - x.mean(axis=1, keepdims=True)
-            y = rounding(COARSE, rng, way)(c / np.sqrt((c * c).mean(axis=1, keepdims=True) + 1e-3))
+            y = rounding(arithmetic, rng, way)(c / np.sqrt((c * c).mean(axis=1, keepdims=True) + 1e-3))
             assert (reached.lower <= y).all()
             assert (y <= reached.upper).all()
+            assert arithmetic is not EXACT or (reached.magnitude <= np.sqrt(n) * (1 + 1e-9)).all()
             low, high = at(made, shares)
             assert (low <= y + 1e-9).all()
             assert (y <= high + 1e-9).all()
