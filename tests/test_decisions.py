@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from skipml.bounds.budget import Budget
-from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Outcome, Reason
+from skipml.bounds.outcome import EVALUATE, KEEP, SKIP, Method, Narrowed, Outcome, Reason
 from skipml.decisions import Decisions, decide, prove_keep, prune
 from skipml.network import Affine, LeakyRelu, Network
 from skipml.regions import Regions
@@ -112,6 +112,9 @@ def test_two_scans_keep_what_either_needs() -> None:
     assert both.error == "e"
     assert other.either(one).error == "e"
     assert one.either(made([SKIP] * 4, lower=np.full(4, np.nan))).lower.tolist() == [0, 1, 2, 3]
+    small, large = Narrowed((2, 1), (1, 1), 2, 1), Narrowed((4, 1), (3, 1), 4, 3)
+    narrowed = made([SKIP], narrowed=(small, large)).either(made([SKIP], narrowed=(large,))).narrowed
+    assert narrowed == (small, large), "each is named once"
 
 
 def test_bounds_of_several_scores_are_of_none() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,9 @@ from skipml.bounds.budget import Budget
 from skipml.bounds.outcome import EVALUATE, KEEP, SKIP
 from skipml.errors import FileChangedError, FooterError, SchemaError
 from skipml.footers import read_footers
+from skipml.lake.listing import PrunedFiles
+from skipml.lake.snapshot import Snapshot
+from skipml.parquet.reading import Ahead
 from skipml.plans import common_schema, own_names
 from tests.oracle import identity, model
 
@@ -48,6 +52,27 @@ def test_a_plan_says_what_it_decides_and_scans_what_is_left(path: Path) -> None:
     assert everything.scan().read_all().num_rows == 12
     nothing = skipml.plan(path, SCORE > 9, budget=_THOROUGH)
     assert nothing.scan().read_all().num_rows == 0
+
+
+def test_files_that_are_left_out_as_a_whole_count(path: Path) -> None:
+    plan = replace(skipml.plan(path, SCORE > 2, budget=_THOROUGH), pruned=PrunedFiles(("y.parquet", "z.parquet"), 9, 5))
+    assert plan.summary == ("Files: 3, skipped 2 as a whole; Row groups: 8, skipped 6, kept 1, evaluated 1")
+
+
+def test_a_file_of_which_nothing_is_left_is_not_opened(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = path.with_name("y.parquet")
+    pq.write_table(pa.table({"id": [99], "A": [1.0]}), other)
+    skipml.enrich(other, ["A"])
+    plan = skipml.plan([other, path], SCORE > 2, budget=_THOROUGH)
+    opened, open_file = [], Ahead.open
+
+    def noted(ahead: Ahead, file: str) -> pq.ParquetFile:
+        opened.append(file)
+        return open_file(ahead, file)
+
+    monkeypatch.setattr(Ahead, "open", noted)
+    assert plan.scan(["id"]).read_all()["id"].to_pylist() == [6, 7, 8, 9, 10, 11]
+    assert opened == [str(path)]
 
 
 def test_a_file_that_changes_is_noticed_before_and_after_its_rows(path: Path) -> None:
@@ -117,3 +142,20 @@ def test_decisions_are_those_of_the_rows_whatever_the_batches(
     plan = skipml.plan(whole, SCORE > 2.5, budget=_THOROUGH)
     assert plan.decisions.tolist() == [SKIP, EVALUATE, KEEP, KEEP, SKIP, EVALUATE]
     assert plan.scan(columns=["id"]).read_all()["id"].to_pylist() == [3, 4, 5, 6, 7, 11]
+
+
+def test_a_file_of_a_table_spells_names_its_own_way_and_its_deleted_rows_stay_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("skipml.plans._BATCH_ROWS", 2)
+    path = str(tmp_path / "x.parquet")
+    values = [3.0, 4.0, 0.0, 5.0, 6.0, 0.0, 7.0, 8.0, 9.0]
+    pq.write_table(pa.table({"ID": range(9), "A": values, "other": [""] * 9}), path, row_group_size=5)
+    schema = pa.schema({"id": pa.int64(), "a": pa.float64(), "added": pa.string()})
+    counts, deleted = (np.array([9]), np.array([1])), np.array([1, 3, 6, 8])
+    snapshot = Snapshot("table", 1, schema, (path,), *counts, {}, deleted={path: deleted})
+    plan = skipml.plan(snapshot, SCORE > 2, budget=_THOROUGH)
+    assert plan.scan(["id", "a", "added"]).read_all().to_pylist() == [
+        {"id": i, "a": values[i], "added": None} for i in (0, 4, 7)
+    ]
+    assert plan.scan(["added"]).read_all()["added"].to_pylist() == [None] * 3

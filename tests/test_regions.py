@@ -113,10 +113,14 @@ def test_metadata_of_a_column_that_is_no_input_is_left_out(tmp_path: Path) -> No
     values = [0.0, 0.1, 9.0, 9.1, 0.2, 9.2, 0.3, 9.3]
     write_pyarrow(pa.table({"a": values, "b": values, "c": values}), path, 4)
     skipml.enrich(path, ["a", "b"], pairs=[("a", "b")], boxes=2)
+    everything = refine(read_footers([str(path)], ["a", "b", "c"]), None)
     for columns in (["a"], ["b"], ["b", "c"], ["a", "c"]):
-        regions = from_refined(refine(read_footers([str(path)], columns), None), columns)
-        assert regions.hulls == ()
-        assert len(regions.lower) == 4, "boxes of one input are of use"
+        for refined in (refine(read_footers([str(path)], columns), None), everything):
+            regions = from_refined(refined, columns)
+            assert regions.hulls == ()
+            assert len(regions.lower) == 4, "boxes of one input are of use"
+    bare = from_refined(everything, ["c"])
+    assert (bare.hulls, len(bare.lower), bare.coarser) == ((), 2, None), "boxes of none are not"
     both = from_refined(refine(read_footers([str(path)], ["b", "a"]), None), ["b", "a"])
     assert [hull.inputs for hull in both.hulls] == [(1, 0)]
     other = from_refined(refine(read_footers([str(path)], ["c"]), None), ["c"])

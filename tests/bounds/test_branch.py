@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 from typing import Any
 
@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from skipml.bounds.branch import (
+    _MANY_BLOCKS,
     EVALUATE,
     KEEP,
     SKIP,
@@ -19,6 +20,7 @@ from skipml.bounds.branch import (
     Reason,
     branch_and_bound,
 )
+from skipml.bounds.budget import Ledger, Meter
 from skipml.bounds.polygons import Hull
 from skipml.bounds.verifier import Verifier
 from skipml.network import Affine, LeakyRelu, Network, Scale, Shift
@@ -330,3 +332,35 @@ def test_no_blocks_have_no_decisions() -> None:
     outcome = branch_and_bound(Verifier(mlp((2, 3, 1))), none, Above(0), Budget(cost_per_row=1e-7))
     assert outcome.decision.shape == (0,)
     assert outcome.lower.shape == (0, 1)
+
+
+def test_waves_of_one_box_end_and_a_run_is_entered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A leaf takes two boxes to split, so a wave of one that meets only leaves is the last."""
+    deep = Verifier(mlp((2, 8, 8, 1), F64, 3))
+    lower, upper = np.array([[-1.0, -1.0]] * 3), np.array([[1.0, 1.0]] * 3)
+    highest = float(deep.values(grid(Boxes(lower[:1], upper[:1])).reshape(-1, 2)).max())
+    ledger = Ledger()
+    budget = replace(Budget.unlimited(), ledger=ledger)
+    monkeypatch.setattr(Meter, "next_wave", lambda meter, deep: 1)
+    outcome = branch_and_bound(deep, one_box_each(lower, upper), Above(highest + 0.01), budget)
+    assert outcome.decision.tolist() == [EVALUATE] * 3
+    assert outcome.boxes.sum() == 1
+    assert ledger.estimated > 0
+    assert ledger.spent > 0
+
+
+@pytest.mark.parametrize("limit", [0.5, -0.5])
+def test_many_blocks_are_left_alone_where_a_sample_of_them_needs_every_row(limit: float) -> None:
+    """Half of the blocks hold a row that passes and one that does not, in a sample all do; or none can be skipped."""
+    n = 4 * _MANY_BLOCKS
+    lower, upper = np.full((n, 1), -1.0), np.full((n, 1), 1.0)
+    mixed = branch_and_bound(Verifier(wave()), one_box_each(lower, upper), Above(0.5), Budget(cost_per_row=1.0))
+    assert mixed.decision.tolist() == [EVALUATE] * n
+    upper[::2] = -0.9 if limit < 0 else 1.0
+    some = branch_and_bound(Verifier(linear_network()), one_box_each(lower, upper), Above(limit), Budget.unlimited())
+    assert some.decision.tolist() == ([SKIP, EVALUATE] if limit < 0 else [EVALUATE, EVALUATE]) * (n // 2)
+
+
+def linear_network() -> Network:
+    """x."""
+    return Network(1, 1, F64, (Affine(np.ones((1, 1)), np.zeros(1)),))

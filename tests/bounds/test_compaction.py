@@ -14,7 +14,7 @@ from skipml.bounds.linked import LinkedVerifier
 from skipml.bounds.verifier import Verifier
 from skipml.linked import Linked
 from skipml.links import Link
-from skipml.network import Affine, LeakyRelu, Network, Op, Scale, Shift
+from skipml.network import Affine, Divide, LeakyRelu, Network, Op, Scale, Shift
 from tests.bounds.executions import ORDERS, execute
 
 Floats = NDArray[np.float64]
@@ -36,7 +36,7 @@ def pruned(seed: int, dtype: Any, *, shift: bool = False, slope: float = 0.0) ->
         weight = rng.normal(size=(n_out, n_in)) * (rng.random((n_out, n_in)) < 0.7) * (rng.random(n_in) < 0.8)
         ops += [Affine(weight.astype(dtype), (rng.normal(size=n_out) - 1).astype(dtype))]
         ops += [Scale(np.full(n_out, 0.5, dtype)), LeakyRelu(slope)]
-        ops += [Shift(np.full(n_out, 0.25, dtype))] if shift else [Scale(np.full(n_out, 2.0, dtype))]
+        ops += [Shift(np.full(n_out, 0.25, dtype))] if shift else [Divide(np.full(n_out, 0.5, dtype))]
     return Network(2, 2, np.dtype(dtype), tuple(ops[:-3]))
 
 
@@ -205,6 +205,17 @@ def test_bounds_are_reduced_only_where_it_pays_and_never_looser() -> None:
     like = Verifier(dense.network)
     assert narrowed(like, reduced(like, wide)) == (), "which is the other one of the same content"
     assert reduced(dense, Boxes(np.full((1, 2), -np.inf), np.full((1, 2), np.inf))) is dense
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize("limit", ["lower", "upper"])
+def test_blocks_without_end_on_one_side_are_no_part_of_the_domain(limit: str, side: int) -> None:
+    lower = np.random.default_rng(0).random((30, 2))
+    boxes, whole = Boxes(lower, lower + 0.1), Verifier(pruned(3, "f4"))
+    smaller = reduced(whole, boxes)
+    (boxes.lower if limit == "lower" else boxes.upper)[7, side] = -np.inf if limit == "lower" else np.inf
+    assert reduced(whole, boxes) is not whole
+    assert reduced(whole, boxes).function.macs <= smaller.function.macs
 
 
 def test_probabilities_are_reduced_too() -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from skipml.activations import Kind, curve
 from skipml.bounds import bent_steps, graph_steps, normalised_steps, relaxations
 from skipml.bounds.bent_steps import Bent
-from skipml.bounds.graph import GraphVerifier
+from skipml.bounds.graph import GraphVerifier, _length
 from skipml.bounds.relaxations import kinked_lines, lines, span
 from skipml.bounds.verifier import Verifier
 from skipml.graph import Add, Elementwise, Graph, Node, Normalize, Subtract
@@ -168,6 +168,23 @@ def test_overflow_and_poles_are_unknown(kind: Kind) -> None:
     assert not np.isfinite([low[1, 0], high[1, 0]]).any()
     bounds = GraphVerifier(graph).crown(np.array([[0.0]]), np.array([[1e19]]))
     assert not np.isfinite([bounds.lower[0, 0], bounds.upper[0, 0]]).any()
+
+
+def test_what_is_unknown_is_infinite_on_the_side_that_says_nothing() -> None:
+    graph = Graph(1, F32, (Node(Elementwise("square"), (0,)),))
+    for box in ((0.0, 1e30), (-1e30, 0.0), (-np.inf, 0.0), (0.0, np.inf), (-1e39, -1e38)):
+        lower, upper = (np.array([[end]]) for end in box)
+        bounds = GraphVerifier(graph).crown(lower, upper)
+        for low, high in (GraphVerifier(graph).interval(lower, upper), (bounds.lower, bounds.upper)):
+            assert (low[0, 0], high[0, 0]) == (-np.inf, np.inf)
+    identity = Graph(1, F32, (Node(Elementwise("abs"), (0,)),))
+    assert np.isinf(GraphVerifier(identity).interval(np.array([[-1e39]]), np.zeros((1, 1)))).all()
+
+
+def test_the_roundings_of_an_op_are_counted_by_its_length() -> None:
+    assert _length(Node(Affine(np.ones((3, 7)), np.zeros(3)), (0,)), 7) == 7
+    assert _length(Node(Normalize(1e-5, True), (0,)), 7) == 23
+    assert _length(Node(Add(), (0, 0)), 7) == 1
 
 
 def test_a_logarithm_of_what_may_be_negative_is_unknown() -> None:

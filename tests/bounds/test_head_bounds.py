@@ -265,6 +265,31 @@ def test_sums_that_may_overflow_are_not_bounded() -> None:
     assert np.isinf([lower, upper]).all()
 
 
+@pytest.mark.parametrize(("weight", "fits"), [(1e27, True), (2.5e28, False), (4e28, False)])
+def test_sums_near_the_largest_number_are_bounded_up_to_half_of_it(weight: float, fits: bool) -> None:
+    vectors = stored([(np.full((2, 1), 1e10, np.float32), np.ones(2, np.bool_))], Directions("e", 1))
+    lower, upper = bounds_over(linear_head(np.full(1, weight)), vectors)
+    assert np.isfinite([lower, upper]).all() == fits
+
+
+@pytest.mark.parametrize("ops", [(Scale, 1e30), (Shift, 3e38)], ids=["scaled", "moved"])
+def test_scaled_inputs_that_may_overflow_are_not_bounded(ops: tuple[Any, float]) -> None:
+    """One input of two is beyond float32 before a layer that would make it small again."""
+    kind = np.dtype(np.float32)
+    step = ops[0](np.array([ops[1], 1.0], kind))
+    layer = Affine(np.array([[1e-30, 1.0]], kind), np.zeros(1, kind))
+    vectors = stored([(np.full((2, 2), 1e10, np.float32), np.ones(2, np.bool_))], Directions("e", 2))
+    lower, upper = bounds_over(Head(Network(2, 1, kind, (step, layer))), vectors)
+    assert np.isinf([lower, upper]).all()
+
+
+def test_evaluations_of_one_sum_are_apart_by_roundings_only() -> None:
+    rng = np.random.default_rng(8)
+    rows, weight = rng.normal(size=(50, 16)), rng.normal(size=16)
+    mass = 20 * 2.0**-24 * np.sqrt((rows**2).sum(axis=1).max() * (weight**2).sum())
+    assert 0 < HeadVerifier(linear_head(weight)).apart(rows, np.zeros(1))[0] < 10 * mass
+
+
 def test_blocks_are_taken_with_their_boxes() -> None:
     rng = np.random.default_rng(5)
     blocks = [(rng.normal(size=(5, 4)) + i, np.ones(5, np.bool_)) for i in range(4)]
@@ -284,3 +309,27 @@ def test_other_evaluations_are_not_further_apart(seed: int) -> None:
     apart = HeadVerifier(head).apart(rows, np.zeros(1))
     found = outputs_of(head, rows)
     assert all((np.abs(out.astype(np.float64) - found[0]) <= apart).all() for out in found)
+
+
+def test_lengths_are_rounded_up_and_hardly() -> None:
+    rows = np.random.default_rng(6).normal(size=(200, 7)) * 10.0 ** np.arange(-3, 4)
+    exact = np.sqrt((rows.astype(np.longdouble) ** 2).sum(axis=1))
+    assert (bounds_of.lengths(rows) >= exact * (1 + 2.0**-31)).all()
+    assert (bounds_of.lengths(rows) <= exact * (1 + 2.0**-29)).all()
+
+
+def test_boxes_over_directions_make_room_for_what_is_rounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(7)
+    blocks = [(rng.normal(size=(5, 4)) + i, np.ones(5, np.bool_)) for i in range(3)]
+    vectors = stored(blocks, Directions("e", 4, 0, (unit(rng.normal(size=(2, 4))),)))
+    (box,), weight = vectors.projections, rng.normal(size=(3, 4))
+    found = []
+    for share in (0.0, 0.125):
+        monkeypatch.setattr(bounds_of, "rounding", lambda _, share=share: share)
+        low, high = np.full((3, 3), -np.inf), np.full((3, 3), np.inf)
+        bounds_of._tighten(low, high, np.zeros((3, 3)), box, weight)
+        found.append((low, high))
+    size = np.maximum(np.abs(box.lower), np.abs(box.upper)).sum(axis=1, dtype=np.float64) + box.rest
+    room = 0.125 * 3 * np.outer(size, np.sqrt((weight**2).sum(axis=1)))
+    np.testing.assert_allclose(found[0][0] - found[1][0], room, rtol=1e-6)
+    np.testing.assert_allclose(found[1][1] - found[0][1], room, rtol=1e-6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from skipml.bounds.prepared import PreparedVerifier
+from skipml.links import Link
 from skipml.pipelines import Pipeline
 from skipml.prepared import Prepared
 from tests.models.fitted_pipelines import fit
@@ -89,3 +91,15 @@ def test_wrong_slopes_are_noticed(kind: str, seed: int, factor: float, monkeypat
 
     monkeypatch.setattr(PreparedVerifier, "_in_inputs", broken)
     assert outside(prepared(kind, seed), np.random.default_rng(seed)) > 0
+
+
+@pytest.mark.parametrize(("kind", "seed"), _KINDS)
+def test_bounds_of_the_opposite_are_the_opposite(kind: str, seed: int) -> None:
+    """Both sides are tightened, and widened, in the same way."""
+    function = replace(prepared(kind, seed), link=Link())
+    lower, upper, _ = boxes(function, np.random.default_rng(seed))
+    units = np.eye(function.n_outputs)
+    one, other = (PreparedVerifier(function, sign * units).linear(lower, upper) for sign in (1, -1))
+    for low, high in (("lower", "upper"), ("slope_lower", "slope_upper"), ("linear_lower", "linear_upper")):
+        np.testing.assert_allclose(getattr(one, low), -getattr(other, high), rtol=1e-13, atol=1e-13)
+        np.testing.assert_allclose(getattr(one, high), -getattr(other, low), rtol=1e-13, atol=1e-13)

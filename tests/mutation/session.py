@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
 import pickle
 import resource
@@ -24,10 +25,11 @@ from typing import Any
 import pytest
 
 from tests.mutation.applying import Functions, loaded_functions, put
+from tests.mutation.forgetting import forget_all
 from tests.mutation.operators import Mutant
 
 _CACHE = Path(".data/mutation")
-"""What was measured of the tests; to be removed where they have changed."""
+"""What was measured of the tests, by all the code that they measure and that they share."""
 
 
 @dataclass(frozen=True)
@@ -82,18 +84,27 @@ class Session:
         modules = {name: import_module(name) for name in self._names}
         files = {str(module.__file__) for module in modules.values()}
         self._functions = loaded_functions(files)
+        forget_all()
         gc.collect()
         gc.freeze()  # what is not looked at is not copied by the processes to come
-        cache = _CACHE / f"{self._group}.pickle"
-        self._runs = pickle.loads(cache.read_bytes()) if cache.exists() else {}
+        self._know_tests(files)
+        for target in self._targets():
+            self._on_verdict(self._verdict(target))
+        return True
+
+    def _know_tests(self, files: set[str]) -> None:
+        """Measure the tests that were not measured as they are."""
+        helpers = {str(path) for path in Path("tests").rglob("*.py") if not path.name.startswith("test_")}
+        cache = _CACHE / f"{self._group}-{_digest(files | helpers)}.pickle"
+        known: dict[tuple[str, str], Run] = pickle.loads(cache.read_bytes()) if cache.exists() else {}
+        digests = {path: _digest({path}) for path in {str(item.path) for item in self._items.values()}}
+        keys = {name: (name, digests[str(item.path)]) for name, item in self._items.items()}
+        self._runs = {name: known[key] for name, key in keys.items() if key in known}
         pid, pipe = _forked(lambda: self._measured(files))
         self._runs |= pickle.loads(_read_all(pipe))
         os.waitpid(pid, 0)
         cache.parent.mkdir(exist_ok=True)
-        cache.write_bytes(pickle.dumps(self._runs))
-        for target in self._targets():
-            self._on_verdict(self._verdict(target))
-        return True
+        cache.write_bytes(pickle.dumps(known | {keys[name]: run for name, run in self._runs.items()}))
 
     def _measured(self, files: set[str]) -> bytes:
         """What every test that passes takes and calls, of those that are not known yet."""
@@ -171,6 +182,15 @@ class Session:
         if by in self._items:
             self._killers.setdefault((target.module, target.mutant.function), Counter())[by] += 1
         return Verdict(target, "" if by == "-" else by)
+
+
+def _digest(files: Iterable[str]) -> str:
+    """Of files and where they are."""
+    found = hashlib.sha256()
+    for file in sorted(files):
+        path = Path(file).resolve()
+        found.update(str(path).encode() + hashlib.sha256(path.read_bytes()).digest())
+    return found.hexdigest()[:16]
 
 
 def _forked(work: Callable[[], bytes]) -> tuple[int, int]:

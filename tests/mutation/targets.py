@@ -34,6 +34,8 @@ _DECISIONS = [
     "tests/test_evidence.py",
     "tests/test_score_store.py",
     "tests/engines/test_corners.py",
+    "tests/lake/test_snapshots.py",
+    "tests/stores/test_rows.py",
     "tests/soundness/test_bound_laws.py",
     *_battery("bounds", "predicates", "files", "coarser", "levels", "scores"),
 ]

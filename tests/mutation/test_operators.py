@@ -9,8 +9,11 @@ from types import ModuleType
 
 import pytest
 
+from skipml.activations import curve
+from skipml.recent import Derived, Recent
 from tests.mutation.__main__ import justified
 from tests.mutation.applying import loaded_functions, put
+from tests.mutation.forgetting import forget_all
 from tests.mutation.operators import mutants
 from tests.mutation.targets import GROUPS, modules_of
 
@@ -82,6 +85,17 @@ def test_a_change_arrives_wherever_a_function_was_handed_to(module: ModuleType) 
     assert module.Box(0.0, 4.0).middle == 4.0
     assert put(by_change["_LIMIT = 4.0"], module, functions)
     assert kept(3.0) == 3.0
+
+
+def test_nothing_that_was_found_out_before_a_change_is_left_after_it() -> None:
+    module_cache: Recent[str, int] = Recent(2, lambda _: 1)
+    module_cache.put("x", 1)
+    derived: Derived[type[Path], int] = Derived(lambda thing: 1)
+    kept = Path
+    derived(kept)
+    curve("tanh")
+    assert forget_all() >= 3
+    assert (module_cache.get("x"), len(derived._made), curve.cache_info().currsize) == (None, 0, 0)
 
 
 def test_every_group_has_modules_and_tests_and_every_justified_mutant_exists() -> None:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 
 import fsspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 
 import skipml
 from skipml.bounds.budget import Budget
-from skipml.decisions import SKIP
+from skipml.decisions import EVALUATE, KEEP, SKIP
+from skipml.parquet.reading import RangedFile
+from tests.oracle import identity, model
 from tests.soundness.axes import Axes
 from tests.soundness.cases import NAME, write
 from tests.soundness.conditions import conditions, predicate_of, sql_of
@@ -52,6 +58,7 @@ def test_random_lakes(tmp_path: Path, memory: str, count_cases: Callable[[int], 
                 assert plan.scan(["id"]).read_all()["id"].to_pylist() == ids, (number, condition)
                 assert plan.to_polars(["id"]).collect()["id"].to_list() == ids, (number, condition)
                 left = files.rows["id"].to_numpy()[np.repeat(plan.decisions != SKIP, plan.footers.n_rows)]
+                assert plan.traffic.startswith("memory: "), "what was asked of the store"
                 near = plan.candidates(["id"]).to_table()["id"].to_pylist()
                 assert set(left.tolist()) <= set(near), (number, condition)
                 asked = f"SELECT id FROM read_parquet({urls}) WHERE {text} ORDER BY id"
@@ -60,3 +67,28 @@ def test_random_lakes(tmp_path: Path, memory: str, count_cases: Callable[[int], 
             con.remove_function(NAME)
     assert skipped > LAKES * PLANS
     count_cases(LAKES * PLANS)
+
+
+def test_row_groups_are_announced_with_what_is_read_of_them_and_held_when_they_are(
+    memory: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two files whose row groups 0 and 1 are kept, scored and left out in turn: (KEEP, EVALUATE), (EVALUATE, SKIP)."""
+    filesystem, urls = fsspec.filesystem("memory"), [f"{memory}/{i}.parquet" for i in range(2)]
+    for url, a in zip(urls, ([3.0, 4.0, 1.0, 3.0], [1.0, 5.0, 0.0, 1.0]), strict=True):
+        sink = io.BytesIO()
+        pq.write_table(pa.table({"id": range(4), "a": a, "b": a}), sink, row_group_size=2)
+        filesystem.pipe_file(url, sink.getvalue())
+    skipml.enrich(urls, ["a"])
+    plan = skipml.plan(urls, model(identity("float64")) > 2, budget=Budget.unlimited(boxes_per_block=16))
+    assert plan.decisions.tolist() == [KEEP, EVALUATE, EVALUATE, SKIP]
+    announced = plan._announced(plan.schema(["id"]))
+    assert [(group.number, group.columns) for group in announced] == [(0, ("id",)), (1, ("id", "a")), (0, ("id", "a"))]
+    held, hold = [], RangedFile.hold
+
+    def noted(file: RangedFile, parts: list[tuple[int, bytes]]) -> None:
+        held.append(len(parts))
+        hold(file, parts)
+
+    monkeypatch.setattr(RangedFile, "hold", noted)
+    assert plan.scan(["id"]).read_all()["id"].to_pylist() == [0, 1, 3, 1]
+    assert len(held) == 3
