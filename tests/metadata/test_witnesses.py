@@ -47,8 +47,9 @@ def test_every_witness_is_a_row(values: Floats, count: int) -> None:
 def test_extremes_reach_the_sides_of_the_box(values: Floats, more: int) -> None:
     count = 4 * values.shape[1] + more
     extremes = choose(values, count)[: n_extremes(count)].astype(np.float64)
-    low, high = (stored(side).astype(np.float64) for side in (values.min(axis=0), values.max(axis=0)))
-    nearly = 1e-12 * (high - low)  # rows that are as good as equally far out may stand for each other
+    sides = values.min(axis=0), values.max(axis=0)
+    low, high = (stored(side).astype(np.float64) for side in sides)
+    nearly = 1e-12 * sides[1] - 1e-12 * sides[0]  # rows as good as equally far out may stand for each other
     assert (np.abs(extremes.min(axis=0) - low) <= nearly).all()
     assert (np.abs(extremes.max(axis=0) - high) <= nearly).all()
 
