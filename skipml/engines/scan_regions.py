@@ -16,6 +16,7 @@ from skipml.engines.sql import Reference
 from skipml.footers import Footers, read_footers
 from skipml.identity import Path
 from skipml.lake.warming import warm
+from skipml.metadata.enclosures import Vectors
 from skipml.metadata.refine import Refined, refine
 from skipml.partitions import partition_values, value_bounds
 from skipml.recent import Derived
@@ -64,18 +65,17 @@ def known_of(
     return refined, _with_balls(regions, reference, refined.footers, places.indexes)
 
 
-def _with_balls(
-    regions: Regions, reference: Reference, footers: Footers, indexes: Sequence[VectorIndex]
-) -> Regions:
+def _with_balls(regions: Regions, reference: Reference, footers: Footers, indexes: Sequence[VectorIndex]) -> Regions:
     """The same with the balls of indexes around vectors of which metadata says nothing.
 
     `sources` has the names of the inputs that are columns as they are stored.
     """
-    found = {}
+    found: dict[int, Vectors] = {}
     for i, name in enumerate(regions.sources if indexes else ()):
         if name is not None and i not in regions.vectors and _has_vectors(reference, footers, name):
             vectors = vectors_in_lists(indexes, footers, name)
-            found |= {} if vectors is None else {i: vectors}
+            if vectors is not None:
+                found[i] = vectors
     return replace(regions, vectors={**regions.vectors, **found}) if found else regions
 
 
