@@ -12,9 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
 import skipml
-from skipml.cli import main
+from skipml.cli import app
 from skipml.errors import SchemaError, SkipmlError
 from skipml.layout import cluster
 from skipml.network import Affine, Network
@@ -113,11 +114,12 @@ def test_a_table_takes_its_own_place(tmp_path: Path) -> None:
     assert np.mean([len(found) for found in clusters_of(path)]) < 4
 
 
-def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command(tmp_path: Path) -> None:
     source, target = write(table(), tmp_path / "in.parquet", row_group_size=GROUP), tmp_path / "out.parquet"
     options = ["--by", "Vector", "--row-group-rows", str(GROUP), "--json"]
-    assert main(["cluster", str(source), str(target), *options]) == 0
-    assert json.loads(capsys.readouterr().out)["method"] == "lists"
+    result = CliRunner().invoke(app, ["cluster", str(source), str(target), *options])
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["method"] == "lists"
     assert rows_of(target) == rows_of(source)
     assert np.mean([len(found) for found in clusters_of(target)]) < 4
 
