@@ -14,7 +14,7 @@ from skipml.metadata.enclosures import Vectors
 
 Singles = NDArray[np.float32]
 
-BITS = (1, 2, 4, 8)
+BITS = (2, 4, 8)
 _CUTS = (1.0, 0.8, 0.6)
 """How much of the range of a row's values has steps: fewer and finer ones pay where few values are far out."""
 _LENGTH_BYTES, _STEP_BYTES = 4, 8
