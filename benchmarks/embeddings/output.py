@@ -29,6 +29,7 @@ def text(found: dict[str, Any]) -> str:
     lines += [*_rows_left(found), ""]
     cosines = ", ".join(f"{name} {value:.3f}" for name, value in found["cosines"].items())
     times = ", ".join(f"{name} {value * 1e3:.0f} ms" for name, value in found["seconds"].items())
+    products = ", ".join(f"{name} {value * 1e3:.0f} ms" for name, value in found["products"].items())
     return "\n".join(
         [
             *lines,
@@ -36,6 +37,8 @@ def text(found: dict[str, Any]) -> str:
             "",
             "A query at 0.1 % in DuckDB, row groups of 512 rows as an index has them, and the table of an index: "
             f"{times}.",
+            "",
+            f"A product of a head's weights in numpy, in memory: {products}.",
         ]
     )
 
