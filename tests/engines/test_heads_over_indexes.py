@@ -95,6 +95,22 @@ def test_the_rows_of_the_table_are_those_without_skipping(con: skipml.Connection
     assert skipped[-2:] == [0, 0], "what is computed of vectors is not what balls are around"
 
 
+@pytest.mark.parametrize(("argument", "skips"), [("v", True), ("v::FLOAT[6]", True), ("v::INTEGER[6]", False)])
+def test_the_files_of_an_index_are_read_like_any(tmp_path: Path, argument: str, skips: bool) -> None:
+    index = VectorIndex.build(table(ROWS), column="v", path=tmp_path / "index")
+    path = index.snapshot.readers[0].rows.path
+    limit = float(np.sort(MODELS["linear"].evaluate(table(ROWS))[:, 0])[-30])
+    condition = f"linear(CAST({argument} AS FLOAT[])) > {limit!r}"
+    with skipml.connect() as con:
+        con.register_model("linear", MODELS["linear"])
+        con.register_index("docs", index)
+        con.execute(f"CREATE TABLE loaded AS FROM '{path}'")
+        found = answer(con, f"SELECT id FROM '{path}' WHERE {condition}")
+        assert con.last_report is not None
+        assert (con.last_report.counters["skipped"] > 10) is skips
+        assert found == answer(con, f"SELECT id FROM loaded WHERE {condition}")
+
+
 def test_deleted_rows_and_added_ones_are_told_apart(con: skipml.Connection, index: VectorIndex) -> None:
     """All lists are KEEP or SKIP, and rows come and go."""
     condition = "linear(v) > -1e6"
