@@ -116,6 +116,9 @@ def test_deleted_rows_and_added_ones_are_told_apart(con: skipml.Connection, inde
     condition = "linear(v) > -1e6"
     before = answer(con, f"SELECT count(*) FROM docs WHERE {condition}")
     assert before == [(len(index),)]
+    assert con.last_report is not None
+    kept = np.concatenate([scan.decisions.decision == skipml.KEEP for scan in con.last_report.scans])
+    assert kept.mean() > 0.9
     index.delete([1, 2], column="id")
     index.append(table(100 * ROWS[:3], 5000))
     assert answer(con, f"SELECT count(*) FROM docs WHERE {condition}") == [(len(index),)]
