@@ -23,6 +23,7 @@ from skipml.ann.metric import Matrix
 from skipml.ann.postings import ROW_ID, Extents
 from skipml.ann.vectors import VectorType
 from skipml.errors import FileChangedError
+from skipml.identity import FileIdentity
 
 Indices = NDArray[np.int64]
 Bytes = NDArray[np.uint8]
@@ -39,6 +40,7 @@ class MappedFile:
         self._descriptor = os.open(path, os.O_RDONLY)
         status = os.fstat(self._descriptor)
         self._state = (status.st_size, status.st_mtime_ns)
+        self._inode = status.st_ino
         if cold:
             os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_RANDOM)
         self.data: Bytes = np.memmap(path, np.uint8, "r")
@@ -51,6 +53,10 @@ class MappedFile:
         status = os.fstat(self._descriptor)
         if (status.st_size, status.st_mtime_ns) != self._state:
             raise FileChangedError(f"'{self.path}' was written to while it was open; build the index again")
+
+    def is_as_opened(self, state: FileIdentity) -> bool:
+        """Whether a state of the file at its path is the one that is mapped; having lost or got a name changes none."""
+        return (state.size, state.mtime_ns) == self._state and state.inode == self._inode
 
     def gather(self, offsets: Indices, n_bytes: int) -> Bytes:
         """Pieces of `n_bytes` from the offsets [n], [n, n_bytes]."""

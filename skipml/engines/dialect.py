@@ -139,9 +139,11 @@ def function_name(node: Node) -> str:
 
 
 def type_text(node: Node) -> str:
-    """A SQL type as text; only DECIMAL needs its parameters here."""
+    """A SQL type as text; only DECIMAL and arrays need their parameters here."""
     if node["id"] == "DECIMAL" and node.get("type_info"):
         return f"DECIMAL({node['type_info'].get('width', 18)},{node['type_info'].get('scale', 0)})"
+    if node["id"] == "ARRAY" and node.get("type_info"):
+        return f"{type_text(node['type_info']['child_type'])}[{node['type_info']['size']}]"
     return str(node["id"])
 
 

@@ -7,7 +7,8 @@ for any row of the block.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -20,6 +21,7 @@ from skipml.regions import Regions
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+_FLOATS = re.compile(r"FLOAT\[\d+\]")
 _BITS = {"TINYINT": 8, "SMALLINT": 16, "INTEGER": 32, "BIGINT": 64, "HUGEINT": 128}
 _INTEGERS = {sign + name for name in _BITS for sign in ("", "U")}
 _DATES = {"DATE", "TIMESTAMP", "TIMESTAMP_S", "TIMESTAMP_MS", "TIMESTAMP_NS"}
@@ -126,13 +128,18 @@ def input_regions(
     )
 
 
-def plain_columns(arguments: Mapping[str, Expr], scan_columns: Sequence[str]) -> dict[str, list[int]]:
+def plain_columns(
+    arguments: Mapping[str, Expr], scan_columns: Sequence[str], float_lists: Collection[str] = ()
+) -> dict[str, list[int]]:
     """The positions of the arguments that are a column itself, unchanged or cast to DOUBLE or between lists of floats,
-    by the column's name.
+    by the column's name. Of the columns `float_lists`, which are lists of FLOAT, arrays of FLOAT are the same too.
     """
     inputs: dict[str, list[int]] = {}
     for position, expr in enumerate(arguments.values()):
         column = expr.args[0] if expr.op == "cast" and expr.name in ("DOUBLE", "LIST") else expr
+        if column.op == "cast" and expr.name == "LIST" and _FLOATS.fullmatch(column.name):
+            inner = column.args[0]  # an array, as the view of an index has its vectors
+            column = inner if inner.op == "ref" and scan_columns[inner.index] in float_lists else column
         in_seconds = column.op == "call" and column.name == "epoch" and len(column.args) == 1
         if in_seconds and column.args[0].type in _EPOCH:
             column = column.args[0]

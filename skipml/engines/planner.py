@@ -249,7 +249,8 @@ class Planner:
 
     @property
     def _places(self) -> MetadataPlaces:
-        return replace(self.places, root=self.stores.root(self.places.root))
+        indexes = tuple(self.indexes.by_name.values())
+        return replace(self.places, root=self.stores.root(self.places.root), indexes=indexes)
 
     def _prune(self, reference: Reference, query: Query) -> _Pruned | None:
         """Decide the row groups of a reference that a model filters; its scans together keep what any of them needs."""

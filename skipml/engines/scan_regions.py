@@ -4,24 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from skipml.engines.conditions import ConditionReader
 from skipml.engines.inputs import Values, input_regions, plain_columns
+from skipml.engines.list_balls import vectors_in_lists
 from skipml.engines.sql import Reference
 from skipml.footers import Footers, read_footers
 from skipml.identity import Path
 from skipml.lake.warming import warm
+from skipml.metadata.enclosures import Vectors
 from skipml.metadata.refine import Refined, refine
 from skipml.partitions import partition_values, value_bounds
 from skipml.recent import Derived
 from skipml.regions import Regions, with_metadata
 from skipml.stores import RemoteFile
 
+if TYPE_CHECKING:
+    from skipml.ann.index import VectorIndex
+
 _MAX_REGIONS = 8
 _LISTS = re.compile(r"(FLOAT|DOUBLE)\[\d*\]")
+_FLOAT_LISTS = re.compile(r"FLOAT\[\d*\]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +39,8 @@ class MetadataPlaces:
     """A folder or its URL."""
     cache: Path | None = None
     """Of local files."""
+    indexes: tuple[VectorIndex, ...] = ()
+    """Whose manifests know of their files."""
 
 
 NOWHERE_ELSE = MetadataPlaces()
@@ -53,7 +62,21 @@ def known_of(
         if len(made) >= _MAX_REGIONS:
             made.clear()
         made[key] = regions = _regions(reference, columns, reader, used, refined)
-    return refined, regions
+    return refined, _with_balls(regions, reference, refined.footers, places.indexes)
+
+
+def _with_balls(regions: Regions, reference: Reference, footers: Footers, indexes: Sequence[VectorIndex]) -> Regions:
+    """The same with the balls of indexes around vectors of which metadata says nothing.
+
+    `sources` has the names of the inputs that are columns as they are stored.
+    """
+    found: dict[int, Vectors] = {}
+    for i, name in enumerate(regions.sources if indexes else ()):
+        if name is not None and i not in regions.vectors and _has_vectors(reference, footers, name):
+            vectors = vectors_in_lists(indexes, footers, name)
+            if vectors is not None:
+                found[i] = vectors
+    return replace(regions, vectors={**regions.vectors, **found}) if found else regions
 
 
 def _none_made(_: Refined) -> dict[tuple[object, ...], Regions]:
@@ -72,16 +95,21 @@ def _regions(
         return input_regions(reader.arguments, values, columns, reader.constants, footers.n_rows)
 
     # A column that DuckDB does not take from the files as they have it is unknown, whatever its hulls say.
-    inputs = plain_columns(reader.arguments, columns)
-    hidden = [name for name in refined.vectors if not _has_vectors(reference, refined.footers, name)]
+    floats = {name for name in used if _FLOAT_LISTS.fullmatch(_type_name(_declared(reference, name)))}
+    inputs = plain_columns(reader.arguments, columns, floats)
+    hidden = [name for name in {*refined.vectors, *floats} if not _has_vectors(reference, refined.footers, name)]
     return with_metadata(refined, {name: at for name, at in inputs.items() if name not in hidden}, regions)
 
 
 def _has_vectors(reference: Reference, footers: Footers, name: str) -> bool:
     """Whether DuckDB takes a column from the files, as lists of floats."""
-    declared = {column.lower(): sql_type for column, sql_type in reference.schema}.get(name.lower(), "")
-    is_list = _LISTS.fullmatch(_type_name(declared)) is not None
+    is_list = _LISTS.fullmatch(_type_name(_declared(reference, name))) is not None
     return is_list and not any(_is_partition_key(path, name) for path in footers.files)
+
+
+def _declared(reference: Reference, name: str) -> str:
+    """The type of a column as DuckDB reads it, '' where there is none."""
+    return {column.lower(): sql_type for column, sql_type in reference.schema}.get(name.lower(), "")
 
 
 def _column_values(reference: Reference, footers: Footers, name: str) -> Values:

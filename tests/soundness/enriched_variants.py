@@ -77,7 +77,7 @@ def _stale_metadata(patch: Patch) -> None:
 
 @variant("readers", "an argument that is computed is not the column it reads")
 def _hulls_of_computed_arguments(patch: Patch) -> None:
-    def plain_columns(arguments: Mapping[str, Any], scan_columns: Sequence[str]) -> dict[str, list[int]]:
+    def plain_columns(arguments: Mapping[str, Any], scan_columns: Sequence[str], _: object) -> dict[str, list[int]]:
         return {scan_columns[next(iter(e.refs()))]: [i] for i, e in enumerate(arguments.values())}
 
     patch.setattr(scan_regions, "plain_columns", plain_columns)
