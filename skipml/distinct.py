@@ -22,17 +22,23 @@ class Distinct:
 
 def distinct(column: pa.Array | pa.ChunkedArray, most: int) -> Distinct:
     """The distinct texts of a column, their bytes as they are; unknown beyond `most`, or MOST_BYTES bytes."""
-    if pa.types.is_dictionary(column.type):  # its dictionary may hold words that no row has
-        column = column.cast(column.type.value_type)
-    if pa.types.is_string_view(column.type):
-        column = column.cast(pa.large_string())
-    found = pc.unique(column)
-    nulls = column.null_count
-    if len(found) - (nulls > 0) > most:
+    chunks = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
+    found = [_different(chunk) for chunk in chunks]
+    nulls = sum(chunk.null_count for chunk in chunks)
+    if any(len(texts) > most for texts in found):
         return Distinct(None, nulls)
-    binary = pa.large_binary() if pa.types.is_large_string(found.type) else pa.binary()
-    words = frozenset(word for word in found.cast(binary).to_pylist() if word is not None)
-    return Distinct(words if sum(map(len, words)) <= MOST_BYTES else None, nulls)
+    words = frozenset(word for texts in found for word in texts.to_pylist())
+    return Distinct(words if len(words) <= most and sum(map(len, words)) <= MOST_BYTES else None, nulls)
+
+
+def _different(chunk: pa.Array) -> pa.Array:
+    """The different texts of an array, as bytes. A dictionary may hold words that no row has, and is not asked."""
+    if pa.types.is_dictionary(chunk.type):
+        chunk = chunk.dictionary.take(pc.unique(chunk.indices).drop_null())
+    if pa.types.is_string_view(chunk.type):
+        chunk = chunk.cast(pa.large_string())
+    binary = pa.large_binary() if pa.types.is_large_string(chunk.type) else pa.binary()
+    return pc.unique(chunk).drop_null().cast(binary)
 
 
 def is_text(kind: pa.DataType) -> bool:

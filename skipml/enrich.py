@@ -265,10 +265,10 @@ def _read(
             score_bytes=settings.score_bytes,
             witness_bytes=settings.witness_bytes,
             vectors=tuple(found for name in vectors if (found := _directions(source, name, settings)) is not None),
-            texts=_repeating(replace(source, names=texts), settings, footers),
+            texts=_repeating(replace(source, names=(), vectors=(), texts=texts), settings, footers),
             words=settings.words,
         )
-        source = replace(source, names=(*names, *wanted.texts))
+        source = replace(source, texts=wanted.texts)
         rows_read = 0
         groups: list[list[Summary]] = []
         for blocks in pool.map(partial(_summaries, source, wanted, settings.block_rows), range(file.num_row_groups)):
@@ -303,9 +303,11 @@ class _Source:
     metadata: pq.FileMetaData
     names: Sequence[str]
     vectors: Sequence[str] = ()
+    texts: tuple[str, ...] = ()
 
     def read(self, group: int) -> pa.Table:
-        return read_row_group(RowGroup(self.path, group, (*self.names, *self.vectors)), self.metadata)
+        wanted = (*self.names, *self.vectors, *self.texts)
+        return read_row_group(RowGroup(self.path, group, wanted, self.texts), self.metadata)
 
     def sampled_groups(self) -> list[int]:
         """Some of the row groups, at equal distances."""
@@ -322,11 +324,11 @@ def _repeating(source: _Source, settings: _Settings, footers: Footers) -> tuple[
     """Those of the columns of text that DuckDB takes for such and that have few distinct texts in some of a sample of
     the row groups.
     """
-    names = [name for name in source.names if footers.columns[name].sql_type == "VARCHAR"]
+    names = [name for name in source.texts if footers.columns[name].sql_type == "VARCHAR"]
     chosen: dict[str, None] = {}
     for group in source.sampled_groups()[:: ROW_GROUPS // 2 - 1]:
         left = tuple(name for name in names if name not in chosen)
-        rows = replace(source, names=left, vectors=()).read(group) if left else pa.table({})
+        rows = replace(source, texts=left).read(group) if left else pa.table({})
         chosen |= {name: None for name in left if distinct(rows[name], settings.words).words is not None}
     return tuple(name for name in names if name in chosen)
 

@@ -86,8 +86,9 @@ def _written(case: Case, source: Path, order: str, path: Path) -> None:
     columns = ", ".join((*(f"{n}::DOUBLE AS {n}" for n in case.numbers), *case.texts))
     if not path.exists():
         sql = f"SELECT {columns} FROM (FROM '{source}' LIMIT {_MOST_ROWS}) {order}"
-        rows = duckdb.connect().execute(sql).to_arrow_table()
-        pq.write_table(rows, path, row_group_size=case.group)
+        rows = duckdb.connect().sql(sql)
+        assert rows is not None
+        pq.write_table(rows.to_arrow_table(), path, row_group_size=case.group)
 
 
 def _model(case: Case, path: Path) -> skipml.Model:

@@ -113,11 +113,14 @@ def open_parquet(path: str, metadata: pq.FileMetaData | None = None) -> pq.Parqu
 
 @dataclass(frozen=True, slots=True)
 class RowGroup:
-    """A row group of a file, and the columns that are wanted of it, as the file spells them; none: all."""
+    """A row group of a file, and the columns that are wanted of it, as the file spells them; none: all. Of text those
+    that are `coded` come as Arrow's dictionaries.
+    """
 
     path: str
     number: int
     columns: tuple[str, ...]
+    coded: tuple[str, ...] = ()
 
     def ranges(self, metadata: pq.FileMetaData) -> list[Range]:
         """Where the column chunks lie in a file in a store, those near each other together: Arrow reads them so."""
@@ -204,7 +207,8 @@ def read_row_group(row_group: RowGroup, metadata: pq.FileMetaData) -> pa.Table:
         ((_, parts),) = _fetched([(row_group, row_group.ranges(metadata))])
         source = RangedFile(row_group.path, listed_identity(row_group.path))
         source.hold(parts)
-    with pq.ParquetFile(source, metadata=metadata, coerce_int96_timestamp_unit="us") as file:
+    coded = list(row_group.coded)
+    with pq.ParquetFile(source, metadata=metadata, read_dictionary=coded, coerce_int96_timestamp_unit="us") as file:
         return file.read_row_group(row_group.number, columns=list(row_group.columns), use_threads=False)
 
 

@@ -17,7 +17,9 @@ from tests.soundness.text_lakes import GROUPS, WRITERS, models, rows_of
 
 _THOROUGH = Budget.unlimited(boxes_per_block=16, prove_keep=True)
 _SETTINGS: tuple[tuple[int, int | None], ...] = ((512, None), (5, None), (512, 4))
-"""How many words are told apart, and the rows of a block; all of them of some writers."""
+"""How many words are told apart, and the rows of a block."""
+_N_SETTINGS = {"pyarrow": 3, "duckdb": 2, "polars": 2}
+"""So many of them are tried of a writer."""
 
 
 def predicates(model: skipml.Model, rows: pa.Table) -> Iterator[tuple[str, Predicate]]:
@@ -25,7 +27,7 @@ def predicates(model: skipml.Model, rows: pa.Table) -> Iterator[tuple[str, Predi
     score = model.output(0)
     known = np.sort(model.evaluate(rows)[:, 0])
     known = known[~np.isnan(known)]
-    for share in (0.0, 0.2, 0.5, 0.8, 1.0) if len(known) else ():
+    for share in (0.0, 0.3, 0.6, 1.0) if len(known) else ():
         limit = float(known[int(share * (len(known) - 1))])
         yield f">= {limit!r}", score >= limit
         yield f"<= {limit!r}", score <= limit
@@ -47,7 +49,7 @@ def texts(folder: Path) -> list[str]:
     """Every writer, few words and many, row groups and blocks inside them, words that no encoder knows, and NULL."""
     found = []
     for number, (writer, write) in enumerate(WRITERS.items()):
-        for words, block_rows in _SETTINGS if writer in ("pyarrow", "duckdb") else _SETTINGS[:1]:
+        for words, block_rows in _SETTINGS[: _N_SETTINGS.get(writer, 1)]:
             rows, size = rows_of(np.random.default_rng([number, words, block_rows or 0]), writer)
             path = folder / "texts.parquet"
             write(rows, path, size)
@@ -56,6 +58,8 @@ def texts(folder: Path) -> list[str]:
             for name, model in models().items():
                 what = f"{writer}, {words} words, blocks of {blocks}, {name}"
                 found += [f"{what} {line}" for line in wrong(path, rows, model)]
+            if any("is SKIP" in line for line in found):
+                return found  # the rest would take long, and say no more
     return found
 
 
