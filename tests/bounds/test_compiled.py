@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from skipml.bounds.polygons import Polygons
 from skipml.bounds.verifier import Verifier
 from skipml.library import NoExtensionError, find_extension, open_library
 from skipml.network import Affine, Divide, LeakyRelu, Network, Op, Scale, Shift
+from tests.bounds.test_polygons import hull
 from tests.compiled import build
 
 Floats = NDArray[np.float64]
@@ -189,3 +190,19 @@ def test_an_extension_with_other_functions_is_not_called(monkeypatch: pytest.Mon
     monkeypatch.setattr("skipml.library._INTERFACE", -1)
     with pytest.raises(NoExtensionError, match="another version of skipml"):
         open_library(find_extension())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("without", [nullcontext, in_numpy])
+def test_what_is_left_of_a_box_is_rounded_to_the_float_type_and_no_further(
+    dtype: np.dtype[np.floating], without: Callable[[], AbstractContextManager[None]]
+) -> None:
+    """Of the triangle below x + y = 1 the rows with y >= 0.9 are left, so x is at most a tenth."""
+    triangle = hull(np.array([[[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]]), (0, 1))
+    with without():
+        polygons = Polygons.of((triangle,), dtype)
+        lower, upper, empty = polygons.shrink(np.array([[0.0, 0.9]]), np.ones((1, 2)), np.zeros(1, np.int64))
+    assert not empty.any()
+    assert upper[0, 0] == pytest.approx(0.1, rel=1e-5)
+    is_rounded = all(float(np.float32(end)) == end for end in (lower[0, 1], upper[0, 0]))
+    assert is_rounded == (dtype == np.float32)

@@ -264,20 +264,3 @@ def test_hulls_without_a_half_plane_cut_nothing() -> None:
     verifier, cloud = ridge(1)
     blocks = Parts(cloud.lower, cloud.upper, np.zeros(1, np.int64), np.full(1, 30), (none,))
     assert branch_and_bound(verifier, blocks, Above(9.0), Budget.unlimited(8)).decision.tolist() == [SKIP]
-
-
-@pytest.mark.parametrize("is_compiled", [True, False])
-def test_what_is_left_of_a_box_is_rounded_to_the_float_type_and_no_further(
-    is_compiled: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of the triangle below x + y = 1 the rows with y >= 0.9 are left, so x is at most a tenth."""
-    if not is_compiled:
-        monkeypatch.setattr("skipml.bounds.compiled.library", lambda: None)
-    triangle = hull(np.array([[[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]]), (0, 1))
-    for dtype in (np.dtype(np.float32), np.dtype(np.float64)):
-        polygons = Polygons.of((triangle,), dtype)
-        lower, upper, empty = polygons.shrink(np.array([[0.0, 0.9]]), np.ones((1, 2)), np.zeros(1, np.int64))
-        assert not empty.any()
-        assert upper[0, 0] == pytest.approx(0.1, rel=1e-5)
-        is_rounded = all(float(np.float32(end)) == end for end in (lower[0, 1], upper[0, 0]))
-        assert is_rounded == (dtype == np.float32)

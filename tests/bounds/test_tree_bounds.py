@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -174,3 +176,31 @@ def test_boxes_are_bounded_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch) -> 
     singly = [parts.interval(lower[i : i + 1], upper[i : i + 1]) for i in range(100)]
     np.testing.assert_array_equal(found[0], np.concatenate([low for low, _ in singly]))
     np.testing.assert_array_equal(found[1], np.concatenate([high for _, high in singly]))
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_rows_together_are_as_far_apart_as_the_farthest_of_them(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bounds_of_trees, "_ROWS_AT_A_TIME", 3)
+    rng = np.random.default_rng(seed)
+    trees = random_trees(rng, [np.arange(-2.0, 3.0)] * 2, 2, "identity", n_trees=4, depth=3)
+    verifier, rows = TreeVerifier(trees), rng.uniform(-3, 3, (7, 2))
+    for slack in (np.zeros(2), np.full(2, 0.4)):
+        single = [verifier.apart(rows[i : i + 1], slack) for i in range(len(rows))]
+        np.testing.assert_array_equal(verifier.apart(rows, slack), np.max(single, axis=0))
+
+
+def test_a_point_is_indivisible_unless_it_may_be_missing() -> None:
+    rng = np.random.default_rng(3)
+    trees = random_trees(rng, [np.arange(-2.0, 3.0)] * 2, 1, "identity", n_trees=6, depth=3)
+    trees = replace(trees, takes_nan=True)
+    point, wide = np.full((1, 2), 0.3), np.full((1, 2), 9.0)
+    no, one, both = np.zeros((1, 2)), np.array([[1.0, 0.0]]), np.ones((1, 2))
+    verifier = TreeVerifier(trees)
+    for lower, upper, expected in (
+        (np.hstack([point, no]), np.hstack([point, no]), True),
+        (np.hstack([point, no]), np.hstack([wide, no]), False),
+        (np.hstack([point, no]), np.hstack([point, one]), False),
+        (np.hstack([point, both]), np.hstack([wide, both]), True),
+        (np.hstack([point, one]), np.hstack([point, one]), True),
+    ):
+        assert verifier.indivisible(lower, upper).tolist() == [expected]

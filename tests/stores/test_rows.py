@@ -76,13 +76,13 @@ def test_row_groups_are_announced_with_what_is_read_of_them_and_held_when_they_a
     filesystem, urls = fsspec.filesystem("memory"), [f"{memory}/{i}.parquet" for i in range(2)]
     for url, a in zip(urls, ([3.0, 4.0, 1.0, 3.0], [1.0, 5.0, 0.0, 1.0]), strict=True):
         sink = io.BytesIO()
-        pq.write_table(pa.table({"id": range(4), "a": a, "b": a}), sink, row_group_size=2)
+        pq.write_table(pa.table({"id": range(4), "A": a, "b": a}), sink, row_group_size=2)
         filesystem.pipe_file(url, sink.getvalue())
-    skipml.enrich(urls, ["a"])
+    skipml.enrich(urls, ["A"])
     plan = skipml.plan(urls, model(identity("float64")) > 2, budget=Budget.unlimited(boxes_per_block=16))
     assert plan.decisions.tolist() == [KEEP, EVALUATE, EVALUATE, SKIP]
     announced = plan._announced(plan.schema(["id"]))
-    assert [(group.number, group.columns) for group in announced] == [(0, ("id",)), (1, ("id", "a")), (0, ("id", "a"))]
+    assert [(group.number, group.columns) for group in announced] == [(0, ("id",)), (1, ("id", "A")), (0, ("id", "A"))]
     held, hold = [], RangedFile.hold
 
     def noted(file: RangedFile, parts: list[tuple[int, bytes]]) -> None:
@@ -92,3 +92,4 @@ def test_row_groups_are_announced_with_what_is_read_of_them_and_held_when_they_a
     monkeypatch.setattr(RangedFile, "hold", noted)
     assert plan.scan(["id"]).read_all()["id"].to_pylist() == [0, 1, 3, 1]
     assert len(held) == 3
+    assert plan.traffic.startswith("memory: ")
