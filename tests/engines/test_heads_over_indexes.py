@@ -113,7 +113,7 @@ def test_the_files_of_an_index_are_read_like_any(tmp_path: Path, argument: str, 
 
 def test_deleted_rows_and_added_ones_are_told_apart(con: skipml.Connection, index: VectorIndex) -> None:
     """All lists are KEEP or SKIP, and rows come and go."""
-    condition = "linear(v) > -1e6"
+    condition = "linear(v) > -1000000"
     before = answer(con, f"SELECT count(*) FROM docs WHERE {condition}")
     assert before == [(len(index),)]
     assert con.last_report is not None
