@@ -182,35 +182,38 @@ def reduced(verifier: Bounder, blocks: Blocks) -> Bounder:
 
     Sound because nothing is said of boxes outside of the domain; it holds all boxes that are finite.
     """
-    inner = _network_bounds(verifier)
-    domain = _domain(verifier, blocks)
+    inner, domain = _network_bounds(verifier), _domain(verifier, blocks)
     if type(inner) not in (Verifier, GraphVerifier) or domain is None:
         return verifier
     assert isinstance(inner, NetworkBounder)
     key = verifier.content + np.stack(domain).tobytes()
     if (known := _REDUCED.get(key)) is None:
-        found = compacted(inner.function, *domain)
-        known = verifier if found.share > _WORTH_IT else _over(verifier, OverDomain(found, inner.functionals, *domain))
+        known = _smaller(verifier, inner, domain)
         _REDUCED.put(key, known)
     return known
+
+
+def _smaller(verifier: Bounder, inner: NetworkBounder, domain: tuple[Floats, Floats]) -> Bounder:
+    behind = verifier if isinstance(verifier, MarginVerifier) else None
+    read = behind.read_over(*domain) if behind else domain
+    found = compacted(inner.function, *read)
+    if found.share > _WORTH_IT:
+        return verifier
+    smaller = OverDomain(found, inner.functionals, *read)
+    return behind.over(smaller) if behind else smaller
 
 
 def _network_bounds(verifier: Bounder) -> Bounder:
     return verifier.network_bounds if isinstance(verifier, MarginVerifier) else verifier
 
 
-def _over(verifier: Bounder, smaller: OverDomain) -> Bounder:
-    return verifier.over(smaller) if isinstance(verifier, MarginVerifier) else smaller
-
-
 def _domain(verifier: Bounder, blocks: Blocks) -> tuple[Floats, Floats] | None:
-    """The smallest box of a network's inputs around what it reads over the blocks that are finite, None if none is."""
-    lower, upper, behind = blocks.lower, blocks.upper, verifier if isinstance(verifier, MarginVerifier) else None
-    finite = behind.is_finite(lower, upper) if behind else (np.isfinite(lower) & np.isfinite(upper)).all(axis=1)
-    if not finite.any():
-        return None
-    whole = lower[finite].min(axis=0), upper[finite].max(axis=0)
-    return behind.read_over(*whole) if behind else whole
+    """The smallest box around those over which what a network reads is finite, None if there is none."""
+    lower, upper = blocks.lower, blocks.upper
+    finite: Bools = np.all(np.isfinite(lower) & np.isfinite(upper), axis=1)
+    if isinstance(verifier, MarginVerifier):
+        finite = verifier.is_finite(lower, upper)
+    return (lower[finite].min(axis=0), upper[finite].max(axis=0)) if finite.any() else None
 
 
 def narrowed(whole: Bounder, smaller: Bounder) -> tuple[Narrowed, ...]:
