@@ -81,7 +81,7 @@ def _blocks() -> list[pa.Table]:
     """Single rows, pairs, and all of the domain; rows that lack a number, or have none."""
     values: list[list[float | None]] = [[x] for x in _SPREAD.tolist()]
     values += [[a, b] for a, b in zip(_SPREAD[:-1].tolist(), _SPREAD[1:].tolist(), strict=True)]
-    values += [[-1.0, 0.0, 1.0], [0.5, None], [NAN, 0.25], [None, None]]
+    values += [[-1.0, 0.0, 1.0], [0.5, INF], [0.5, None], [NAN, 0.25], [None, None]]
     return [pa.table({"a": pa.array(block, pa.float64())}) for block in values]
 
 
