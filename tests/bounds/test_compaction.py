@@ -207,6 +207,21 @@ def test_bounds_are_reduced_only_where_it_pays_and_never_looser() -> None:
     assert reduced(dense, Boxes(np.full((1, 2), -np.inf), np.full((1, 2), np.inf))) is dense
 
 
+def test_what_is_folded_tells_bounds_apart() -> None:
+    """Two networks of which the same is left, but which round differently."""
+
+    def cancels(by: float) -> Network:
+        first = Affine(np.array([[1], [0], [0]], "f"), np.array([0, by, by], "f"))
+        last = Affine(np.array([[1, 1, -1]], "f"), np.zeros(1, "f"))
+        return Network(1, 1, np.dtype("f4"), (first, LeakyRelu(0.0), last))
+
+    boxes = Boxes(np.full((1, 1), -1.0), np.ones((1, 1)))
+    found = [reduced(Verifier(cancels(by)), boxes) for by in (1.0, 1e6)]
+    one, other = (bounder.function for bounder in found)
+    assert one.hash == other.hash
+    assert found[0].content != found[1].content
+
+
 def test_probabilities_are_reduced_too() -> None:
     lower = np.random.default_rng(0).random((30, 2))
     boxes = Boxes(lower, lower + 0.1)
