@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from skipml.bounds.bounder import Bounder
-from skipml.bounds.compaction import OverDomain, compacted, layers_of, narrowed, reduced
+from skipml.bounds.compaction import bounded, compacted, layers_of, narrowed, reduced
 from skipml.bounds.graph import GraphVerifier
 from skipml.bounds.heads import HeadVerifier
 from skipml.bounds.linked import LinkedVerifier
@@ -70,7 +70,7 @@ def test_scores_of_the_whole_graph_are_within_bounds_of_the_smaller_one(seed: in
     if seed % 4:
         assert found.weights < found.weights_before
     rows = points_of(rng, lower, upper, 14)
-    bounds = OverDomain(found, np.eye(graph.n_outputs), *domain)
+    bounds = bounded(found, np.eye(graph.n_outputs), *domain)
     sides = [bounds.interval(lower, upper)]
     linear = bounds.crown(lower, upper)
     sides += [(linear.lower, linear.upper), (linear.linear_lower, linear.linear_upper)]
