@@ -85,7 +85,8 @@ def _blocks() -> list[pa.Table]:
     return [pa.table({"a": pa.array(block, pa.float64())}) for block in values]
 
 
-def _cases() -> Iterator[tuple[str, skipml.Model, list[pa.Table]]]:
+def cases() -> Iterator[tuple[str, skipml.Model, list[pa.Table]]]:
+    """Models by name, and blocks of rows."""
     for name, network in _networks().items():
         yield name, skipml.Model(network, ("a",)), _blocks()
     yield "prepared", skipml.Model(_prepared(), ("a",)), _blocks()
@@ -102,7 +103,7 @@ def _asked(score: ModelScore, known: NDArray[np.floating]) -> Iterator[Predicate
 def compaction(_: Path) -> list[str]:
     """Decisions of many tests, with a block of which nothing is known beside those that make the domain."""
     found = []
-    for name, model, blocks in _cases():
+    for name, model, blocks in cases():
         regions = regions_of(blocks, ("a",))
         unknown = np.zeros_like(regions.unknown)
         unknown[4] = True
