@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -50,3 +50,11 @@ class Function(Protocol):
 
     def forward_columns(self, columns: Sequence[Array]) -> Array:
         """The same for rows given as one array [n] per input."""
+
+
+def columns_of(x: ArrayLike, n_inputs: int) -> list[NDArray[Any]]:
+    """One array [n] per input of rows [n, n_inputs]; raises ValueError for an array of another shape."""
+    rows = np.asarray(x)
+    if rows.ndim != 2 or rows.shape[1] != n_inputs:
+        raise ValueError(f"expected rows of {n_inputs} inputs, got an array of shape {rows.shape}")
+    return list(rows.T)

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from skipml.activations import Kind, curve
 from skipml.errors import ModelError
+from skipml.function import columns_of
 from skipml.network import (
     LANES,
     Affine,
@@ -205,10 +206,7 @@ class Graph:
         A row's outputs depend on nothing but the row, bit for bit: rows are the columns of matrix products of fixed
         shape, everything else is computed number by number. NaN and infinity propagate as in IEEE arithmetic.
         """
-        rows = np.asarray(x)
-        if rows.ndim != 2 or rows.shape[1] != self.n_inputs:
-            raise ValueError(f"expected rows of {self.n_inputs} inputs, got an array of shape {rows.shape}")
-        return self.forward_columns(list(rows.T))
+        return self.forward_columns(columns_of(x, self.n_inputs))
 
     def forward_columns(self, columns: Sequence[Array]) -> Array:
         """The same for rows given as one array [n] per input."""

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skipml.errors import ModelError
+from skipml.function import columns_of
 
 Array = NDArray[np.floating]
 
@@ -104,10 +105,7 @@ class Network:
         A row's outputs depend on nothing but the row, bit for bit, whatever the batch around it: rows are the columns
         of matrix products whose shape is fixed by the layer alone. NaN and infinity propagate as in IEEE arithmetic.
         """
-        rows = np.asarray(x)
-        if rows.ndim != 2 or rows.shape[1] != self.n_inputs:
-            raise ValueError(f"expected rows of {self.n_inputs} inputs, got an array of shape {rows.shape}")
-        return self.forward_columns(list(rows.T))
+        return self.forward_columns(columns_of(x, self.n_inputs))
 
     def forward_columns(self, columns: Sequence[Array]) -> Array:
         """The same for rows given as one array [n] per input, the form in which databases hand them over."""

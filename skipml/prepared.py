@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from skipml.errors import ModelError
+from skipml.function import columns_of
 from skipml.graph import Graph
 from skipml.links import IDENTITY, Link
 from skipml.margins import MarginModel
@@ -63,10 +64,7 @@ class Prepared(MarginModel):
 
     def forward(self, x: ArrayLike) -> Array:
         """The outputs for each row: x [n, n_inputs] -> [n, n_outputs]; a row's depend on nothing but it."""
-        rows = np.asarray(x)
-        if rows.ndim != 2 or rows.shape[1] != self.n_inputs:
-            raise ValueError(f"expected rows of {self.n_inputs} inputs, got an array of shape {rows.shape}")
-        return self.forward_columns(list(rows.T))
+        return self.forward_columns(columns_of(x, self.n_inputs))
 
     def forward_columns(self, columns: Sequence[NDArray[Any]]) -> Array:
         """The same for rows given as one array [n] per input."""

@@ -7,7 +7,6 @@ folding.py leaves of a network, with the rounding of the whole one, and only ove
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -17,12 +16,12 @@ from numpy.typing import NDArray
 
 from skipml.bounds.blocks import Blocks
 from skipml.bounds.bounder import Bounder
-from skipml.bounds.crown import LinearBounds
 from skipml.bounds.folding import Simplified, simplified
 from skipml.bounds.graph import GraphVerifier
 from skipml.bounds.margins import MarginVerifier, network_verifier
 from skipml.bounds.network_bounder import NetworkBounder
 from skipml.bounds.outcome import Narrowed
+from skipml.bounds.over_domain import OverDomain
 from skipml.bounds.rounding import Folded
 from skipml.bounds.verifier import Verifier
 from skipml.graph import Graph, Node, network_of_graph
@@ -112,68 +111,13 @@ def _product(widths: tuple[int, ...]) -> int:
     return sum(given * out for given, out in pairwise(widths))
 
 
-class OverDomain(NetworkBounder):
-    """Bounds of a network over boxes within the domain between `lower` and `upper` [d], by a compacted one; nothing is
-    said of other boxes.
+def bounded(found: Compacted, functionals: Floats, lower: Floats, upper: Floats) -> OverDomain:
+    """Bounds of functionals [m, n_outputs] by a network that was compacted over the domain between `lower` and `upper`
+    [d].
+
+    Sound because the compacted network computes the same there, up to what is folded, and nothing is said elsewhere.
     """
-
-    def __init__(self, found: Compacted, functionals: Floats, lower: Floats, upper: Floats) -> None:
-        self.functionals = functionals
-        self._inner = network_verifier(found.network, functionals, found.folded)
-        self._lower, self._upper = self._cast(lower), self._cast(upper)
-
-    @property
-    def function(self) -> Network | Graph:
-        """The compacted network."""
-        return self._inner.function
-
-    @property
-    def content(self) -> bytes:
-        """A hash of everything that the bounds depend on."""
-        digest = hashlib.sha256(b"over" + self._inner.content)
-        digest.update(self._lower.tobytes() + self._upper.tobytes())
-        return digest.digest()
-
-    @property
-    def seconds_per_box(self) -> float:
-        """That of the compacted network."""
-        return self._inner.seconds_per_box
-
-    def interval(self, lower: Floats, upper: Floats) -> tuple[Floats, Floats]:
-        """Sound because the compacted network computes the same within the domain."""
-        low, high = self._inner.interval(lower, upper)
-        outside = self._outside(lower, upper)
-        if not outside.any():
-            return low, high
-        return np.where(outside, -np.inf, low), np.where(outside, np.inf, high)
-
-    def crown(self, lower: Floats, upper: Floats) -> LinearBounds:
-        """Sound as `interval` is."""
-        found = self._inner.crown(lower, upper)
-        outside = self._outside(lower, upper)
-        if not outside.any():
-            return found
-        low, linear_low = (np.where(outside, -np.inf, side) for side in (found.lower, found.linear_lower))
-        high, linear_high = (np.where(outside, np.inf, side) for side in (found.upper, found.linear_upper))
-        down, up = (np.where(outside[:, :, None], 0.0, side) for side in (found.slope_lower, found.slope_upper))
-        return LinearBounds(low, high, down, up, linear_low, linear_high)
-
-    def values(self, x: Floats) -> Floats:
-        """Those of the compacted network."""
-        return self._inner.values(x)
-
-    def gradients(self, x: Floats, direction: Floats) -> Floats:
-        """Those of the compacted network."""
-        return self._inner.gradients(x, direction)
-
-    def _outside(self, lower: Floats, upper: Floats) -> Bools:
-        """Which boxes [M, 1] are not known to lie within the domain, once both are cast as the network casts them."""
-        within = (self._cast(lower) >= self._lower) & (self._cast(upper) <= self._upper)
-        return np.asarray(~within.all(axis=1, keepdims=True), np.bool_)
-
-    def _cast(self, x: Floats) -> NDArray[np.floating]:
-        with np.errstate(over="ignore"):
-            return x.astype(self.function.dtype, copy=False)
+    return OverDomain(network_verifier(found.network, functionals, found.folded), lower, upper)
 
 
 def reduced(verifier: Bounder, blocks: Blocks) -> Bounder:
@@ -182,35 +126,38 @@ def reduced(verifier: Bounder, blocks: Blocks) -> Bounder:
 
     Sound because nothing is said of boxes outside of the domain; it holds all boxes that are finite.
     """
-    inner = _network_bounds(verifier)
-    domain = _domain(verifier, blocks)
+    inner, domain = _network_bounds(verifier), _domain(verifier, blocks)
     if type(inner) not in (Verifier, GraphVerifier) or domain is None:
         return verifier
     assert isinstance(inner, NetworkBounder)
     key = verifier.content + np.stack(domain).tobytes()
     if (known := _REDUCED.get(key)) is None:
-        found = compacted(inner.function, *domain)
-        known = verifier if found.share > _WORTH_IT else _over(verifier, OverDomain(found, inner.functionals, *domain))
+        known = _smaller(verifier, inner, domain)
         _REDUCED.put(key, known)
     return known
+
+
+def _smaller(verifier: Bounder, inner: NetworkBounder, domain: tuple[Floats, Floats]) -> Bounder:
+    behind = verifier if isinstance(verifier, MarginVerifier) else None
+    read = behind.read_over(*domain) if behind else domain
+    found = compacted(inner.function, *read)
+    if found.share > _WORTH_IT:
+        return verifier
+    smaller = bounded(found, inner.functionals, *read)
+    return behind.over(smaller) if behind else smaller
 
 
 def _network_bounds(verifier: Bounder) -> Bounder:
     return verifier.network_bounds if isinstance(verifier, MarginVerifier) else verifier
 
 
-def _over(verifier: Bounder, smaller: OverDomain) -> Bounder:
-    return verifier.over(smaller) if isinstance(verifier, MarginVerifier) else smaller
-
-
 def _domain(verifier: Bounder, blocks: Blocks) -> tuple[Floats, Floats] | None:
-    """The smallest box of a network's inputs around what it reads over the blocks that are finite, None if none is."""
-    lower, upper, behind = blocks.lower, blocks.upper, verifier if isinstance(verifier, MarginVerifier) else None
-    finite = behind.is_finite(lower, upper) if behind else (np.isfinite(lower) & np.isfinite(upper)).all(axis=1)
-    if not finite.any():
-        return None
-    whole = lower[finite].min(axis=0), upper[finite].max(axis=0)
-    return behind.read_over(*whole) if behind else whole
+    """The smallest box around those over which what a network reads is finite, None if there is none."""
+    lower, upper = blocks.lower, blocks.upper
+    finite: Bools = np.all(np.isfinite(lower) & np.isfinite(upper), axis=1)
+    if isinstance(verifier, MarginVerifier):
+        finite = verifier.is_finite(lower, upper)
+    return (lower[finite].min(axis=0), upper[finite].max(axis=0)) if finite.any() else None
 
 
 def narrowed(whole: Bounder, smaller: Bounder) -> tuple[Narrowed, ...]:

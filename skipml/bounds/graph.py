@@ -59,10 +59,11 @@ class GraphVerifier(NetworkBounder):
         self, graph: Graph, functionals: ArrayLike | None = None, folded: Mapping[int, Folded] | None = None
     ) -> None:
         self.graph = graph
+        self.folded = folded or {}
         self.functionals = rows = fitting(functionals, graph.n_outputs)
         lengths = [_length(node, graph.widths[node.inputs[0]]) for node in graph.nodes]
         self._arithmetic = arithmetic_of(graph.dtype, lengths, graph.n_outputs)
-        self._steps, self._ends = _placed(graph, rows, self._arithmetic, folded or {})
+        self._steps, self._ends = _placed(graph, rows, self._arithmetic, self.folded)
         relations = max(graph.widths) * (graph.n_inputs + 1) * 4
         self._chunk = int(np.clip(_CHUNK_VALUES // relations, *_CHUNK_LIMITS))
 

@@ -41,3 +41,20 @@ def missing_too(regions: Regions) -> MissingToo:
 
 
 with_missing = Derived(missing_too)
+
+
+def around(rows: Floats, slack: Floats) -> tuple[Floats, Floats]:
+    """Boxes [n, 2 d] around rows [n, d], NaN where they lack a number, that hold what lies within `slack` [d] of them.
+
+    Sound because what is missing is missing to any reader.
+    """
+    missing = np.isnan(rows)
+    number, flags = np.where(missing, 0.0, rows), missing.astype(np.float64)
+    return np.hstack([number - slack, flags]), np.hstack([number + slack, flags])
+
+
+def lack_nothing(upper: Floats, n_inputs: int) -> NDArray[np.bool_]:
+    """Which boxes that end at `upper` [M, d or 2 d] hold only rows that have all their numbers: a polygon says nothing
+    of others.
+    """
+    return np.asarray(~(upper[:, n_inputs:] > 0).any(axis=1), np.bool_)

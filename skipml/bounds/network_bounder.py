@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +19,7 @@ from skipml.bounds.falsify import Points, Test, try_points
 from skipml.bounds.leaves import Leaves, halved
 from skipml.bounds.outcome import Method
 from skipml.bounds.polygons import Cuts
+from skipml.bounds.rounding import Folded
 from skipml.graph import Graph
 from skipml.network import Network
 from skipml.regions import Regions
@@ -31,6 +35,8 @@ class NetworkBounder(Direct, ABC):
     functional is compared, not computed: use coefficients -1, 0 and 1.
     """
 
+    folded: Mapping[int, Folded] = MappingProxyType({})
+    """What is in the biases of its ops, by their number, instead of products that were there."""
     is_continuous = True
     first_method = Method.CROWN
 
@@ -63,7 +69,10 @@ class NetworkBounder(Direct, ABC):
     @cached_property
     def content(self) -> bytes:
         """A hash of everything that the bounds depend on."""
-        return content_of(self)
+        digest = hashlib.sha256(content_of(self))
+        for k, terms in sorted(self.folded.items()):
+            digest.update(f"{k} {terms.n_terms} ".encode() + terms.mass.tobytes() + terms.loss.tobytes())
+        return digest.digest()
 
     def blocks(self, regions: Regions) -> Blocks:
         """The regions: a row with a NaN has no score that bounds could speak of."""

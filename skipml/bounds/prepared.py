@@ -18,7 +18,7 @@ from skipml.bounds.falsify import Points, Test, towards_of
 from skipml.bounds.features import FeatureBox, FeatureMap
 from skipml.bounds.leaves import Leaves
 from skipml.bounds.margins import MarginVerifier
-from skipml.bounds.missing import with_missing
+from skipml.bounds.missing import around, lack_nothing, with_missing
 from skipml.bounds.polygons import Cuts
 from skipml.prepared import Prepared
 from skipml.regions import Regions
@@ -123,7 +123,7 @@ class PreparedVerifier(MarginVerifier):
 
     def may_cut(self, lower: Floats, upper: Floats) -> Bools:
         """Boxes in which nothing may be missing: a polygon says nothing of a row that lacks one of its numbers."""
-        return np.asarray(~(upper[:, self.function.n_inputs :] > 0).any(axis=1), np.bool_)
+        return lack_nothing(upper, self.function.n_inputs)
 
     def indivisible(self, lower: Floats, upper: Floats) -> Bools:
         """Boxes in which every feature has one value."""
@@ -214,9 +214,5 @@ class PreparedVerifier(MarginVerifier):
 
         Sound because both evaluations of each row lie within the bounds of the box around it.
         """
-        missing = np.isnan(rows)
-        number = np.where(missing, 0.0, rows)
-        flags = missing.astype(np.float64)
-        lower, upper = np.hstack([number - slack, flags]), np.hstack([number + slack, flags])
-        bounds = self.linear(lower, upper)
+        bounds = self.linear(*around(rows, slack))
         return self.farthest(bounds.lower, bounds.upper)

@@ -22,7 +22,7 @@ from skipml.bounds.crown import LinearBounds
 from skipml.bounds.direct import Direct
 from skipml.bounds.falsify import Points, Test
 from skipml.bounds.leaves import Leaves
-from skipml.bounds.missing import with_missing
+from skipml.bounds.missing import around, lack_nothing, with_missing
 from skipml.bounds.outcome import Method
 from skipml.bounds.polygons import Cuts
 from skipml.leaf_sets import CellBox
@@ -97,7 +97,7 @@ class TreeVerifier(Direct):
 
     def may_cut(self, lower: Floats, upper: Floats) -> Bools:
         """Boxes in which nothing may be missing: a polygon says nothing of a row that lacks one of its numbers."""
-        return np.asarray(~(upper[:, self.function.n_inputs :] > 0).any(axis=1), np.bool_)
+        return lack_nothing(upper, self.function.n_inputs)
 
     def indivisible(self, lower: Floats, upper: Floats) -> Bools:
         """Boxes within one cell of each input."""
@@ -205,10 +205,7 @@ class TreeVerifier(Direct):
             np.maximum(apart, exact, out=apart)
             if not slack.any():
                 continue
-            missing = np.isnan(part)
-            number = np.where(missing, 0.0, part)
-            flags = missing.astype(np.float64)
-            low, high = self.interval(np.hstack([number - slack, flags]), np.hstack([number + slack, flags]))
+            low, high = self.interval(*around(part, slack))
             np.maximum(apart, (high - low).max(axis=0, initial=0.0), out=apart)
         return apart
 

@@ -41,10 +41,11 @@ class Verifier(NetworkBounder):
         self, network: Network, functionals: ArrayLike | None = None, folded: Mapping[int, Folded] | None = None
     ) -> None:
         self.network = network
+        self.folded = folded or {}
         self.functionals = rows = fitting(functionals, network.n_outputs)
         self._stages = stages.fuse(network, rows)
         with np.errstate(all="ignore"):
-            self._intervals = IntervalPass(network, rows, arithmetic(network, len(rows)), folded)
+            self._intervals = IntervalPass(network, rows, arithmetic(network, len(rows)), self.folded)
         self._bounded = coefficients_fit([stage.weight for stage in self._stages.linear])
         self._compiled = passes(self._intervals, self._stages) if self._bounded else None
         widest = max(stage.weight.shape[0] for stage in self._stages.linear)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from skipml.bounds.compaction import OverDomain, compacted, layers_of, narrowed, reduced
+from skipml.bounds.compaction import bounded, compacted, layers_of, narrowed, reduced
 from skipml.bounds.linked import LinkedVerifier
 from skipml.bounds.verifier import Verifier
 from skipml.linked import Linked
@@ -49,7 +49,7 @@ def test_scores_of_the_whole_network_are_within_bounds_of_the_smaller_one(seed: 
     found = compacted(network, *domain)
     rows = domain[0] + np.linspace(0, 1, 40)[:, None] * rng.random((40, 2)) * (domain[1] - domain[0])
     cast = rows.astype(dtype).astype(np.float64).clip(*domain)
-    verifier = OverDomain(found, np.eye(2), *domain)
+    verifier = bounded(found, np.eye(2), *domain)
     bounds, interval = verifier.crown(cast, cast), verifier.interval(cast, cast)
     for order in ORDERS:
         scores = execute(network, cast, order).astype(np.float64)
@@ -104,7 +104,7 @@ def test_constant_neurons_go_into_the_biases_behind_them(ops: tuple[Op, ...]) ->
     assert folded.n_terms == 2
     assert (folded.mass >= 2e6).all(), "what cancels is rounded all the same"
     rows = np.random.default_rng(0).uniform(-1, 1, (50, 2)).astype("f4").astype(np.float64)
-    low, high = OverDomain(found, np.eye(2), *domain).interval(rows, rows)
+    low, high = bounded(found, np.eye(2), *domain).interval(rows, rows)
     whole = Verifier(network).interval(rows, rows)
     scores = np.stack([execute(network, rows, order).astype(np.float64) for order in ORDERS])
     assert (np.ptp(scores, axis=0) > 0).any(), "orders differ"
@@ -128,7 +128,7 @@ def test_layers_that_are_linear_are_one_where_that_is_less() -> None:
 
 def test_boxes_outside_of_the_domain_are_bounded_by_nothing() -> None:
     network, domain = pruned(3, "f4"), (np.zeros(2), np.ones(2))
-    bounds = OverDomain(compacted(network, *domain), np.eye(2), *domain)
+    bounds = bounded(compacted(network, *domain), np.eye(2), *domain)
     lower = np.array([[0.0, 0.0], [0.0, -(2.0**-100)], [0.5, 0.5], [0.0, np.nan]])
     upper = np.array([[1.0, 1.0], [1.0, 1.0], [0.5, 1 + 2.0**-23], [1.0, 1.0]])
     linear, known = bounds.crown(lower, upper), [True, False, False, False]
@@ -137,7 +137,7 @@ def test_boxes_outside_of_the_domain_are_bounded_by_nothing() -> None:
     assert not linear.slope_lower[1:].any()
     ends = np.array([[1 - 2.0**-50, 0.0], [1.0, 1 + 2.0**-50]])  # a float32 network is asked about the latter as 1
     assert np.isfinite(bounds.interval(ends[:1], ends[1:])[0]).all()
-    assert bounds.content != OverDomain(compacted(network, *domain), np.eye(2), domain[0], 2 * domain[1]).content
+    assert bounds.content != bounded(compacted(network, *domain), np.eye(2), domain[0], 2 * domain[1]).content
 
 
 def _beside_a_live_one(weight: Floats, bias: float, onward: float) -> Network:
@@ -165,7 +165,7 @@ def test_a_neuron_that_is_hardly_ever_and_hardly_positive_stays(network: Network
     found = compacted(network, *domain)
     scores = [execute(network, point[None], order).astype(np.float64) for order in ORDERS]
     assert np.max(scores) >= 1, "it is positive in some order"
-    low, high = OverDomain(found, np.eye(1), *domain).interval(point[None], point[None])
+    low, high = bounded(found, np.eye(1), *domain).interval(point[None], point[None])
     assert all((low <= score).all() and (score <= high).all() for score in scores)
     assert found.weights == len(row) + 1, "the other one is constant"
 
@@ -216,6 +216,21 @@ def test_blocks_without_end_on_one_side_are_no_part_of_the_domain(limit: str, si
     (boxes.lower if limit == "lower" else boxes.upper)[7, side] = -np.inf if limit == "lower" else np.inf
     assert reduced(whole, boxes) is not whole
     assert reduced(whole, boxes).function.macs <= smaller.function.macs
+
+
+def test_what_is_folded_tells_bounds_apart() -> None:
+    """Two networks of which the same is left, but which round differently."""
+
+    def cancels(by: float) -> Network:
+        first = Affine(np.array([[1], [0], [0]], "f"), np.array([0, by, by], "f"))
+        last = Affine(np.array([[1, 1, -1]], "f"), np.zeros(1, "f"))
+        return Network(1, 1, np.dtype("f4"), (first, LeakyRelu(0.0), last))
+
+    boxes = Boxes(np.full((1, 1), -1.0), np.ones((1, 1)))
+    found = [reduced(Verifier(cancels(by)), boxes) for by in (1.0, 1e6)]
+    one, other = (bounder.function for bounder in found)
+    assert one.hash == other.hash
+    assert found[0].content != found[1].content
 
 
 def test_probabilities_are_reduced_too() -> None:

@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from skipml.bounds.bounder import Bounder
-from skipml.bounds.compaction import OverDomain, compacted, layers_of, narrowed, reduced
+from skipml.bounds.budget import Budget
+from skipml.bounds.compaction import bounded, compacted, layers_of, narrowed, reduced
 from skipml.bounds.graph import GraphVerifier
 from skipml.bounds.heads import HeadVerifier
 from skipml.bounds.linked import LinkedVerifier
@@ -27,6 +28,8 @@ from tests.bounds.executions import ORDERS, execute_graph
 from tests.bounds.test_compaction import Boxes
 from tests.bounds.test_prepared_forms import boxes, prepared
 from tests.graphs import Builder, elementwise, points_of, random_graph
+from tests.soundness.battery import regions_of
+from tests.soundness.compaction_battery import cases
 
 Floats = NDArray[np.float64]
 F32: np.dtype[Any] = np.dtype(np.float32)
@@ -70,7 +73,7 @@ def test_scores_of_the_whole_graph_are_within_bounds_of_the_smaller_one(seed: in
     if seed % 4:
         assert found.weights < found.weights_before
     rows = points_of(rng, lower, upper, 14)
-    bounds = OverDomain(found, np.eye(graph.n_outputs), *domain)
+    bounds = bounded(found, np.eye(graph.n_outputs), *domain)
     sides = [bounds.interval(lower, upper)]
     linear = bounds.crown(lower, upper)
     sides += [(linear.lower, linear.upper), (linear.linear_lower, linear.linear_upper)]
@@ -182,3 +185,11 @@ def test_a_graph_of_which_nothing_can_go_is_bounded_as_it_is() -> None:
     ops: tuple[Operator, ...] = (first, Elementwise("tanh"), last)
     whole = GraphVerifier(Graph(2, np.dtype(np.float64), tuple(Node(op, (k,)) for k, op in enumerate(ops))))
     assert reduced(whole, Boxes(-np.ones((1, 2)), np.ones((1, 2)))) is whole
+
+
+def test_decisions_say_how_much_smaller_networks_got() -> None:
+    """In each case of the soundness battery a rule applies, but for values that overflow."""
+    for name, model, blocks in cases():
+        outcome = (model.output(0) > 0.0).decide(regions_of(blocks, ("a",)), Budget.unlimited(boxes_per_block=4))
+        assert len(outcome.narrowed) == (name != "overflow that nothing reads"), name
+        assert all(found.weights < 0.75 * found.weights_before for found in outcome.narrowed)

@@ -81,11 +81,12 @@ def _blocks() -> list[pa.Table]:
     """Single rows, pairs, and all of the domain; rows that lack a number, or have none."""
     values: list[list[float | None]] = [[x] for x in _SPREAD.tolist()]
     values += [[a, b] for a, b in zip(_SPREAD[:-1].tolist(), _SPREAD[1:].tolist(), strict=True)]
-    values += [[-1.0, 0.0, 1.0], [0.5, None], [NAN, 0.25], [None, None]]
+    values += [[-1.0, 0.0, 1.0], [0.5, INF], [0.5, None], [NAN, 0.25], [None, None]]
     return [pa.table({"a": pa.array(block, pa.float64())}) for block in values]
 
 
-def _cases() -> Iterator[tuple[str, skipml.Model, list[pa.Table]]]:
+def cases() -> Iterator[tuple[str, skipml.Model, list[pa.Table]]]:
+    """Models by name, and blocks of rows."""
     for name, network in _networks().items():
         yield name, skipml.Model(network, ("a",)), _blocks()
     yield "prepared", skipml.Model(_prepared(), ("a",)), _blocks()
@@ -102,7 +103,7 @@ def _asked(score: ModelScore, known: NDArray[np.floating]) -> Iterator[Predicate
 def compaction(_: Path) -> list[str]:
     """Decisions of many tests, with a block of which nothing is known beside those that make the domain."""
     found = []
-    for name, model, blocks in _cases():
+    for name, model, blocks in cases():
         regions = regions_of(blocks, ("a",))
         unknown = np.zeros_like(regions.unknown)
         unknown[4] = True

@@ -9,6 +9,7 @@ import numpy as np
 
 from skipml.bounds import compaction, folding
 from skipml.bounds.graph import GraphVerifier
+from skipml.bounds.over_domain import OverDomain
 from skipml.network import Affine, Shift
 from tests.soundness.pulled_variants import VARIANTS
 from tests.soundness.variants import Patch, variant
@@ -72,6 +73,6 @@ def _nothing_overflows(patch: Patch) -> None:
 
 @variant("compaction", "what holds over a domain says nothing of boxes outside of it")
 def _any_box_is_in_the_domain(patch: Patch) -> None:
-    patch.setattr(compaction.OverDomain, "_outside", lambda self, lower, upper: np.zeros((len(lower), 1), np.bool_))
+    patch.setattr(OverDomain, "_outside", lambda self, lower, upper: np.zeros((len(lower), 1), np.bool_))
     real = compaction._domain
     patch.setattr(compaction, "_domain", lambda *given: (found := real(*given)) and (found[0], found[0]))
